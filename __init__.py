@@ -1,0 +1,1 @@
+"""Dragfield: drag-based image editing for ComfyUI (https://docs.comfy.org/custom-nodes)."""

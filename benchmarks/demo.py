@@ -1,0 +1,171 @@
+"""Suite `demo`: drags on fresh procedural scenes whose truth is known, several methods side by side.
+
+It is the paper's ablation table on a world with exact answers, between two floors that need no model: doing nothing, and warping pixels.
+Every method is judged inside the same mask. What never saw the autoencoder is passed through it once, so that all pay for it alike.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from statistics import mean
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..core.demo.cases import DemoCase, sample_cases
+from ..core.demo.flux import DemoFlux, load
+from ..core.demo.measure import Measured, measure
+from ..core.demo.text import embed
+from ..core.dragfield import dragfield
+from ..core.edit import DragFlowSettings, Edit, dragflow, latent_copy_paste, paste_back
+from ..core.field import DragField
+from ..core.masks import adaptive_gradient_mask
+from ..core.operations import Drag, PointOperation
+from ..core.preview import preview
+
+MARGIN = 20.0
+"""px by which every method's mask grows beyond the paper's rectangle: room for a shadow."""
+
+Outcome = tuple[Tensor, int, int]
+"""Picture [1, 3, H, W] and network passes forward and backward."""
+
+
+def to_picture(image: np.ndarray) -> Tensor:
+    """[H, W, 3] -> [1, 3, H, W], float32 in [0, 1]."""
+    return torch.from_numpy(np.ascontiguousarray(image)).permute(2, 0, 1)[None].float()
+
+
+def no_edit(model: DemoFlux, case: DemoCase, mask: np.ndarray) -> Outcome:
+    """The picture as it was."""
+    return to_picture(case.source), 0, 0
+
+
+@torch.no_grad()
+def pixel_warp(model: DemoFlux, case: DemoCase, mask: np.ndarray) -> Outcome:
+    """Move the pixels, fill the hole from around it: the instant preview."""
+    source = to_picture(case.source)
+    warped = to_picture(preview(case.source, DragField.from_drag(case.drag, deformation="stretch")))
+    return paste_back(model.autoencoder.decode(model.autoencoder.encode(warped)), source, mask), 0, 0
+
+
+def copy_paste(model: DemoFlux, case: DemoCase, mask: np.ndarray) -> Outcome:
+    """RegionDrag's way: copy the inverted latent from source to target, new noise in the source, denoise with K/V injection."""
+    return _outcome(latent_copy_paste(*_arguments(model, case), settings=DragFlowSettings(mask_margin=MARGIN)))
+
+
+def point_flow(model: DemoFlux, case: DemoCase, mask: np.ndarray) -> Outcome:
+    """The paper's baseline: point supervision on the same transformer, free background."""
+    settings = DragFlowSettings(hard_mask=False, kv=False, paste_back=False, mask_margin=MARGIN)
+    return _outcome(dragflow(*_arguments(model, case, drag=as_points(case.drag)), settings=settings))
+
+
+def region(model: DemoFlux, case: DemoCase, mask: np.ndarray) -> Outcome:
+    """Region affine supervision instead of points."""
+    settings = DragFlowSettings(hard_mask=False, kv=False, paste_back=False, mask_margin=MARGIN)
+    return _outcome(dragflow(*_arguments(model, case), settings=settings))
+
+
+def region_masked(model: DemoFlux, case: DemoCase, mask: np.ndarray) -> Outcome:
+    """And the gradient mask as a hard constraint."""
+    settings = DragFlowSettings(kv=False, mask_margin=MARGIN)
+    return _outcome(dragflow(*_arguments(model, case), settings=settings))
+
+
+def all_of_dragflow(model: DemoFlux, case: DemoCase, mask: np.ndarray) -> Outcome:
+    """And K/V injection: the whole of the paper, its subject adapter excepted."""
+    return _outcome(dragflow(*_arguments(model, case), settings=DragFlowSettings(mask_margin=MARGIN)))
+
+
+def ours(model: DemoFlux, case: DemoCase, mask: np.ndarray) -> Outcome:
+    """Warm start by the field, refinement, stop on arrival."""
+    return _outcome(dragfield(*_arguments(model, case)))
+
+
+METHODS: dict[str, Callable[[DemoFlux, DemoCase, np.ndarray], Outcome]] = {
+    "no_edit": no_edit,
+    "pixel_warp": pixel_warp,
+    "latent_copy_paste": copy_paste,
+    "point_flow": point_flow,
+    "region": region,
+    "region_masked": region_masked,
+    "dragflow": all_of_dragflow,
+    "dragfield": ours,
+}
+
+
+def run(
+    cases: int = 48,
+    seed: int = 0,
+    methods: Sequence[str] = tuple(METHODS),
+    *,
+    model: DemoFlux | None = None,
+    progress: Callable[[int, int, str], None] | None = None,
+) -> dict:
+    """Run `methods` on `cases` fresh cases of `seed`. -> {"suite", "cases", "seed", "methods": {name: means}}.
+
+    progress(done, total, method) is told before each edit.
+    """
+    unknown = [name for name in methods if name not in METHODS]
+    if unknown:
+        raise ValueError(f"method {unknown[0]!r} is unknown: use {', '.join(METHODS)}")
+    if cases < 1:
+        raise ValueError(f"{cases} cases measure nothing: use 1 or more (4 have every task in them)")
+    model = model or load()
+    rows: dict[str, list[dict]] = {name: [] for name in methods}
+    for i, case in enumerate(sample_cases(cases, seed)):
+        mask = case_mask(case)
+        for j, name in enumerate(methods):
+            if progress is not None:
+                progress(i * len(methods) + j, cases * len(methods), name)
+            began = time.perf_counter()
+            picture, forward, backward = METHODS[name](model, case, mask)
+            seconds = time.perf_counter() - began
+            measured = measure(case, picture[0].permute(1, 2, 0).numpy(), mask)
+            rows[name].append({"measured": measured, "seconds": seconds, "forward": forward, "backward": backward})
+    return {"suite": "demo", "cases": cases, "seed": seed, "methods": {name: summarise(found) for name, found in rows.items()}}
+
+
+def case_mask(case: DemoCase) -> np.ndarray:
+    """Where every method may change the case's picture: the paper's rectangle, grown by MARGIN. bool [H, W]."""
+    return adaptive_gradient_mask(case.drag, margin=MARGIN)
+
+
+def summarise(rows: Sequence[dict]) -> dict:
+    """Means over cases; a measure that a case does not have (a rotation error, say) is left out of its mean."""
+    measured: list[Measured] = [row["measured"] for row in rows]
+    centroid = [m.centroid_error_px for m in measured]
+    turns = [m.rotation_error_deg for m in measured if m.rotation_error_deg is not None]
+    left = [m.source_left for m in measured if m.source_left is not None]
+    return {
+        "centroid_error_px": {"mean": mean(centroid), "p90": float(np.percentile(centroid, 90))},
+        "rotation_error_deg": {"mean": mean(turns) if turns else None},
+        "psnr_truth_db": mean(m.psnr_truth_db for m in measured),
+        "psnr_truth_mask_db": mean(m.psnr_truth_mask_db for m in measured),
+        "background_max_abs": max(m.background_max_abs for m in measured),
+        "source_left": mean(left) if left else None,
+        "seconds": mean(row["seconds"] for row in rows),
+        "nfe_forward": mean(row["forward"] for row in rows),
+        "nfe_backward": mean(row["backward"] for row in rows),
+    }
+
+
+def as_points(drag: Drag) -> Drag:
+    """The same drag by its points: each region's centroid as the only handle."""
+    points = []
+    for operation in drag.regions:
+        ys, xs = np.nonzero(operation.mask)
+        points.append(PointOperation((float(xs.mean()) + 0.5, float(ys.mean()) + 0.5), operation.target))
+    return replace(drag, regions=(), points=tuple(points))
+
+
+def _arguments(model: DemoFlux, case: DemoCase, drag: Drag | None = None) -> tuple:
+    return model.backbone, model.autoencoder, to_picture(case.source), drag or case.drag, embed([case.drag.background_prompt])
+
+
+def _outcome(edit: Edit) -> Outcome:
+    return edit.image, edit.nfe_forward, edit.nfe_backward
+
+

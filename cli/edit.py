@@ -1,0 +1,105 @@
+"""`dragfield edit`: one drag on one picture, by the bundled model or a FLUX folder in diffusers layout."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from .console import choose_device, out, progress_bar
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+    from ..core.edit import DragFieldSettings, DragFlowSettings, Edit
+    from ..core.instruction import DragInstruction
+
+PICTURES = (".png", ".jpg", ".jpeg", ".webp")
+
+
+def edit(
+    source: Annotated[Path, typer.Argument(help="A picture, or a sample folder of ReD Bench, Drag100 or DragBench.")],
+    instruction: Annotated[Path | None, typer.Option(help="The drag as JSON; a sample folder brings its own.")] = None,
+    model: Annotated[Path | None, typer.Option(help="Folder in diffusers layout; else the bundled model.")] = None,
+    method: Annotated[Literal["dragfield", "dragflow"], typer.Option(help="Ours, or as published.")] = "dragfield",
+    preset: Annotated[
+        Literal["principled", "reference"], typer.Option(help="dragflow: what it means, or what its code does.")
+    ] = "principled",
+    longest: Annotated[int, typer.Option(help="Work at this longest side, px; the picture keeps its size.")] = 1024,
+    device: Annotated[str, typer.Option(help="cpu, cuda or cuda:N; auto takes a GPU if there is one.")] = "auto",
+    dtype: Annotated[
+        Literal["auto", "float32", "bfloat16", "float16"], typer.Option(help="auto: bfloat16 on a GPU, float32 else.")
+    ] = "auto",
+    lean: Annotated[bool, typer.Option("--lean", help="Less GPU memory for more time.")] = False,
+    seed: Annotated[int, typer.Option(min=0, help="Of the noise, where a method draws any.")] = 0,
+    output: Annotated[Path, typer.Option(help="Where the result goes.")] = Path("output/edit.png"),
+) -> None:
+    """Drag a picture: move, turn or stretch a region, by an instruction."""
+    if output.suffix.lower() not in PICTURES:
+        raise ValueError(f"--output {output} is no picture; let it end in {', '.join(PICTURES)}")
+    if method != "dragflow" and preset == "reference":
+        raise ValueError(f"--preset reference says what DragFlow's code does; {method} has none, use --method dragflow")
+    picture, drag = read(source, instruction)
+
+    import torch
+
+    from ..core.backbones.flux_folder import encode_prompts, load_models
+    from ..core.demo.flux import WEIGHTS
+    from ..core.working_size import to_picture, to_tensor, working_size
+
+    size = working_size(picture.size, longest)
+    placed = drag.rasterise(*size)
+    where = choose_device(device)
+    kind = getattr(torch, dtype) if dtype != "auto" else torch.bfloat16 if where.startswith("cuda") else torch.float32
+    torch.manual_seed(seed)
+    folder = model or WEIGHTS
+    with progress_bar() as progress:
+        progress(0, 1, "reading the model")
+        both = " ".join(filter(None, (drag.background_prompt, drag.editing_prompt)))
+        before, after = encode_prompts(folder, [drag.background_prompt, both], where, kind)
+        backbone, autoencoder = load_models(folder, where, kind, checkpoint_blocks=lean)
+        run, settings = chosen(method, preset, lean)
+        result = run(
+            backbone, autoencoder, to_tensor(picture, size).to(where), placed, before, after, settings,
+            report=lambda at: progress(at.done, at.total, at.stage),
+        )  # fmt: skip
+    output.parent.mkdir(parents=True, exist_ok=True)
+    to_picture(result.image, picture, result.mask if settings.paste_back else None).save(output)
+    evaluations = f"{result.nfe_forward} forward and {result.nfe_backward} backward passes"
+    out.print(f"{method}: {result.seconds:.1f} s, {evaluations} at {size[0]} x {size[1]} px", markup=False)
+    out.print(f"result in {output}", markup=False)
+
+
+def read(source: Path, instruction: Path | None) -> tuple[Image.Image, DragInstruction]:
+    """The picture and the drag that were asked for. Raises: ValueError for what is not there or not right."""
+    from ..core import formats
+    from ..core.formats.sample import Sample, read_bytes, size_of
+    from ..core.instruction import DragInstruction
+
+    if source.is_dir():
+        if instruction is not None:
+            raise ValueError(f"{source} is a sample folder with its own instruction; leave --instruction out")
+        sample = formats.read(source)
+        return sample.image(), sample.instruction
+    if not source.exists():
+        raise ValueError(f"{source} does not exist; give a picture or a sample folder")
+    if instruction is None:
+        raise ValueError(f"{source} is a picture and needs a drag; add --instruction drag.json")
+    sample = Sample(source.stem, source, size_of(source), DragInstruction.from_json(read_bytes(instruction)))
+    return sample.image(), sample.instruction
+
+
+def chosen(method: str, preset: str, lean: bool) -> tuple[Callable[..., Edit], DragFlowSettings | DragFieldSettings]:
+    """The method and its settings. `lean` keeps what attention saw in main memory."""
+    from ..core import edit as methods
+
+    if method == "dragfield":
+        run, settings = methods.dragfield, methods.DragFieldSettings()
+    else:
+        run, settings = methods.dragflow, methods.REFERENCE if preset == "reference" else methods.DragFlowSettings()
+    if lean:
+        settings = replace(settings, inversion=replace(settings.inversion, kv_placement="cpu"))
+    return run, settings

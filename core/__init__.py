@@ -1,0 +1,1 @@
+"""The methods: torch, numpy and opencv only; knows neither ComfyUI nor (at import time) diffusers."""

@@ -1,0 +1,257 @@
+"""Whole edits assembled from the parts: invert once, drag, denoise, paste back (DragFlow section 3). Ours is in dragfield.py.
+
+    inversion = invert(backbone, autoencoder.encode(image), source, settings)
+    edit = dragflow(backbone, autoencoder, image, drag, source, settings=settings, inversion=inversion)
+    edit = dragfield(backbone, autoencoder, image, another_drag, source, inversion=inversion)   # inverts nothing again
+
+Convention: image is [1, 3, H, W] in [0, 1], its sides multiples of 16; the drag is in its pixels; masks are bool [H, W] or [h, w].
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from .attention import KVSession, Pairing, Rounds
+from .backbone import Autoencoder, Conditioning, FlowBackbone
+from .field import DragField
+from .inversion import Inversion, InversionSettings, invert, reconstruct, velocity_of
+from .masks import adaptive_gradient_mask, feather, to_latent
+from .operations import Drag
+from .progress import Interrupted, Progress, Report, stop_if, tell
+from .region_drag import REFERENCE as REFERENCE_DRAG
+from .region_drag import DragState, RegionDragSettings, region_drag
+from .solvers import FlowState, Velocity, fireflow_step, start
+from .warm_start import warp_latent
+
+
+@dataclass(frozen=True)
+class DragFlowSettings:
+    """DragFlow as a whole. Defaults: the principled preset; `REFERENCE`: what the published code does, quirks included.
+
+    drag: the optimisation (transport, intensify, rates, taps, background constraint).
+    guidance: while denoising the edit; recon_guidance: while denoising the reconstruction.
+    recon_path: what the background follows. "inversion" replays the inversion's own states, which costs nothing and ends exactly at the
+        picture's latent; "sample" denoises the undragged latent in lockstep (published).
+    recon_prompt: prompt of that lockstep branch, "source" or "target" (published).
+    kv, kv_pairing, kv_eta, kv_rounds, kv_except_last: whether and how remembered keys and values are injected, see `KVBank.replay`.
+    hard_mask: False drops the background constraint everywhere (an ablation).
+    mask_margin: px by which the gradient mask grows (0 is the paper's).  paste_back: keep every pixel outside of the feathered mask bit for
+        bit.  feather: px over which the edit fades into the picture.
+    """
+
+    inversion: InversionSettings = InversionSettings()
+    drag: RegionDragSettings = RegionDragSettings()
+    guidance: float = 3.5
+    recon_guidance: float = 1.0
+    recon_path: Literal["inversion", "sample"] = "inversion"
+    recon_prompt: Literal["source", "target"] = "source"
+    kv: bool = True
+    kv_pairing: Pairing = "matched"
+    kv_eta: float = 0.0
+    kv_rounds: Rounds = "all"
+    kv_except_last: int = 0
+    hard_mask: bool = True
+    mask_margin: float = 0.0
+    paste_back: bool = True
+    feather: float = 0.0
+
+
+REFERENCE = DragFlowSettings(
+    inversion=InversionSettings(kv_text_in_single=True),
+    drag=REFERENCE_DRAG,
+    recon_path="sample",
+    recon_prompt="target",
+    kv_pairing="lifo",
+    paste_back=False,
+)
+
+
+@dataclass(frozen=True, eq=False)
+class Edit:
+    """The outcome of an edit.
+
+    image: [1, 3, H, W] in [0, 1].  z: its latent before decoding.  mask: bool [H, W], where the picture was allowed to change.
+    reconstruction: the undragged branch decoded.  inversion: to be handed to the next edit of this picture.
+    drag: the last state of the optimisation, None where there was none.  nfe_forward, nfe_backward: network passes of this edit, an
+    inversion that was handed in not counted.  seconds: wall time.
+    """
+
+    image: Tensor
+    z: Tensor
+    mask: np.ndarray
+    reconstruction: Tensor
+    inversion: Inversion
+    drag: DragState | None
+    nfe_forward: int
+    nfe_backward: int
+    seconds: float
+
+
+@torch.no_grad()
+def masked_denoise(
+    velocity: Velocity, z: Tensor, times: Sequence[float], mask: Tensor | None, path: Sequence[Tensor]
+) -> Iterator[FlowState]:
+    """FireFlow from z along descending `times`; after each step the latent outside of `mask` is the path's (DragFlow 4.6).
+
+    mask: bool [h, w], None to leave everything to the model.  path: latents at `times`.  Yields the states after each step.
+    """
+    state = start(z, times[0])
+    for to, kept in zip(times[1:], path[1:], strict=True):
+        state = fireflow_step(velocity, state, to)
+        if mask is not None:
+            state = replace(state, z=torch.where(mask, state.z, kept))
+        yield state
+
+
+def dragflow(
+    backbone: FlowBackbone,
+    autoencoder: Autoencoder,
+    image: Tensor,
+    drag: Drag,
+    source: Conditioning,
+    target: Conditioning | None = None,
+    settings: DragFlowSettings = DragFlowSettings(),
+    *,
+    inversion: Inversion | None = None,
+    report: Report | None = None,
+    should_stop: Callable[[], bool] | None = None,
+) -> Edit:
+    """DragFlow: region-affine optimisation of the inverted latent, then gradient-masked denoising (paper section 3).
+
+    source: prompt of the picture (inversion, reconstruction).  target: prompt of the edit; None: the same.
+    inversion: of this picture, from an earlier edit with equal inversion settings.  Raises Interrupted when shouldstop_if() says so.
+    """
+    began = time.perf_counter()
+    target = target or source
+    field = DragField.from_drag(drag)
+    mask = adaptive_gradient_mask(drag, margin=settings.mask_margin)
+    inversion, spent = inverted(backbone, autoencoder, image, source, settings.inversion, inversion, report, should_stop)
+    cells = to_latent(mask, inversion.z.shape[-2:]).to(inversion.z.device)
+    movable = cells if settings.hard_mask else None
+
+    state = None
+    for state in region_drag(
+        backbone, inversion.z, inversion.t, target, field, movable, settings.drag,
+        t_next=inversion.times[1], kv=_hold(inversion, settings), should_stop=should_stop,
+    ):  # fmt: skip
+        total = settings.drag.transport_steps + settings.drag.intensify_steps
+        tell(report, Progress("drag", state.step, total, state.z, state))
+    stop_if(should_stop)
+    if state is None:
+        raise Interrupted("the edit was stopped before its first drag iteration")
+    path, recon_nfe = _background_path(backbone, inversion, source, target, settings)
+    z, nfe = _denoised(
+        backbone, state.z, target, settings.guidance, inversion.times, movable, path, _replay(inversion, settings), report, should_stop
+    )
+    return Edit(
+        image=pictured(autoencoder, z, image, mask, settings.paste_back, settings.feather), z=z, mask=mask,
+        reconstruction=autoencoder.decode(path[-1]), inversion=inversion, drag=state,
+        nfe_forward=spent + state.nfe_forward + recon_nfe + nfe, nfe_backward=state.nfe_backward,
+        seconds=time.perf_counter() - began,
+    )  # fmt: skip
+
+
+def latent_copy_paste(
+    backbone: FlowBackbone,
+    autoencoder: Autoencoder,
+    image: Tensor,
+    drag: Drag,
+    source: Conditioning,
+    target: Conditioning | None = None,
+    settings: DragFlowSettings = DragFlowSettings(),
+    *,
+    inversion: Inversion | None = None,
+    seed: int = 0,
+) -> Edit:
+    """RegionDrag's gradient-free edit on a flow model: carry the inverted latent's cells, renew the vacated ones, denoise.
+
+    Keys and values are injected and the background is kept as in `dragflow`; only the optimisation is missing.
+    """
+    began = time.perf_counter()
+    target = target or source
+    mask = adaptive_gradient_mask(drag, margin=settings.mask_margin)
+    inversion, spent = inverted(backbone, autoencoder, image, source, settings.inversion, inversion, None, None)
+    cells = to_latent(mask, inversion.z.shape[-2:]).to(inversion.z.device)
+    z = torch.where(cells, warp_latent(inversion.z, inversion.t, DragField.from_drag(drag), seed=seed), inversion.z)
+    z, nfe = _denoised(
+        backbone, z, target, settings.guidance, inversion.times, cells, inversion.path, _replay(inversion, settings), None, None
+    )
+    return Edit(
+        image=pictured(autoencoder, z, image, mask, settings.paste_back, settings.feather), z=z, mask=mask,
+        reconstruction=autoencoder.decode(inversion.path[-1]), inversion=inversion, drag=None,
+        nfe_forward=spent + nfe, nfe_backward=0, seconds=time.perf_counter() - began,
+    )  # fmt: skip
+
+
+def paste_back(edited: Tensor, original: Tensor, mask: np.ndarray, radius: float = 0.0) -> Tensor:
+    """Composite: the edit inside of `mask`, fading over `radius` px outside of it; beyond that the original bit for bit."""
+    weight = torch.from_numpy(feather(mask, radius)).to(original.device)
+    mixed = original + weight * (edited.to(original.dtype) - original)
+    return torch.where(weight > 0, torch.where(weight >= 1, edited.to(original.dtype), mixed), original)
+
+
+def inverted(backbone, autoencoder, image, source, settings, given, report, should_stop) -> tuple[Inversion, int]:
+    """The inversion to use and the network calls it cost now. Refuses one that was made with other settings or another size."""
+    factor = autoencoder.factor
+    height, width = image.shape[-2:]
+    if image.ndim != 4 or image.shape[0] != 1 or height % (2 * factor) or width % (2 * factor):
+        raise ValueError(
+            f"the picture has shape {list(image.shape)}; an edit takes [1, 3, H, W] with H and W multiples of {2 * factor}: "
+            "crop or pad it first, and edit a batch one by one"
+        )
+    if given is None:
+        with torch.no_grad():
+            z0 = autoencoder.encode(image)
+        made = invert(backbone, z0, source, settings, report=report, should_stop=should_stop)
+        return made, made.nfe
+    if given.settings != settings:
+        raise ValueError(f"the inversion was made with {given.settings}, this edit wants {settings}: invert again")
+    if given.z.shape[-2:] != (height // factor, width // factor):
+        raise ValueError(
+            f"the inversion is of a {given.z.shape[-1] * factor} x {given.z.shape[-2] * factor} px picture, this one is "
+            f"{width} x {height} px: invert this picture"
+        )
+    return given, 0
+
+
+def _hold(inversion: Inversion, settings: DragFlowSettings) -> KVSession | None:
+    if not settings.kv or not inversion.bank.blocks or settings.kv_rounds == "after_drag":
+        return None
+    return inversion.bank.hold(eta=settings.kv_eta)
+
+
+def _replay(inversion: Inversion, settings: DragFlowSettings) -> KVSession | None:
+    if not settings.kv or not inversion.bank.blocks:
+        return None
+    return inversion.bank.replay(
+        settings.kv_pairing, eta=settings.kv_eta, rounds=settings.kv_rounds, except_last=settings.kv_except_last
+    )
+
+
+def _background_path(backbone, inversion, source, target, settings) -> tuple[tuple[Tensor, ...], int]:
+    if settings.recon_path == "inversion":
+        return inversion.path, 0
+    prompt = target if settings.recon_prompt == "target" else source
+    path = reconstruct(backbone, inversion, prompt, guidance=settings.recon_guidance, kv=_replay(inversion, settings))
+    return path, len(inversion.times)
+
+
+def _denoised(backbone, z, cond, guidance, times, mask, path, kv, report, should_stop) -> tuple[Tensor, int]:
+    state = None
+    for done, state in enumerate(masked_denoise(velocity_of(backbone, cond, guidance, kv), z, times, mask, path), start=1):
+        tell(report, Progress("denoise", done, len(times) - 1, state.z))
+        stop_if(should_stop)
+    return state.z, state.nfe
+
+
+def pictured(autoencoder, z: Tensor, image: Tensor, mask: np.ndarray, paste: bool, radius: float) -> Tensor:
+    with torch.no_grad():
+        edited = autoencoder.decode(z)
+    return paste_back(edited, image, mask, radius) if paste else edited

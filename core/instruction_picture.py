@@ -1,0 +1,142 @@
+"""An instruction meets a picture: normalised outlines and points become the masks and pixels of a `Drag`.
+
+Here fall the mistakes that only a picture's size can show: regions that are too small on it, regions that overlap,
+rotations without a direction. Moving regions of a `Drag` never share a pixel.
+
+Convention: as in `operations.py`, pixels, (x, y), pixel centres at + 0.5. A point on the right or lower border of the
+picture is taken a millionth of the picture inside it, so that its pixel always exists.
+"""
+
+from __future__ import annotations
+
+from math import hypot
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from .instruction_checks import label, picture_size
+from .instruction_json import InstructionError, show
+from .instruction_outline import Box, fill
+from .operations import Drag, Point, PointOperation, RegionOperation
+
+if TYPE_CHECKING:
+    from .instruction import DragInstruction, DrawnRegion
+
+MIN_PIXELS = 4
+"""A region of fewer pixels is a slip of the hand."""
+OVERLAP = 0.02
+"""Regions may share this part of the smaller one (hand-drawn borders touch); the pixels go to the earlier operation."""
+MIN_ARM = 1.0
+"""Pixels between the anchor of a rotation and its centroid or target, below which the angle means nothing."""
+MAX_MASKS = 1 << 30
+"""Bytes of all masks of one drag."""
+
+
+def rasterise(instruction: DragInstruction, width: int, height: int) -> Drag:
+    """The visible operations of `instruction` on a picture of width x height px.
+
+    Raises: InstructionError for a size out of range; a region of fewer than `MIN_PIXELS` pixels; two moving regions
+    that share more than `OVERLAP` of the smaller; a moving region covered by pins; a rotation whose anchor lies on its
+    centroid or target, or that carries the centroid off the picture; one handle with two targets; masks of more than
+    `MAX_MASKS` bytes.
+    """
+    size = picture_size((width, height), "the picture's size")
+    width, height = size
+    shown = [(label(i, o.name), o) for i, o in enumerate(instruction.operations) if o.visible]
+    drawn = [(name, o) for name, o in shown if hasattr(o, "region")]
+    if len(drawn) * width * height > MAX_MASKS:
+        raise InstructionError(f"{len(drawn)} regions on a picture of {width} x {height} need more than "
+                               f"{MAX_MASKS >> 30} GiB of masks; use fewer regions or a smaller picture")
+
+    # owner: which moving region holds a pixel, counted from 1 in the order of `moving`.
+    owner = np.zeros((height, width), dtype=np.uint8)
+    pinned = np.zeros((height, width), dtype=bool)
+    regions: list[RegionOperation] = []
+    moving: list[tuple[str, int, Box, np.ndarray]] = []
+    for name, operation in drawn:
+        mask, box = fill(operation.region, size)
+        part = mask[box]
+        area = _area(part, name, size)
+        if operation.task == "pin":
+            pinned[box] |= part
+        else:
+            _claim(owner[box], part, area, name, moving)
+            area = _area(part, name, size)
+            moving.append((name, area, box, part))
+            owner[box][part] = len(moving)
+            if operation.task == "rotation":
+                _check_rotation(operation, part, area, box, name, size)
+        regions.append(RegionOperation(mask, operation.task, _pixel(operation.target, size),
+                                       _scale(operation.anchor, size), operation.name))
+    for name, _, box, part in moving:
+        if pinned[box][part].all():
+            raise InstructionError(f"{name} lies wholly under pins, so that nothing of it can move; make a pin smaller")
+
+    points = _points(shown, size)
+    editable = None
+    if instruction.editable is not None:
+        editable, box = fill(instruction.editable, size)
+        _area(editable[box], "editable", size)
+    return Drag(size, tuple(regions), points, instruction.background_prompt, instruction.editing_prompt, editable)
+
+
+def _claim(owner: np.ndarray, part: np.ndarray, area: int, name: str, moving: list) -> None:
+    """Take from `part` the few pixels that an earlier region holds; refuse if they are not few."""
+    shared = part & (owner > 0)
+    for k, pixels in enumerate(np.bincount(owner[shared])):
+        if not pixels:
+            continue
+        other, other_area, *_ = moving[k - 1]
+        if pixels > OVERLAP * min(area, other_area):
+            part_of = f"{pixels:,} pixels, {pixels / min(area, other_area):.0%} of the smaller"
+            raise InstructionError(f"{name} and {other} share {part_of}; at most {OVERLAP:.0%} may overlap, "
+                                   "separate them or merge them")
+    part &= ~shared
+
+
+def _check_rotation(
+    operation: DrawnRegion, part: np.ndarray, area: int, box: Box, name: str, size: tuple[int, int]
+) -> None:
+    """The angle from anchor->centroid to anchor->target must exist, and the turn must end on the picture."""
+    rows, columns = box
+    x = np.count_nonzero(part, axis=0) @ (np.arange(columns.start, columns.stop) + 0.5) / area
+    y = np.count_nonzero(part, axis=1) @ (np.arange(rows.start, rows.stop) + 0.5) / area
+    (ax, ay), (tx, ty) = _scale(operation.anchor, size), _scale(operation.target, size)
+    arm, reach = hypot(x - ax, y - ay), hypot(tx - ax, ty - ay)
+    if arm < MIN_ARM:
+        raise InstructionError(f"{name}: the anchor lies on the region's centroid ({x:.1f}, {y:.1f}), where a turn "
+                               "moves nothing; move the anchor to the joint it should turn about")
+    if reach < MIN_ARM:
+        raise InstructionError(f"{name}: the target lies on the anchor ({ax:.1f}, {ay:.1f}) and gives no direction; "
+                               "move the target to where the centroid should point")
+    lx, ly = ax + (tx - ax) * arm / reach, ay + (ty - ay) * arm / reach
+    if not (0 <= lx <= size[0] and 0 <= ly <= size[1]):
+        raise InstructionError(f"{name}: turned about its anchor the centroid lands at ({lx:.1f}, {ly:.1f}), off the "
+                               f"picture of {size[0]} x {size[1]}; turn it less or move the anchor")
+
+
+def _points(shown: list, size: tuple[int, int]) -> tuple[PointOperation, ...]:
+    targets: dict[Point, Point] = {}
+    for name, operation in shown:
+        for handle, target in getattr(operation, "pairs", ()):
+            if targets.setdefault(handle, target) != target:
+                raise InstructionError(f"{name} gives handle {show(list(handle))} a second target; keep one of them")
+    return tuple(PointOperation(_pixel(handle, size), _pixel(target, size)) for handle, target in targets.items())
+
+
+def _area(part: np.ndarray, name: str, size: tuple[int, int]) -> int:
+    area = int(np.count_nonzero(part))
+    if area < MIN_PIXELS:
+        raise InstructionError(f"{name} covers {area} pixels of the {size[0]} x {size[1]} picture; a region needs at "
+                               f"least {MIN_PIXELS}, draw it larger")
+    return area
+
+
+def _scale(point: Point | None, size: tuple[int, int]) -> Point | None:
+    return None if point is None else (point[0] * size[0], point[1] * size[1])
+
+
+def _pixel(point: Point | None, size: tuple[int, int]) -> Point | None:
+    if point is None:
+        return None
+    return tuple(min(p, s * (1 - 1e-6)) for p, s in zip(_scale(point, size), size, strict=True))

@@ -1,0 +1,56 @@
+"""What a drag asks for, in picture pixels: the plain values that every method reads.
+
+`DragInstruction` (instruction.py) is the user's side: versioned, normalised, forgiving in form. Rasterised on a picture it
+becomes a `Drag`: boolean region masks and points in pixels.
+
+Convention: points are `(x, y)` in pixels of the picture, origin at the top left corner of the top left pixel, so that the
+centre of pixel (column c, row r) is (c + 0.5, r + 0.5). Masks are `[H, W]`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+Task = Literal["relocation", "rotation", "deformation", "pin"]
+Point = tuple[float, float]
+
+
+@dataclass(frozen=True, eq=False)
+class RegionOperation:
+    """One region and where it goes.
+
+    mask: bool [H, W], the source region.
+    task: relocation and deformation carry the centroid to `target`; rotation turns the region about `anchor` until its
+        centroid lies in the direction of `target`; pin keeps the region where it is.
+    target: (x, y) px, None only for pin.  anchor: (x, y) px, rotation only.
+    """
+
+    mask: np.ndarray
+    task: Task
+    target: Point | None = None
+    anchor: Point | None = None
+    name: str = ""
+
+
+@dataclass(frozen=True)
+class PointOperation:
+    """One handle point and its target, (x, y) px."""
+
+    handle: Point
+    target: Point
+
+
+@dataclass(frozen=True, eq=False)
+class Drag:
+    """A whole drag on a picture of `size` (width, height) px."""
+
+    size: tuple[int, int]
+    regions: tuple[RegionOperation, ...] = ()
+    points: tuple[PointOperation, ...] = ()
+    background_prompt: str = ""
+    editing_prompt: str = ""
+    editable: np.ndarray | None = None
+    """bool [H, W]: where the picture may change at all (a user's own mask); None: decided by the method."""

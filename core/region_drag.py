@@ -1,0 +1,255 @@
+"""The region affine optimiser: move the latent until its features are the reference's, carried along (DragFlow 3.2).
+
+At one noise level t the latent is descended along the gradient of the region loss, in two phases: *transport* walks the
+field from progress 0 to 1, *intensify* stays at 1. The background is a hard constraint (Eq. 4): outside the gradient
+mask the latent is the reference's after every step.
+
+The rate. Published: z - 1000·g of the full-map mean loss, a number tuned to that loss's 1/(C·h_c·w_c), to FLUX's
+latent and to a picture size. Default here: a Polyak step, z - rate·(L/‖g‖²)·g, with g the gradient inside the mask.
+It aims the linearised loss at (1 - rate)·L, hence has no unit, and does not change when
+  - the loss is rescaled, L -> a·L, g -> a·g (picture size, grid, number of channels, weights γ): a cancels;
+  - the latent is rescaled, z -> s·z, g -> g/s: the step scales by s, as the latent does;
+  - the region or the picture grows n-fold alike, L -> n·L, ‖g‖² -> n·‖g‖² with each g entry unchanged: n cancels;
+  - n equal disjoint regions share the weights γ = 1/n: L stays, ‖g‖² -> ‖g‖²/n, g -> g/n: each moves at full strength.
+None of it refers to a model, so the same number serves the demo model and FLUX.1.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from .attention import KVSession
+from .backbone import Conditioning, FlowBackbone
+from .supervision import Correspondence, Grid, Layout, RegionLoss, cut_shape
+from .taps import Tap, default_taps
+
+RateMode = Literal["normalised", "raw", "rms"]
+Phase = Literal["transport", "intensify"]
+Term = Callable[[Sequence[Tensor], Tensor], Tensor]
+
+
+@dataclass(frozen=True)
+class RegionDragSettings:
+    """How a region drag descends. The defaults are the principled preset; `REFERENCE` is what the published code did.
+
+    transport_steps, intensify_steps: iterations of the two phases.
+    rate_mode, rate, intensify_rate: "normalised" is the Polyak step (rate in (0, 2), 1 aims at zero loss); "raw"
+        multiplies the gradient (1000 published; 1200 while intensifying according to the paper, 1000 in its code);
+        "rms" makes every step that long, as a root mean square over the mask, in latent units.
+    step_limit: longest step, as a fraction of the reference latent's root mean square inside the mask; None: no limit.
+    layout, grid: how tap maps are read (supervision.py) and where the loss is taken: at latent cells, at tokens, or
+        on the published grid at 1/2 to 1/4 of the picture.
+    guidance: the scale given to the network.  taps: None for `default_taps`.
+    background: what the background is held to: the reference latent ("same_t", Eq. 4) or that latent advanced by half a
+        step towards t_next ("half_step", as the published code does).
+    arrive_below: stop intensifying once the loss is below this fraction of the loss of an undone drag; None: never.
+    patience: stop intensifying once this many iterations brought no loss lower than before; None: never.
+    """
+
+    transport_steps: int = 50
+    intensify_steps: int = 20
+    rate_mode: RateMode = "normalised"
+    rate: float = 1.0
+    intensify_rate: float = 1.0
+    step_limit: float | None = None
+    layout: Layout = "tokens"
+    grid: Grid = "latent"
+    guidance: float = 3.5
+    taps: tuple[Tap, ...] | None = None
+    background: Literal["same_t", "half_step"] = "same_t"
+    arrive_below: float | None = None
+    patience: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.transport_steps < 0 or self.intensify_steps < 0 or self.transport_steps + self.intensify_steps < 1:
+            raise ValueError(
+                f"{self.transport_steps} transport and {self.intensify_steps} intensify steps move nothing: use none "
+                "below 0 and at least 1 together (published: 50 and 20)"
+            )
+        if not (self.rate > 0 and self.intensify_rate > 0):
+            raise ValueError(f"rates must be positive, got {self.rate} and {self.intensify_rate}")
+        allowed = {
+            "rate_mode": ("normalised", "raw", "rms"),
+            "layout": ("tokens", "shuffled"),
+            "grid": ("latent", "tokens", "cut"),
+            "background": ("same_t", "half_step"),
+        }
+        for name, values in allowed.items():
+            if getattr(self, name) not in values:
+                raise ValueError(f"{name} = {getattr(self, name)!r} is unknown: use one of {', '.join(values)}")
+
+
+REFERENCE = RegionDragSettings(
+    rate_mode="raw", rate=1000.0, intensify_rate=1000.0, layout="shuffled", grid="cut", background="half_step"
+)
+
+
+@dataclass(frozen=True, eq=False)
+class DragState:
+    """A drag after `step` iterations (from 1).
+
+    phase, progress (in [0, 1]): what the iteration aimed at.  z: the latent after it, [B, C, h, w].
+    loss: [B], before the iteration, extra terms included.  residual: [B], the region loss before the iteration as a
+    fraction of the loss of an undone drag: 0 arrived, 1 nothing moved.  nfe_forward, nfe_backward: network passes so
+    far. Tensors stay on the device; reading their values is the caller's decision.
+    """
+
+    step: int
+    phase: Phase
+    progress: float
+    z: Tensor
+    loss: Tensor
+    residual: Tensor
+    nfe_forward: int
+    nfe_backward: int
+
+
+def region_drag(
+    backbone: FlowBackbone,
+    z: Tensor,
+    t: float,
+    cond: Conditioning,
+    field: Correspondence,
+    mask: Tensor | None = None,
+    settings: RegionDragSettings = RegionDragSettings(),
+    *,
+    reference: Tensor | None = None,
+    t_next: float | None = None,
+    kv: KVSession | None = None,
+    terms: Sequence[Term] = (),
+    should_stop: Callable[[], bool] | None = None,
+) -> Iterator[DragState]:
+    """Drag the latent z [B, C, h, w] at time t along `field`; yields the state after every iteration.
+
+    mask: bool [h, w] (or broadcasting to z), where the latent may change; None: everywhere.
+    reference: the undragged latent at t whose features are carried and whose background is kept; None: z itself, and
+        then the first iteration's forward serves as the reference pass too. Give it when z is a warm start.
+    t_next: the next time of the schedule, for background = "half_step" only.
+    kv: a session that gives every call the same keys and values, `bank.hold()`.
+    terms: extra losses (features, z) -> [] or [B], added to the region loss.
+    should_stop: asked before every iteration; True ends the drag.
+    """
+    shared = reference is None
+    origin = (z if shared else reference).detach()
+    z = z.detach()
+    taps = settings.taps or default_taps(backbone.double_blocks)
+    movable = torch.ones_like(z, dtype=torch.bool) if mask is None else mask.to(z.device).bool().expand_as(z)
+    forwards = backwards = 0
+
+    def features(latent: Tensor) -> list[Tensor]:
+        return backbone.features(latent, t, cond, taps=taps, guidance=settings.guidance, kv=kv)
+
+    background = origin
+    if settings.background == "half_step":
+        if t_next is None:
+            raise ValueError("background = 'half_step' needs t_next, the time the schedule visits after t")
+        with torch.no_grad():
+            v = backbone.velocity(origin, t, cond, guidance=settings.guidance, kv=kv)
+        background = (origin + (t_next - t) / 2 * v).to(origin.dtype)
+        forwards += 1
+    limit = None if settings.step_limit is None else settings.step_limit * _rms(origin, movable)
+
+    loss_of: RegionLoss | None = None
+    if not shared:
+        with torch.no_grad():
+            loss_of = _region_loss(field, features(origin), z, settings)
+        forwards += 1
+    arrival = _Arrival(settings)
+    for step, (phase, progress) in enumerate(_phases(settings), start=1):
+        if (should_stop is not None and should_stop()) or arrival.reached:
+            return
+        with torch.enable_grad():
+            leaf = z.clone().requires_grad_()
+            found = features(leaf)
+            if loss_of is None:
+                loss_of = _region_loss(field, found, z, settings)
+            region = loss_of(found, progress)
+            loss = region + sum((term(found, leaf) for term in terms), start=torch.zeros_like(region))
+            (g,) = torch.autograd.grad(loss.sum(), leaf, allow_unused=True, materialize_grads=True)
+        forwards, backwards = forwards + 1, backwards + 1
+        loss, region = loss.detach(), region.detach()
+        g = torch.where(movable, g, torch.zeros_like(g))
+        rate = settings.rate if phase == "transport" else settings.intensify_rate
+        z = torch.where(movable, z - _step(g, loss, rate, settings.rate_mode, movable, limit), background)
+        residual = region / loss_of.undone(progress).clamp_min(torch.finfo(region.dtype).tiny)
+        arrival.see(phase, loss, residual)
+        yield DragState(step, phase, progress, z, loss, residual, forwards, backwards)
+
+
+def run_region_drag(*args, **kwargs) -> DragState:
+    """The last state of `region_drag` (same arguments)."""
+    last = deque(region_drag(*args, **kwargs), maxlen=1)
+    if not last:
+        raise ValueError("the drag was stopped before its first iteration")
+    return last[0]
+
+
+def _phases(settings: RegionDragSettings) -> Iterator[tuple[Phase, float]]:
+    for k in range(1, settings.transport_steps + 1):
+        yield "transport", k / settings.transport_steps  # w_k = k/K, Eq. 18-19
+    for _ in range(settings.intensify_steps):
+        yield "intensify", 1.0
+
+
+def _region_loss(
+    field: Correspondence, features: Sequence[Tensor], z: Tensor, settings: RegionDragSettings
+) -> RegionLoss:
+    h, w = z.shape[-2:]
+    token_grid = (features[0].shape[-1], features[0].shape[-2])
+    grids = {"latent": (w, h), "tokens": token_grid, "cut": cut_shape((8 * w, 8 * h))}
+    return RegionLoss(field, features, grids[settings.grid], settings.layout)
+
+
+def _step(g: Tensor, loss: Tensor, rate: float, mode: RateMode, movable: Tensor, limit: Tensor | None) -> Tensor:
+    """What to subtract from z, per sample; zero where the gradient is zero."""
+    if mode == "raw":
+        step = rate * g
+    else:
+        # Divided by its largest entry first: squares of published-size gradients (1e-9 per entry) underflow in float32.
+        peak = g.abs().amax(dim=(1, 2, 3), keepdim=True)
+        peak = torch.where(peak > 0, peak, torch.ones_like(peak))
+        unit = g / peak
+        if mode == "rms":
+            length = _rms(unit, movable)
+            step = rate * unit / torch.where(length > 0, length, torch.ones_like(length))
+        else:
+            square = unit.square().sum(dim=(1, 2, 3), keepdim=True)
+            aim = loss.to(g.dtype).view(-1, 1, 1, 1) / peak / torch.where(square > 0, square, torch.ones_like(square))
+            step = rate * aim * unit
+    if limit is None:
+        return step
+    length = _rms(step, movable)
+    return step * (limit / torch.where(length > 0, length, torch.ones_like(length))).clamp_max(1.0)
+
+
+def _rms(x: Tensor, where: Tensor) -> Tensor:
+    count = where.sum(dim=(1, 2, 3), keepdim=True).clamp_min(1)
+    return ((x * where).square().sum(dim=(1, 2, 3), keepdim=True) / count).sqrt()
+
+
+class _Arrival:
+    """Whether the drag has arrived or stopped improving; reads values from the device only where asked to judge."""
+
+    def __init__(self, settings: RegionDragSettings) -> None:
+        self.settings = settings
+        self.reached = False
+        self._best = float("inf")
+        self._since_best = 0
+
+    def see(self, phase: Phase, loss: Tensor, residual: Tensor) -> None:
+        below, patience = self.settings.arrive_below, self.settings.patience
+        if phase != "intensify" or (below is None and patience is None):
+            return
+        if below is not None and float(residual.max()) < below:
+            self.reached = True
+        if patience is not None:
+            value = float(loss.sum())
+            self._since_best = 0 if value < self._best else self._since_best + 1
+            self._best = min(self._best, value)
+            self.reached = self.reached or self._since_best >= patience

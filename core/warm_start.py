@@ -1,0 +1,75 @@
+"""Where an edit can start instead of at the undragged latent: the picture's own latent, already carried along by the field.
+
+Two ways. `warp_latent` works on any latent at any noise level and needs no autoencoder (RegionDrag, FastDrag): cells are carried whole, the
+vacated ones get fresh content of the same level. `WarmStart` goes through the picture: it is warped there, to a fraction of a pixel, filled
+roughly and encoded again; mixed with noise it gives a state at any time of the flow.
+
+Convention: latents [1, C, h, w] at the field's picture divided by the autoencoder's factor; t in [0, 1], 1 = noise.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from .backbone import Autoencoder
+from .field import DragField, warp
+from .preview import preview
+
+
+@dataclass(frozen=True, eq=False)
+class WarmStart:
+    """The drag as evidence: what the picture would be if pixels were all that moved.
+
+    evidence: [1, C, h, w], the warped and filled picture's latent.  noise: [1, C, h, w], of unit variance; what moved brings its own.
+    moved, vacated: bool [h, w].
+    """
+
+    evidence: Tensor
+    noise: Tensor
+    moved: Tensor
+    vacated: Tensor
+
+    def at(self, t: float) -> Tensor:
+        """The evidence at time t: (1 - t) evidence + t noise."""
+        return (1 - t) * self.evidence + t * self.noise
+
+
+@torch.no_grad()
+def make_warm_start(
+    autoencoder: Autoencoder, image: Tensor, field: DragField, noise: Tensor, *, renew: Tensor | None = None, seed: int = 0
+) -> WarmStart:
+    """Warp the picture by the field, fill what it vacates, encode, and carry the noise along.
+
+    image: [1, 3, H, W] in [0, 1].  noise: [1, C, h, w] of the undragged picture, such as `Inversion.noise()`.
+    renew: bool [h, w], cells besides the vacated ones whose noise is drawn afresh, from `seed`.
+    """
+    picture = image[0].permute(1, 2, 0).float().cpu().numpy()
+    warped = torch.from_numpy(preview(np.ascontiguousarray(picture), field)).permute(2, 0, 1)[None].to(image)
+    layout = field.layout(1.0, (noise.shape[-1], noise.shape[-2]))
+    moved, vacated = layout.moved.to(noise.device), layout.vacated.to(noise.device)
+    fresh = vacated if renew is None else vacated | (renew & ~moved)
+    return WarmStart(autoencoder.encode(warped), _carried(noise, layout.backward, fresh, seed), moved, vacated)
+
+
+def warp_latent(z: Tensor, t: float, field: DragField, *, seed: int = 0) -> Tensor:
+    """A latent at time t with whole cells carried by the field; vacated cells get the mean of what is kept, noised to the same level.
+
+    Cells are carried by their nearest source, not blended: averaging would take variance from the noise in them.
+    """
+    layout = field.layout(1.0, (z.shape[-1], z.shape[-2]))
+    carried = warp(z, layout.backward, mode="nearest")
+    vacated, kept = layout.vacated.to(z.device), layout.kept.to(z.device)
+    ground = z[..., kept].mean(-1)[..., None, None] if bool(kept.any()) else z.mean((-2, -1), keepdim=True)
+    generator = torch.Generator().manual_seed(seed)
+    noise = torch.randn(z.shape, generator=generator).to(z)
+    return torch.where(vacated, ground + t * noise, carried)
+
+
+def _carried(noise: Tensor, backward: Tensor, fresh: Tensor, seed: int) -> Tensor:
+    generator = torch.Generator().manual_seed(seed)
+    drawn = torch.randn(noise.shape, generator=generator).to(noise)
+    return torch.where(fresh, drawn, warp(noise, backward, mode="nearest"))

@@ -1,0 +1,184 @@
+"""The command line: quick to answer, thin, and a user's mistake is one sentence with exit code 2."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+typer = pytest.importorskip("typer")
+from typer.testing import CliRunner, Result  # noqa: E402
+
+from dragfield.cli.app import app  # noqa: E402
+from dragfield.cli.bench import flat, shown  # noqa: E402
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def invoke(*arguments: object) -> Result:
+    return CliRunner().invoke(app, [str(argument) for argument in arguments])
+
+
+@pytest.fixture
+def picture(tmp_path: Path) -> Path:
+    path = tmp_path / "picture.png"
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (64, 96, 3), dtype=np.uint8)).save(path)
+    return path
+
+
+@pytest.fixture
+def drag(tmp_path: Path) -> Path:
+    path = tmp_path / "drag.json"
+    region = [[[[0.2, 0.2], [0.5, 0.2], [0.5, 0.6], [0.2, 0.6]]]]
+    operation = {"kind": "region", "task": "relocation", "region": region, "target": [0.7, 0.5]}
+    path.write_text(json.dumps({"version": 1, "operations": [operation]}))
+    return path
+
+
+def test_help_answers_without_loading_torch() -> None:
+    program = (
+        "import sys, dragfield.cli\n"
+        "sys.argv = ['dragfield', '--help']\n"
+        "try:\n    dragfield.cli.main()\n"
+        "finally:\n    print(sorted({'torch', 'diffusers', 'numpy', 'cv2'} & set(sys.modules)))\n"
+    )
+    ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60)
+    assert ran.returncode == 0, ran.stderr
+    assert ran.stdout.strip().endswith("[]")
+
+
+@pytest.mark.parametrize("command", [["demo"], ["edit"], ["bench"], ["train", "autoencoder"], ["train", "flux"]])
+def test_every_command_and_every_option_says_what_it_is_for(command: list[str]) -> None:
+    found = typer.main.get_command(app)
+    for name in command:
+        found = found.commands[name]
+    assert found.help
+    assert [option.name for option in found.params if option.name != "help" and not option.help] == []
+    assert invoke(*command, "--help").exit_code == 0
+
+
+@pytest.mark.parametrize("document", ["README.md", "CONTRIBUTING.md"])
+def test_documents_show_only_commands_and_options_that_exist(document: str) -> None:
+    lines = re.findall(r"^dragfield .*", (ROOT / document).read_text(encoding="utf-8"), re.MULTILINE)
+    assert lines
+    for line in lines:
+        found = typer.main.get_command(app)
+        for word in line.split("#")[0].split()[1:]:
+            found = getattr(found, "commands", {}).get(word, found)
+        options = {name for option in found.params for name in (*option.opts, *option.secondary_opts)}
+        assert set(re.findall(r"--[\w-]+", line)) <= options, line
+        assert found.name != "root", line
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["edit", "nowhere.png"], "nowhere.png does not exist"),
+        (["edit", "{picture}"], "--instruction"),
+        (["edit", "{picture}", "--instruction", "nowhere.json"], "nowhere.json cannot be read"),
+        (["edit", "{picture}", "--instruction", "{picture}"], "not UTF-8"),
+        (["edit", "{folder}"], "is not a sample folder"),
+        (["edit", "{folder}", "--instruction", "{drag}"], "leave --instruction out"),
+        (["edit", "{drag}", "--instruction", "{drag}"], "cannot be read as a picture"),
+        (["edit", "{picture}", "--instruction", "{drag}", "--output", "edit.txt"], "--output edit.txt is no picture"),
+        (["edit", "{picture}", "--instruction", "{drag}", "--preset", "reference"], "use --method dragflow"),
+        (["edit", "{picture}", "--instruction", "{drag}", "--longest", "8"], "use 16 or more"),
+        (["edit", "{picture}", "--instruction", "{drag}", "--device", "nonsense"], "--device nonsense"),
+        (["edit", "{picture}", "--instruction", "{drag}", "--model", "{folder}"], "has no vae/config.json"),
+        (["bench", "--methods", "magic"], "'magic' is unknown"),
+        (["bench", "--json", "{folder}"], "is a folder"),
+        (["train", "flux", "--vae", "nowhere"], "dragfield train autoencoder"),
+    ],
+)
+def test_a_mistake_is_one_sentence(
+    arguments: list[str], words: str, picture: Path, drag: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("dragfield.cli.console.err.soft_wrap", True)
+    result = invoke(*(a.format(picture=picture, drag=drag, folder=tmp_path) for a in arguments))
+    assert result.exit_code == 2
+    assert words in result.stderr
+    assert result.stderr.startswith("dragfield: ") and result.stderr.count("\n") == 1
+    assert not (tmp_path / "output").exists()
+
+
+@pytest.mark.parametrize("arguments", [["edit"], ["nonsense"], ["bench", "--cases", "0"], ["bench", "--suite", "x"]])
+def test_a_wrong_call_exits_with_2_and_shows_the_usage(arguments: list[str]) -> None:
+    result = invoke(*arguments)
+    assert result.exit_code == 2
+    assert "Usage" in result.stderr and "Traceback" not in result.stderr
+
+
+def test_debug_shows_where_a_mistake_was_found(tmp_path: Path) -> None:
+    result = invoke("--debug", "edit", tmp_path)
+    assert isinstance(result.exception, ValueError)
+
+
+def test_a_fault_of_ours_is_not_taken_for_the_users(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: object, **__: object) -> None:
+        raise RuntimeError("shapes do not match")
+
+    monkeypatch.setattr("dragfield.benchmarks.demo.run", broken)
+    assert isinstance(invoke("bench").exception, RuntimeError)
+
+
+@pytest.mark.parametrize("method", ["dragfield", "dragflow"])
+@pytest.mark.parametrize("size", [(96, 64), (131, 90)])
+def test_edit_changes_a_picture_near_the_drag_and_nowhere_else(
+    method: str, size: tuple[int, int], picture: Path, drag: Path, flux_folder: Path, tmp_path: Path
+) -> None:
+    Image.open(picture).resize(size).save(picture)
+    output = tmp_path / "new" / "edit.png"
+    result = invoke(
+        "edit", picture, "--instruction", drag, "--model", flux_folder, "--method", method, "--longest", 96,
+        "--device", "cpu", "--output", output,
+    )  # fmt: skip
+    assert result.exit_code == 0, result.output
+    assert method in result.stdout
+    changed = (np.asarray(Image.open(output)) != np.asarray(Image.open(picture))).any(-1)
+    width, height = size
+    assert changed[int(0.25 * height) : int(0.55 * height), int(0.25 * width) : int(0.45 * width)].mean() > 0.9
+    assert not changed[:, : int(0.05 * width)].any() and not changed[int(0.95 * height) :].any()
+
+
+def test_the_reference_preset_is_dragflows(picture: Path, drag: Path, flux_folder: Path, tmp_path: Path) -> None:
+    results = []
+    for preset in ("principled", "reference"):
+        output = tmp_path / f"{preset}.png"
+        result = invoke(
+            "edit", picture, "--instruction", drag, "--model", flux_folder, "--method", "dragflow", "--preset", preset,
+            "--device", "cpu", "--lean", "--output", output,
+        )  # fmt: skip
+        assert result.exit_code == 0, result.output
+        results.append(np.asarray(Image.open(output)))
+    assert not np.array_equal(*results)
+
+
+def test_bench_hands_its_options_on_and_writes_the_report(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = {}
+    figures = {"centroid_error_px": {"mean": 1.25, "p90": 3.0}, "source_left": None}
+    report = {"suite": "demo", "cases": 3, "seed": 7, "methods": {"no_edit": figures}}
+
+    def run(cases: int, seed: int, methods: list[str], *, progress) -> dict:
+        asked.update(cases=cases, seed=seed, methods=methods)
+        progress(1, 3, "no_edit")
+        return report
+
+    monkeypatch.setattr("dragfield.benchmarks.demo.run", run)
+    path = tmp_path / "new" / "report.json"
+    result = invoke("bench", "--cases", 3, "--seed", 7, "--methods", "no_edit, dragfield", "--json", path)
+    assert result.exit_code == 0, result.stderr
+    assert asked == {"cases": 3, "seed": 7, "methods": ["no_edit", "dragfield"]}
+    assert json.loads(path.read_text()) == report
+    assert "no_edit" in result.stdout and "1.25" in result.stdout
+
+
+def test_a_table_has_a_column_for_each_part_of_a_figure_and_a_dash_for_none() -> None:
+    assert flat({"a": {"mean": 1.0, "p90": 2.0}, "b": None}) == {"a mean": 1.0, "a p90": 2.0, "b": None}
+    assert [shown(value) for value in (None, 3.0, 0.126)] == ["-", "3", "0.13"]

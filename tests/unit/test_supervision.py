@@ -1,0 +1,148 @@
+import pytest
+import torch
+import torch.nn.functional as F
+
+from dragfield.core.supervision import RegionLoss, cut_shape, feature_rows, make_reader
+
+
+class Moves:
+    """A field of one rectangle per operation, shifted by progress·(dx, dy); all in fractions of the picture."""
+
+    def __init__(self, *operations, weights=None):
+        self.operations = operations
+        self._weights = weights or [1 / len(operations)] * len(operations)
+
+    def weights(self):
+        return self._weights
+
+    def samples(self, op, progress, size):
+        (x0, y0, x1, y1), (dx, dy) = self.operations[op]
+        y, x = torch.meshgrid(torch.arange(size[1]) + 0.5, torch.arange(size[0]) + 0.5, indexing="ij")
+        shift = progress * torch.tensor([dx * size[0], dy * size[1]])
+        source = torch.stack([x, y], dim=-1) - shift
+        inside = (source[..., 0] > x0 * size[0]) & (source[..., 0] < x1 * size[0])
+        inside &= (source[..., 1] > y0 * size[1]) & (source[..., 1] < y1 * size[1])
+        return torch.stack([x, y], dim=-1)[inside], source[inside]
+
+
+def maps(*shape, seed=0, dtype=torch.float32):
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64).to(dtype)
+
+
+def read(feature, positions, grid):
+    rows, size = feature_rows(feature, "tokens")
+    return make_reader(positions, grid, size, feature.device)(rows)
+
+
+def test_reading_at_cell_centres_gives_the_cells():
+    feature = maps(2, 3, 4, 5)
+    positions = torch.tensor([[0.5, 0.5], [4.5, 3.5], [2.5, 1.5]])
+    expected = torch.stack([feature[:, :, 0, 0], feature[:, :, 3, 4], feature[:, :, 1, 2]], dim=1)
+    assert torch.equal(read(feature, positions, (5, 4)), expected)
+
+
+def test_reading_agrees_with_grid_sample_inside_and_beyond_the_border():
+    feature = maps(1, 3, 6, 4)
+    positions = torch.rand(50, 2, generator=torch.Generator().manual_seed(2)) * torch.tensor([12.0, 16.0]) - 2.0
+    grid = positions / torch.tensor([8.0, 12.0]) * 2 - 1
+    expected = F.grid_sample(feature, grid[None, None], padding_mode="border", align_corners=False)[0, :, 0].T
+    torch.testing.assert_close(read(feature, positions, (8, 12))[0], expected, atol=1e-5, rtol=1e-5)
+
+
+def test_reading_every_cut_cell_is_bilinear_upsampling():
+    feature = maps(1, 2, 4, 6)
+    y, x = torch.meshgrid(torch.arange(16) + 0.5, torch.arange(24) + 0.5, indexing="ij")
+    dense = read(feature, torch.stack([x, y], dim=-1).reshape(-1, 2), (24, 16))
+    expected = F.interpolate(feature, size=(16, 24), mode="bilinear", align_corners=False)
+    torch.testing.assert_close(dense[0].T.reshape(2, 16, 24), expected[0], atol=1e-6, rtol=1e-6)
+
+
+def test_shuffled_rows_are_the_cells_of_pixel_shuffle():
+    feature = maps(1, 8, 3, 4)
+    rows, size = feature_rows(feature, "shuffled")
+    assert size == (8, 6)
+    assert torch.equal(rows[0].T.reshape(2, 6, 8), F.pixel_shuffle(feature, 2)[0])
+
+
+@pytest.mark.parametrize("layout", ["tokens", "shuffled"])
+def test_masked_loss_is_the_published_full_map_mean(layout):
+    # Shift and region lie on whole cells of the cut grid, where sampling the map once or twice is the same.
+    field = Moves(((0.25, 0.25, 0.5, 0.75), (0.25, -0.125)), weights=[0.7])
+    own, reference = maps(1, 8, 4, 4, seed=1), maps(1, 8, 4, 4, seed=2)
+    cut = (32, 32)
+
+    def full(feature):
+        return F.interpolate(F.pixel_shuffle(feature, 2) if layout == "shuffled" else feature, size=cut, mode="bilinear")
+
+    moved = torch.roll(full(reference), shifts=(-4, 8), dims=(2, 3))
+    mask = torch.zeros(32, 32)
+    mask[4:20, 16:24] = 1
+    expected = 0.7 * (mask * (full(own) - moved).abs()).mean()
+    loss = RegionLoss(field, [reference], cut, layout)([own], 1.0)
+    torch.testing.assert_close(loss[0], expected)
+
+
+def test_several_taps_are_one_map_of_all_their_channels():
+    field = Moves(((0.25, 0.25, 0.75, 0.75), (0.1, 0.0)))
+    own, reference = maps(1, 8, 4, 4, seed=1), maps(1, 8, 4, 4, seed=2)
+    together = RegionLoss(field, [reference], (8, 8))([own], 1.0)
+    apart = RegionLoss(field, list(reference.split(4, dim=1)), (8, 8))(own.split(4, dim=1), 1.0)
+    torch.testing.assert_close(together, apart)
+
+
+def test_operations_count_by_their_weights():
+    a, b = ((0.0, 0.0, 0.5, 0.5), (0.25, 0.0)), ((0.5, 0.5, 1.0, 1.0), (0.0, -0.25))
+    own, reference = maps(1, 8, 4, 4, seed=1), maps(1, 8, 4, 4, seed=2)
+    loss_a, loss_b = (RegionLoss(Moves(op), [reference], (8, 8))([own], 1.0) for op in (a, b))
+    both = RegionLoss(Moves(a, b, weights=[0.8, 0.2]), [reference], (8, 8))([own], 1.0)
+    torch.testing.assert_close(both, 0.8 * loss_a + 0.2 * loss_b)
+
+
+def test_loss_is_per_sample():
+    field = Moves(((0.25, 0.25, 0.75, 0.75), (0.1, 0.0)))
+    own, reference = maps(2, 8, 4, 4, seed=1), maps(2, 8, 4, 4, seed=2)
+    both = RegionLoss(field, [reference], (8, 8))([own], 0.5)
+    assert both.shape == (2,)
+    for i in range(2):
+        torch.testing.assert_close(both[i : i + 1], RegionLoss(field, [reference[i : i + 1]], (8, 8))([own[i : i + 1]], 0.5))
+
+
+def test_features_that_followed_the_field_cost_nothing():
+    field = Moves(((0.0, 0.0, 0.5, 1.0), (0.5, 0.0)))
+    reference = maps(1, 8, 4, 4)
+    loss = RegionLoss(field, [reference], (4, 4))
+    assert loss([torch.roll(reference, 2, dims=3)], 1.0).item() == 0.0
+    assert loss([reference], 1.0).item() == loss.undone(1.0).item() > 0.0
+    assert loss([reference], 0.0).item() == loss.undone(0.0).item() == 0.0
+
+
+@pytest.mark.parametrize("layout", ["tokens", "shuffled"])
+def test_loss_gradient_equals_finite_differences(layout):
+    field = Moves(((0.2, 0.2, 0.6, 0.7), (0.15, 0.1)), ((0.6, 0.6, 0.9, 0.9), (-0.1, 0.0)))
+    reference = [maps(1, 4, 3, 4, seed=i, dtype=torch.float64) for i in (1, 2)]
+    loss = RegionLoss(field, reference, (9, 7), layout)
+    own = [maps(1, 4, 3, 4, seed=i, dtype=torch.float64).requires_grad_() for i in (3, 4)]
+    assert torch.autograd.gradcheck(lambda *features: loss(features, 0.7), own, eps=1e-7, atol=1e-6, rtol=1e-6)
+
+
+def test_reference_features_are_constants():
+    reference = maps(1, 8, 4, 4).requires_grad_()
+    loss = RegionLoss(Moves(((0.2, 0.2, 0.6, 0.7), (0.15, 0.1))), [reference], (8, 8))
+    assert not loss([maps(1, 8, 4, 4, seed=1)], 1.0).requires_grad
+
+
+def test_half_precision_features_are_compared_in_single_precision():
+    field = Moves(((0.2, 0.2, 0.6, 0.7), (0.15, 0.1)))
+    own, reference = maps(1, 8, 4, 4, seed=1).bfloat16(), maps(1, 8, 4, 4, seed=2).bfloat16()
+    loss = RegionLoss(field, [reference], (8, 8))([own], 1.0)
+    assert loss.dtype == torch.float32
+    torch.testing.assert_close(loss, RegionLoss(field, [reference.float()], (8, 8))([own.float()], 1.0))
+
+
+@pytest.mark.parametrize(
+    ("picture", "cut"),
+    [((512, 512), (256, 256)), ((768, 768), (256, 256)), ((1024, 1024), (256, 256)), ((528, 592), (264, 296)),
+     ((432, 432), (216, 216)), ((496, 448), (248, 224)), ((600, 600), (300, 300)), ((1000, 1000), (333, 333))],
+)  # fmt: skip
+def test_cut_shapes_are_the_published_ones(picture, cut):
+    assert cut_shape(picture) == cut
