@@ -26,8 +26,8 @@ from ..core.masks import adaptive_gradient_mask
 from ..core.operations import Drag, PointOperation
 from ..core.preview import preview
 
-MARGIN = 20.0
-"""px by which every method's mask grows beyond the paper's rectangle: room for a shadow."""
+MARGIN = 0.08
+"""By how much every method's mask grows beyond the paper's rectangle, as a fraction of the picture: room for a shadow."""
 
 Outcome = tuple[Tensor, int, int]
 """Picture [1, 3, H, W] and network passes forward and backward."""
@@ -129,8 +129,9 @@ def run(
 
 
 def case_mask(case: DemoCase) -> np.ndarray:
-    """Where every method may change the case's picture: the paper's rectangle, grown by MARGIN. bool [H, W]."""
-    return adaptive_gradient_mask(case.drag, margin=MARGIN)
+    """Where every method is judged: the paper's rectangle around all that moves or is left, grown by MARGIN. bool [H, W]."""
+    field = DragField.from_drag(case.drag, deformation="stretch")
+    return adaptive_gradient_mask(case.drag, margin=MARGIN * case.size, include=field.moved() | field.vacated())
 
 
 def summarise(rows: Sequence[dict]) -> dict:

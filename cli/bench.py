@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import typer
-from rich.table import Table
 
-from .console import err, out, progress_bar
+from .console import choose_device, err, out, progress_bar
+from .tables import table
+
+SPEED = ("model", "size", "seconds", "time_ratio", "memory_ratio", "flops_ratio", "flops_over_minimum")
 
 
 def bench(
@@ -17,6 +19,7 @@ def bench(
     cases: Annotated[int, typer.Option(min=1, help="demo: how many fresh cases are drawn.")] = 48,
     seed: Annotated[int, typer.Option(min=0, help="demo: which cases are drawn.")] = 0,
     methods: Annotated[str, typer.Option(help="demo: only these, separated by commas.")] = "",
+    device: Annotated[str, typer.Option(help="speed: cpu, cuda or cuda:N; auto takes a GPU if there is one.")] = "auto",
     json_path: Annotated[Path | None, typer.Option("--json", help="Write the whole report here.")] = None,
 ) -> None:
     """Measure the methods side by side on drawn cases, or the cost of a drag iteration."""
@@ -31,42 +34,13 @@ def bench(
         else:
             from ..benchmarks import speed
 
-            report = speed.run(progress=progress)
+            report = speed.run(device=choose_device(device), progress=progress)
     if suite == "demo":
-        out.print(methods_table(report))
+        rows = ({"method": name, **figures} for name, figures in report["methods"].items())
+        out.print(table(f"{report['cases']} cases, seed {report['seed']}", rows))
     else:
-        out.print_json(data=report)
+        out.print(table(f"{report['time_ratio']:.2f} x as fast on {report['device']}", report["cases"], SPEED))
     if json_path is not None:
         json_path.parent.mkdir(parents=True, exist_ok=True)
         json_path.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
         err.print(f"report in {json_path}", markup=False)
-
-
-def methods_table(report: dict[str, Any]) -> Table:
-    """One row a method, one column a figure; {"mean": .., "p90": ..} becomes two columns."""
-    rows = {name: flat(figures) for name, figures in report["methods"].items()}
-    table = Table(title=f"{report['cases']} cases, seed {report['seed']}")
-    table.add_column("method")
-    columns = list(dict.fromkeys(column for figures in rows.values() for column in figures))
-    for column in columns:
-        table.add_column(column.replace("_", " "), justify="right", min_width=6)
-    for name, figures in rows.items():
-        table.add_row(name, *(shown(figures.get(column)) for column in columns))
-    return table
-
-
-def flat(figures: dict[str, Any]) -> dict[str, float | None]:
-    found: dict[str, float | None] = {}
-    for name, figure in figures.items():
-        if isinstance(figure, dict):
-            found.update({f"{name} {part}": value for part, value in figure.items()})
-        else:
-            found[name] = figure
-    return found
-
-
-def shown(value: float | None) -> str:
-    """A figure with as many digits as a table can bear; a figure that was not measured is a dash."""
-    if value is None:
-        return "-"
-    return f"{value:.0f}" if value == int(value) else f"{value:.2f}"

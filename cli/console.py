@@ -10,6 +10,8 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 out = Console(highlight=False)
+if not out.is_terminal:
+    out.width = 140  # In a file or a log, a table is better wide than cut.
 err = Console(stderr=True, highlight=False, soft_wrap=True)
 
 Report = Callable[[int, int, str], None]

@@ -1,4 +1,7 @@
-"""`dragfield edit`: one drag on one picture, by the bundled model or a FLUX folder in diffusers layout."""
+"""`dragfield edit`: one drag on one picture, by the bundled model or a FLUX folder in diffusers layout.
+
+The picture may have any size: the edit is made at a size that suits the model, and what it changed is put back.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +17,8 @@ from .console import choose_device, out, progress_bar
 if TYPE_CHECKING:
     from PIL import Image
 
-    from ..core.edit import DragFieldSettings, DragFlowSettings, Edit
+    from ..core.dragfield import DragFieldSettings
+    from ..core.edit import DragFlowSettings, Edit
     from ..core.instruction import DragInstruction
 
 PICTURES = (".png", ".jpg", ".jpeg", ".webp")
@@ -28,13 +32,15 @@ def edit(
     preset: Annotated[
         Literal["principled", "reference"], typer.Option(help="dragflow: what it means, or what its code does.")
     ] = "principled",
-    longest: Annotated[int, typer.Option(help="Work at this longest side, px; the picture keeps its size.")] = 1024,
+    longest: Annotated[
+        int | None, typer.Option(help="Work at this longest side, px: 1024, or 256 for the bundled model, if left out.")
+    ] = None,
     device: Annotated[str, typer.Option(help="cpu, cuda or cuda:N; auto takes a GPU if there is one.")] = "auto",
     dtype: Annotated[
         Literal["auto", "float32", "bfloat16", "float16"], typer.Option(help="auto: bfloat16 on a GPU, float32 else.")
     ] = "auto",
     lean: Annotated[bool, typer.Option("--lean", help="Less GPU memory for more time.")] = False,
-    seed: Annotated[int, typer.Option(min=0, help="Of the noise, where a method draws any.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="dragfield: of the noise where the region was.")] = 0,
     output: Annotated[Path, typer.Option(help="Where the result goes.")] = Path("output/edit.png"),
 ) -> None:
     """Drag a picture: move, turn or stretch a region, by an instruction."""
@@ -50,18 +56,17 @@ def edit(
     from ..core.demo.flux import WEIGHTS
     from ..core.working_size import to_picture, to_tensor, working_size
 
-    size = working_size(picture.size, longest)
+    size = working_size(picture.size, longest or (1024 if model else 256))
     placed = drag.rasterise(*size)
     where = choose_device(device)
     kind = getattr(torch, dtype) if dtype != "auto" else torch.bfloat16 if where.startswith("cuda") else torch.float32
-    torch.manual_seed(seed)
     folder = model or WEIGHTS
     with progress_bar() as progress:
         progress(0, 1, "reading the model")
         both = " ".join(filter(None, (drag.background_prompt, drag.editing_prompt)))
         before, after = encode_prompts(folder, [drag.background_prompt, both], where, kind)
         backbone, autoencoder = load_models(folder, where, kind, checkpoint_blocks=lean)
-        run, settings = chosen(method, preset, lean)
+        run, settings = chosen(method, preset, lean, seed)
         result = run(
             backbone, autoencoder, to_tensor(picture, size).to(where), placed, before, after, settings,
             report=lambda at: progress(at.done, at.total, at.stage),
@@ -92,14 +97,17 @@ def read(source: Path, instruction: Path | None) -> tuple[Image.Image, DragInstr
     return sample.image(), sample.instruction
 
 
-def chosen(method: str, preset: str, lean: bool) -> tuple[Callable[..., Edit], DragFlowSettings | DragFieldSettings]:
+def chosen(
+    method: str, preset: str, lean: bool, seed: int
+) -> tuple[Callable[..., Edit], DragFlowSettings | DragFieldSettings]:
     """The method and its settings. `lean` keeps what attention saw in main memory."""
-    from ..core import edit as methods
+    from ..core.dragfield import DragFieldSettings, dragfield
+    from ..core.edit import REFERENCE, DragFlowSettings, dragflow
 
     if method == "dragfield":
-        run, settings = methods.dragfield, methods.DragFieldSettings()
+        run, settings = dragfield, DragFieldSettings(seed=seed)
     else:
-        run, settings = methods.dragflow, methods.REFERENCE if preset == "reference" else methods.DragFlowSettings()
+        run, settings = dragflow, REFERENCE if preset == "reference" else DragFlowSettings()
     if lean:
         settings = replace(settings, inversion=replace(settings.inversion, kv_placement="cpu"))
     return run, settings

@@ -133,7 +133,9 @@ class KVBank:
         """Keep K and V [B, tokens, width] of one block, of the tokens this bank remembers, in `entry`."""
         entry.blocks[block] = (self._keep(keys), self._keep(values))
 
+    @torch.inference_mode(False)
     def _keep(self, x: Tensor) -> Tensor:
+        # Outside of inference mode, should the inversion run in it: the drag has to differentiate past what is kept.
         kept = x.detach().to(dtype=self.dtype or x.dtype).clone(memory_format=torch.contiguous_format)
         if self.placement == "device" or kept.device.type == "cpu":
             return kept

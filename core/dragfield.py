@@ -2,7 +2,7 @@
 
 Published numbers say that a warp gives the accuracy and the model the naturalness (design: one field, several engines). So the drag starts
 from the picture warped by the field, at a noise level that leaves the layout open to the model: shadows, light, seams and the vacated
-ground are denoised afresh inside the gradient mask. Two clocks run: what moved is held to the warped evidence until `hold_until`, so that it
+ground are denoised afresh around the region. Two clocks run: what moved is held to the warped evidence until `hold_until`, so that it
 arrives and keeps its identity; from then on it is free too and settles into its place. What lies outside of the mask follows the inversion.
 """
 
@@ -13,6 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Literal
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -20,7 +21,7 @@ from .backbone import Autoencoder, Conditioning, FlowBackbone
 from .edit import Edit, inverted, pictured
 from .field import DragField
 from .inversion import Inversion, InversionSettings, velocity_of
-from .masks import adaptive_gradient_mask, to_latent
+from .masks import grow, to_latent
 from .operations import Drag
 from .progress import Progress, Report, stop_if, tell
 from .region_drag import DragState, RegionDragSettings, region_drag
@@ -39,17 +40,18 @@ class DragFieldSettings:
         go too.
     refine: region supervision of the start, before denoising; None: none.
     deformation: "stretch" keeps a dragged end connected, "rigid" is DragFlow's.
-    mask_margin: px by which the gradient mask grows at 256 px, in proportion elsewhere; room for shadows.
+    margin: how far around the region, where it was and where it lands, the picture may change, as a fraction of its shorter side: room
+        for shadows and seams.
     """
 
-    inversion: InversionSettings = InversionSettings(kv_blocks="none")
+    inversion: InversionSettings = InversionSettings()
     guidance: float = 1.0
     start_at: float = 1.0
     hold_until: float = 0.4
     renew: Literal["vacated", "mask"] = "mask"
     refine: RegionDragSettings | None = None
     deformation: Literal["stretch", "rigid"] = "stretch"
-    mask_margin: float = 20.0
+    margin: float = 0.08
     paste_back: bool = True
     feather: float = 0.0
     seed: int = 0
@@ -72,7 +74,7 @@ def dragfield(
     began = time.perf_counter()
     target = target or source
     field = DragField.from_drag(drag, deformation=settings.deformation)
-    mask = adaptive_gradient_mask(drag, margin=settings.mask_margin)
+    mask = open_mask(field, settings.margin * min(drag.size))
     inversion, spent = inverted(backbone, autoencoder, image, source, settings.inversion, inversion, report, should_stop)
     cells = to_latent(mask, inversion.z.shape[-2:]).to(inversion.z.device)
     renew = cells if settings.renew == "mask" else None
@@ -100,6 +102,19 @@ def dragfield(
         nfe_forward=spent + flow.nfe + (state.nfe_forward if state else 0), nfe_backward=state.nfe_backward if state else 0,
         seconds=time.perf_counter() - began,
     )  # fmt: skip
+
+
+def open_mask(field: DragField, margin: float) -> np.ndarray:
+    """Where the picture may change: within `margin` px of what moves in or was left, pins and what is not editable taken out. bool [H, W]."""
+    layout = field.layout()
+    mask = grow((layout.moved | layout.vacated).numpy(), margin)
+    if field.pinned is not None:
+        mask &= ~field.pinned
+    if field.editable is not None:
+        mask &= field.editable
+    if not mask.any():
+        raise ValueError("nothing of the picture may change: the drag moves nothing, or its pins and editable area leave no room")
+    return mask
 
 
 @torch.no_grad()

@@ -28,7 +28,7 @@ from .progress import Interrupted, Progress, Report, stop_if, tell
 from .region_drag import REFERENCE as REFERENCE_DRAG
 from .region_drag import DragState, RegionDragSettings, region_drag
 from .solvers import FlowState, Velocity, fireflow_step, start
-from .warm_start import warp_latent
+from .warm_start import renewed, warp_latent
 
 
 @dataclass(frozen=True)
@@ -41,8 +41,10 @@ class DragFlowSettings:
         picture's latent; "sample" denoises the undragged latent in lockstep (published).
     recon_prompt: prompt of that lockstep branch, "source" or "target" (published).
     kv, kv_pairing, kv_eta, kv_rounds, kv_except_last: whether and how remembered keys and values are injected, see `KVBank.replay`.
+    vacated: "renew" puts new noise of the same level over the mean ground where the region was; "keep" leaves what was there (published), so
+        that the thing easily comes back at its old place.
     hard_mask: False drops the background constraint everywhere (an ablation).
-    mask_margin: px by which the gradient mask grows (0 is the paper's).  paste_back: keep every pixel outside of the feathered mask bit for
+    mask_margin: by how much the gradient mask grows, as a fraction of the picture's shorter side (0 is the paper's).  paste_back: keep every pixel outside of the feathered mask bit for
         bit.  feather: px over which the edit fades into the picture.
     """
 
@@ -57,6 +59,7 @@ class DragFlowSettings:
     kv_eta: float = 0.0
     kv_rounds: Rounds = "all"
     kv_except_last: int = 0
+    vacated: Literal["renew", "keep"] = "renew"
     hard_mask: bool = True
     mask_margin: float = 0.0
     paste_back: bool = True
@@ -69,6 +72,7 @@ REFERENCE = DragFlowSettings(
     recon_path="sample",
     recon_prompt="target",
     kv_pairing="lifo",
+    vacated="keep",
     paste_back=False,
 )
 
@@ -131,15 +135,18 @@ def dragflow(
     began = time.perf_counter()
     target = target or source
     field = DragField.from_drag(drag)
-    mask = adaptive_gradient_mask(drag, margin=settings.mask_margin)
+    mask = adaptive_gradient_mask(drag, margin=settings.mask_margin * min(drag.size))
     inversion, spent = inverted(backbone, autoencoder, image, source, settings.inversion, inversion, report, should_stop)
     cells = to_latent(mask, inversion.z.shape[-2:]).to(inversion.z.device)
     movable = cells if settings.hard_mask else None
 
+    behind = inversion.z
+    if settings.vacated == "renew":
+        behind = renewed(inversion.z, inversion.t, field)
     state = None
     for state in region_drag(
         backbone, inversion.z, inversion.t, target, field, movable, settings.drag,
-        t_next=inversion.times[1], kv=_hold(inversion, settings), should_stop=should_stop,
+        behind=behind, t_next=inversion.times[1], kv=_hold(inversion, settings), should_stop=should_stop,
     ):  # fmt: skip
         total = settings.drag.transport_steps + settings.drag.intensify_steps
         tell(report, Progress("drag", state.step, total, state.z, state))
@@ -176,7 +183,7 @@ def latent_copy_paste(
     """
     began = time.perf_counter()
     target = target or source
-    mask = adaptive_gradient_mask(drag, margin=settings.mask_margin)
+    mask = adaptive_gradient_mask(drag, margin=settings.mask_margin * min(drag.size))
     inversion, spent = inverted(backbone, autoencoder, image, source, settings.inversion, inversion, None, None)
     cells = to_latent(mask, inversion.z.shape[-2:]).to(inversion.z.device)
     z = torch.where(cells, warp_latent(inversion.z, inversion.t, DragField.from_drag(drag), seed=seed), inversion.z)

@@ -159,8 +159,8 @@ class DragField:
         home = self._home(size)
         leaving = home >= 0
         for region in self.regions:
-            if region.stretch is not None:
-                # Material that is pressed together leaves room behind the region too.
+            if region.stretch is not None and region.stretch.fixed is not None:
+                # Material that is pressed against its fixed end leaves room behind the region too.
                 (x0, y0, x1, y1), _, moving = region.departure(progress, size)
                 leaving[y0:y1, x0:x1] |= moving
         landings = [(i, region.landing(progress, size)) for i, region in enumerate(self.regions)]

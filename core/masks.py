@@ -92,7 +92,7 @@ def adaptive_gradient_mask(
     if include is not None:
         mask |= np.asarray(include, dtype=bool)
     if margin:
-        mask = _distance_to(mask) <= margin
+        mask = grow(mask, margin)
     for region in drag.regions:
         if region.task == "pin":
             mask &= ~region.mask
@@ -104,6 +104,13 @@ def adaptive_gradient_mask(
             "no room; add an operation or enlarge the editable area"
         )
     return mask
+
+
+def grow(mask: np.ndarray, radius: float) -> np.ndarray:
+    """The mask and every pixel within `radius` px of it. bool [H, W] -> bool [H, W], a new array."""
+    if not 0 <= radius < math.inf:
+        raise ValueError(f"radius is {radius}: use 0 or a positive number of pixels")
+    return _distance_to(np.asarray(mask, dtype=bool)) <= radius
 
 
 def feather(mask: np.ndarray, radius: float, *, within: np.ndarray | None = None) -> np.ndarray:

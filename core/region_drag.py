@@ -48,6 +48,8 @@ class RegionDragSettings:
     guidance: the scale given to the network.  taps: None for `default_taps`.
     background: what the background is held to: the reference latent ("same_t", Eq. 4) or that latent advanced by half a
         step towards t_next ("half_step", as the published code does).
+    trail: what becomes of cells that the region has passed and left. "free": they keep what was put into them (published). "reset": only the
+        cells around the region's present place may change, the others go back to `behind`; no trail by construction.
     arrive_below: stop intensifying once the loss is below this fraction of the loss of an undone drag; None: never.
     patience: stop intensifying once this many iterations brought no loss lower than before; None: never.
     """
@@ -63,6 +65,7 @@ class RegionDragSettings:
     guidance: float = 3.5
     taps: tuple[Tap, ...] | None = None
     background: Literal["same_t", "half_step"] = "same_t"
+    trail: Literal["reset", "free"] = "reset"
     arrive_below: float | None = None
     patience: int | None = None
 
@@ -79,6 +82,7 @@ class RegionDragSettings:
             "layout": ("tokens", "shuffled"),
             "grid": ("latent", "tokens", "cut"),
             "background": ("same_t", "half_step"),
+            "trail": ("reset", "free"),
         }
         for name, values in allowed.items():
             if getattr(self, name) not in values:
@@ -86,7 +90,7 @@ class RegionDragSettings:
 
 
 REFERENCE = RegionDragSettings(
-    rate_mode="raw", rate=1000.0, intensify_rate=1000.0, layout="shuffled", grid="cut", background="half_step"
+    rate_mode="raw", rate=1000.0, intensify_rate=1000.0, layout="shuffled", grid="cut", background="half_step", trail="free"
 )
 
 
@@ -120,6 +124,7 @@ def region_drag(
     settings: RegionDragSettings = RegionDragSettings(),
     *,
     reference: Tensor | None = None,
+    behind: Tensor | None = None,
     t_next: float | None = None,
     kv: KVSession | None = None,
     terms: Sequence[Term] = (),
@@ -130,6 +135,7 @@ def region_drag(
     mask: bool [h, w] (or broadcasting to z), where the latent may change; None: everywhere.
     reference: the undragged latent at t whose features are carried and whose background is kept; None: z itself, and
         then the first iteration's forward serves as the reference pass too. Give it when z is a warm start.
+    behind: the latent at t that cells return to once the region has left them, with trail = "reset"; None: the reference.
     t_next: the next time of the schedule, for background = "half_step" only.
     kv: a session that gives every call the same keys and values, `bank.hold()`.
     terms: extra losses (features, z) -> [] or [B], added to the region loss.
@@ -153,6 +159,7 @@ def region_drag(
             v = backbone.velocity(origin, t, cond, guidance=settings.guidance, kv=kv)
         background = (origin + (t_next - t) / 2 * v).to(origin.dtype)
         forwards += 1
+    left = origin if behind is None else behind.detach()
     limit = None if settings.step_limit is None else settings.step_limit * _rms(origin, movable)
 
     loss_of: RegionLoss | None = None
@@ -174,12 +181,25 @@ def region_drag(
             (g,) = torch.autograd.grad(loss.sum(), leaf, allow_unused=True, materialize_grads=True)
         forwards, backwards = forwards + 1, backwards + 1
         loss, region = loss.detach(), region.detach()
-        g = torch.where(movable, g, torch.zeros_like(g))
+        around = movable if settings.trail == "free" else movable & present_cells(field, progress, z)
+        g = torch.where(around, g, torch.zeros_like(g))
         rate = settings.rate if phase == "transport" else settings.intensify_rate
-        z = torch.where(movable, z - _step(g, loss, rate, settings.rate_mode, movable, limit), background)
+        moved = z - _step(g, loss, rate, settings.rate_mode, around, limit)
+        z = torch.where(around, moved, torch.where(movable, left, background))
         residual = region / loss_of.undone(progress).clamp_min(torch.finfo(region.dtype).tiny)
         arrival.see(phase, loss, residual)
         yield DragState(step, phase, progress, z, loss, residual, forwards, backwards)
+
+
+def present_cells(field: Correspondence, progress: float, z: Tensor) -> Tensor:
+    """Latent cells under the moved regions at `progress`, and their neighbours. -> bool [h, w]."""
+    h, w = z.shape[-2:]
+    cells = torch.zeros(h, w)
+    for op in range(len(field.weights())):
+        target, _ = field.samples(op, progress, (w, h))
+        x, y = target.long().unbind(-1)
+        cells[y, x] = 1.0
+    return (torch.nn.functional.max_pool2d(cells[None, None], 3, 1, 1)[0, 0] > 0).to(z.device)
 
 
 def run_region_drag(*args, **kwargs) -> DragState:

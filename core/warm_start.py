@@ -60,13 +60,22 @@ def warp_latent(z: Tensor, t: float, field: DragField, *, seed: int = 0) -> Tens
 
     Cells are carried by their nearest source, not blended: averaging would take variance from the noise in them.
     """
+    carried = warp(z, field.backward(1.0, (z.shape[-1], z.shape[-2])), mode="nearest")
+    return torch.where(field.vacated(1.0, (z.shape[-1], z.shape[-2])).to(z.device), renewed(z, t, field, seed=seed), carried)
+
+
+def renewed(z: Tensor, t: float, field: DragField, *, seed: int = 0) -> Tensor:
+    """A latent at time t in which every cell that content leaves is new: the mean of what is kept, noised to the same level.
+
+    That is the vacated cells and those that the moved region will cover again at its target.
+    """
     layout = field.layout(1.0, (z.shape[-1], z.shape[-2]))
-    carried = warp(z, layout.backward, mode="nearest")
-    vacated, kept = layout.vacated.to(z.device), layout.kept.to(z.device)
+    leaving = field.forward(1.0, (z.shape[-1], z.shape[-2]))[1].to(z.device)
+    kept = layout.kept.to(z.device)
     ground = z[..., kept].mean(-1)[..., None, None] if bool(kept.any()) else z.mean((-2, -1), keepdim=True)
     generator = torch.Generator().manual_seed(seed)
     noise = torch.randn(z.shape, generator=generator).to(z)
-    return torch.where(vacated, ground + t * noise, carried)
+    return torch.where(leaving, ground + t * noise, z)
 
 
 def _carried(noise: Tensor, backward: Tensor, fresh: Tensor, seed: int) -> Tensor:

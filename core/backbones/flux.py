@@ -23,7 +23,7 @@ from torch.utils.checkpoint import checkpoint
 from ..attention import OWN_KEYS_VALUES, KVSession
 from ..backbone import Conditioning
 from ..taps import BlockKind, Tap, TapPoint, last_tap, resolve_taps
-from .flux_blocks import Call, Rope, Streams, double_block, single_block
+from .flux_blocks import Call, Streams, double_block, single_block
 
 if TYPE_CHECKING:
     from diffusers import FluxTransformer2DModel
@@ -68,7 +68,7 @@ class DiffusersFlux:
         self.single_blocks = len(model.single_transformer_blocks)
         self.width = model.inner_dim
         self.guidance_distilled = bool(model.config.guidance_embeds)
-        self._ropes: dict[tuple[int, int, int, torch.device], Rope] = {}
+        self._ropes: dict[tuple[int, int, int, torch.device], Tensor] = {}
 
     @property
     def device(self) -> torch.device:
@@ -145,17 +145,23 @@ class DiffusersFlux:
         if cond.pooled is None:
             raise ValueError("this model needs a pooled text embedding [B, P] too: set Conditioning.pooled")
 
-    def _rope(self, text_tokens: int, rows: int, columns: int) -> Rope:
+    def _rope(self, text_tokens: int, rows: int, columns: int) -> Tensor:
         key = (text_tokens, rows, columns, self.device)
         if key not in self._ropes:
-            ids = torch.zeros(text_tokens + rows * columns, len(self.model.pos_embed.axes_dim), device=self.device)
-            grid = ids[text_tokens:].view(rows, columns, -1)
-            grid[..., -2] = torch.arange(rows, device=self.device)[:, None]
-            grid[..., -1] = torch.arange(columns, device=self.device)[None, :]
             if len(self._ropes) >= ROPE_SIZES_KEPT:
                 self._ropes.pop(next(iter(self._ropes)))
-            self._ropes[key] = self.model.pos_embed(ids)
+            # Even when first asked for in inference mode, whose tensors no later backward pass could use.
+            with torch.inference_mode(False):
+                self._ropes[key] = self._make_rope(text_tokens, rows, columns)
         return self._ropes[key]
+
+    def _make_rope(self, text_tokens: int, rows: int, columns: int) -> Tensor:
+        ids = torch.zeros(text_tokens + rows * columns, len(self.model.pos_embed.axes_dim), device=self.device)
+        grid = ids[text_tokens:].view(rows, columns, -1)
+        grid[..., -2] = torch.arange(rows, device=self.device)[:, None]
+        grid[..., -1] = torch.arange(columns, device=self.device)[None, :]
+        cos, sin = self.model.pos_embed(ids)  # each [tokens, head width], every number twice
+        return torch.complex(cos[:, ::2], sin[:, ::2])
 
     def _block(
         self, kind: BlockKind, index: int, streams: Streams, call: Call, stop: TapPoint | None = None

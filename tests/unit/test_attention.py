@@ -279,6 +279,18 @@ def test_what_is_remembered_does_not_follow_later_changes():
     assert bank.entries[0].blocks[BLOCK][0].unique().item() == 2.0
 
 
+def test_an_inversion_in_inference_mode_can_be_dragged_after():
+    backbone = make_backbone()
+    z, cond = make_inputs()
+    bank = KVBank(choose_blocks("all", 3, 2))
+    with torch.inference_mode():
+        backbone.velocity(z, 0.5, cond, kv=bank.capture())
+    leaf = z.clone().requires_grad_()
+    found = backbone.features(leaf, 0.5, cond, taps=default_taps(3), kv=bank.hold())
+    (g,) = torch.autograd.grad(sum(f.square().sum() for f in found), leaf)
+    assert g.abs().max() > 0
+
+
 def test_a_picture_of_another_size_is_refused():
     call = bank_of(0.5).hold().begin(0.5)
     with pytest.raises(ValueError, match=r"captured for \[batch, tokens\] = \[1, 3\], this call has \[1, 7\]"):

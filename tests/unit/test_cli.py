@@ -16,7 +16,7 @@ typer = pytest.importorskip("typer")
 from typer.testing import CliRunner, Result  # noqa: E402
 
 from dragfield.cli.app import app  # noqa: E402
-from dragfield.cli.bench import flat, shown  # noqa: E402
+from dragfield.cli.tables import flat, shown  # noqa: E402
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -160,6 +160,25 @@ def test_the_reference_preset_is_dragflows(picture: Path, drag: Path, flux_folde
     assert not np.array_equal(*results)
 
 
+def test_demo_prints_a_row_for_each_edit_and_where_to_look(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = {}
+    figures = {"centroid_error_px": 1.25, "rotation_error_deg": None}
+    report = {"seconds": 3.0, "cases": [{"name": "1-relocation", "methods": {"no_edit": figures, "dragflow": figures}}]}
+
+    def run(output: Path, progress, *, cases: int, seed: int) -> dict:
+        asked.update(output=output, cases=cases, seed=seed)
+        progress(1, 4, "1 relocation: inversion")
+        return report
+
+    monkeypatch.setattr("dragfield.core.demo.showcase.run", run)
+    result = invoke("demo", "--output", tmp_path, "--cases", 1, "--seed", 0)
+    assert result.exit_code == 0, result.stderr
+    assert asked == {"output": tmp_path, "cases": 1, "seed": 0}
+    lines = [line.split() for line in result.stdout.splitlines()]
+    assert ["1-relocation", "dragflow", "1.25", "-"] in lines
+    assert str(tmp_path / "demo.png") in result.stdout
+
+
 def test_bench_hands_its_options_on_and_writes_the_report(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     asked = {}
     figures = {"centroid_error_px": {"mean": 1.25, "p90": 3.0}, "source_left": None}
@@ -179,6 +198,25 @@ def test_bench_hands_its_options_on_and_writes_the_report(tmp_path: Path, monkey
     assert "no_edit" in result.stdout and "1.25" in result.stdout
 
 
+def test_bench_speed_shows_the_ratio_and_writes_everything(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    case = {"model": "flux-384", "size": 256, "seconds": {"published": 2.0, "ours": 0.5}, "flops": {"ours": 10**12}}
+    case |= {"time_ratio": 4.0, "memory_ratio": 1.5, "flops_ratio": 3.0, "flops_over_minimum": 1.02}
+    report = {"suite": "speed", "device": "cpu", "time_ratio": 4.0, "cases": [case]}
+    monkeypatch.setattr("dragfield.benchmarks.speed.run", lambda *, device, progress: {**report, "device": device})
+    path = tmp_path / "speed.json"
+    result = invoke("bench", "--suite", "speed", "--device", "cpu", "--json", path)
+    assert result.exit_code == 0, result.stderr
+    assert "4.00 x as fast on cpu" in result.stdout and "flux-384" in result.stdout and "1.02" in result.stdout
+    assert json.loads(path.read_text()) == report
+
+
 def test_a_table_has_a_column_for_each_part_of_a_figure_and_a_dash_for_none() -> None:
     assert flat({"a": {"mean": 1.0, "p90": 2.0}, "b": None}) == {"a mean": 1.0, "a p90": 2.0, "b": None}
-    assert [shown(value) for value in (None, 3.0, 0.126)] == ["-", "3", "0.13"]
+    assert [shown(value) for value in (None, 3.0, 0.126, 0.0126, 7, "x")] == ["-", "3", "0.13", "0.0126", "7", "x"]
+
+
+def test_a_table_in_a_log_is_not_cut() -> None:
+    row = {"method": "latent_copy_paste", **{f"figure_{i}": 12.345 for i in range(12)}}
+    program = f"from dragfield.cli.console import out\nfrom dragfield.cli.tables import table\nout.print(table('', [{row}]))"
+    ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60)
+    assert ran.stdout.count("12.3") == 12 and "latent_copy_paste" in ran.stdout, ran.stdout + ran.stderr

@@ -395,6 +395,14 @@ def test_a_region_dragged_onto_itself_changes_nothing(settings):
     assert torch.equal(last.z, z)
 
 
+def test_a_half_precision_transformer_drags_a_single_precision_latent():
+    backbone, cond = small_flux(torch.bfloat16)
+    z = latent(1, 4, 16, 16)
+    *_, last = region_drag(backbone, z, 0.85, cond, region_field((80.0, 64.0)), None, RegionDragSettings(6, 2, rate=0.5))
+    assert last.z.dtype == last.loss.dtype == torch.float32
+    assert last.residual.item() < 0.9
+
+
 def test_gradient_through_a_real_transformer_equals_finite_differences():
     backbone, cond = small_flux(torch.float64)
     z, seen = latent(1, 4, 8, 8, dtype=torch.float64), latent(1, 4, 8, 8, seed=3, dtype=torch.float64)

@@ -1,0 +1,212 @@
+"""What `make demo` shows: a few fresh drags by the bundled model, as a contact sheet, single pictures and numbers.
+
+    output/demo/demo.png          one row a drag: the drag, where the picture may change, reconstruction, results, truth
+    output/demo/1-relocation/     the single pictures of the first row, and so on
+    output/demo/report.json       settings, measures, seconds and network passes
+
+A picture is inverted once and edited twice: by `dragflow` and by `dragfield`.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from ..dragfield import DragFieldSettings, dragfield
+from ..edit import DragFlowSettings, Edit, dragflow, paste_back
+from ..field import DragField
+from ..inversion import invert, reconstruct
+from ..preview import SOURCE, TARGET, overlay, preview
+from ..progress import Progress
+from .cases import DemoCase, sample_cases
+from .flux import DemoFlux, load
+from .measure import measure, psnr
+from .scenes import UNIT
+from .sheet import Cell, Row, contact_sheet
+from .text import embed
+
+SEED = 3
+COLUMNS = {
+    "drag": "input and drag", "mask": "may change", "reconstruction": "reconstruction", "pixel_warp": "pixel warp, no model",
+    "dragflow": "dragflow", "dragfield": "dragfield, ours", "truth": "truth",
+}  # fmt: skip
+DRAGFLOW = DragFlowSettings(mask_margin=DragFieldSettings().margin)
+"""The published method with the same room for shadows as ours has."""
+DRAGFIELD = DragFieldSettings(inversion=DRAGFLOW.inversion)
+
+
+@dataclass(frozen=True, eq=False)
+class Shown:
+    """One case, edited and measured.  pictures: uint8 [H, W, 3] by file name.  record: its entry in the report."""
+
+    case: DemoCase
+    pictures: dict[str, np.ndarray]
+    record: dict
+
+
+def run(
+    output: Path,
+    progress: Callable[[int, int, str], None] | None = None,
+    *,
+    cases: int = 4,
+    seed: int = SEED,
+    model: DemoFlux | None = None,
+) -> dict:
+    """Edit `cases` drawn scenes of `seed` and write what came out to the folder `output`, which is made if need be.
+
+    progress(done, total, what): told whenever something has been done.  model: None loads the bundled one.
+    -> the report, as written to report.json: {"seed", "seconds", "settings", "cases": [...]}, see `rows`.
+    Raises ValueError for less than one case, OSError where `output` cannot be written.
+    """
+    if cases < 1:
+        raise ValueError(f"{cases} cases show nothing: use 1 or more (4 have every task in them)")
+    began = time.perf_counter()
+    output.mkdir(parents=True, exist_ok=True)
+    model = model or load()
+    shown = []
+    for i, case in enumerate(sample_cases(cases, seed)):
+        tell = _teller(progress, 4 * i, 4 * cases, f"{i + 1} {case.task}")
+        shown.append(show(model, case, f"{i + 1}-{case.task}", tell))
+        folder = output / shown[-1].record["name"]
+        folder.mkdir(exist_ok=True)
+        for name, picture in shown[-1].pictures.items():
+            Image.fromarray(picture).save(folder / f"{name}.png")
+    if progress is not None:
+        progress(4 * cases, 4 * cases, "done")
+    sheet = contact_sheet(
+        "Dragfield: drags by the bundled model",
+        "Blue: what is dragged. Orange: where to. px: how far off the truth the dragged thing is. dB: likeness to the truth where the "
+        "picture may change.",
+        list(COLUMNS.values()), [Row(f"{i}   {describe(one.case)}", one.case.scene.caption, list(_cells(one)))
+                                 for i, one in enumerate(shown, start=1)],
+    )  # fmt: skip
+    sheet.save(output / "demo.png")
+    settings = {"dragflow": asdict(DRAGFLOW), "dragfield": asdict(DRAGFIELD)}
+    report = {"seed": seed, "seconds": time.perf_counter() - began, "settings": settings, "cases": [one.record for one in shown]}
+    (output / "report.json").write_text(json.dumps(report, indent=1, default=str) + "\n", encoding="utf-8")
+    return report
+
+
+def rows(report: dict) -> Iterator[dict]:
+    """The report as a table: one row for each method on each case, its name first."""
+    for case in report["cases"]:
+        for method, figures in case["methods"].items():
+            yield {"edit": f"{case['name']} {method}", **figures}
+
+
+def show(model: DemoFlux, case: DemoCase, name: str, tell: Callable[[int, str], Callable[[Progress], None]]) -> Shown:
+    """Edit one case by every method. tell(part, what) gives what is to be told the progress of that part, of four."""
+    backbone, autoencoder = model.backbone, model.autoencoder
+    image, cond = _tensor(case.source), embed([case.drag.background_prompt])
+    with torch.no_grad():
+        began = time.perf_counter()
+        inversion = invert(backbone, autoencoder.encode(image), cond, DRAGFLOW.inversion, report=tell(0, "inversion"))
+        inverting = time.perf_counter() - began
+        tell(1, "reconstruction")
+        # Denoised from the inverted latent itself: the free reconstruction, back along the path, would prove nothing.
+        rebuilt = _array(autoencoder.decode(reconstruct(backbone, inversion, cond)[-1]))
+        coded = _array(autoencoder.decode(inversion.z0))
+        began = time.perf_counter()
+        warped = preview(case.source, DragField.from_drag(case.drag, deformation=DRAGFIELD.deformation))
+        warping = time.perf_counter() - began
+        through = autoencoder.decode(autoencoder.encode(_tensor(warped)))
+    question = (backbone, autoencoder, image, case.drag, cond)
+    published = dragflow(*question, settings=DRAGFLOW, inversion=inversion, report=tell(2, "dragflow"))
+    ours = dragfield(*question, settings=DRAGFIELD, inversion=inversion, report=tell(3, "dragfield"))
+    mask = published.mask | ours.mask
+
+    # As in the benchmark, the warp passes through the autoencoder once, so that all results pay for it alike.
+    results = {"pixel_warp": _array(paste_back(through, image, mask)), "dragflow": _array(published.image), "dragfield": _array(ours.image)}
+    spent = {"no_edit": _spent(), "pixel_warp": _spent(warping), "dragflow": _cost(published), "dragfield": _cost(ours)}
+    measured = {method: measure(case, picture, mask) for method, picture in {"no_edit": case.source, **results}.items()}
+    record = {
+        "name": name, "task": case.task, "drag": describe(case), "prompt": case.scene.caption,
+        "may_change": {"dragflow": float(published.mask.mean()), "dragfield": float(ours.mask.mean())},
+        "inversion": {"seconds": inverting, "nfe_forward": inversion.nfe},
+        "autoencoder_psnr_db": psnr(coded, case.source), "reconstruction_psnr_db": psnr(rebuilt, case.source),
+        "methods": {method: {**asdict(found), **spent[method]} for method, found in measured.items()},
+    }  # fmt: skip
+    pictures = {
+        "input": case.source, "drag": overlay(case.source, case.drag), "reconstruction": rebuilt, "preview": warped, **results,
+        "truth": case.truth,
+    }  # fmt: skip
+    eight_bit = {key: np.rint(np.clip(picture, 0, 1) * 255).astype(np.uint8) for key, picture in pictures.items()}
+    eight_bit["mask"] = shade(eight_bit["input"], published.mask, ours.mask)
+    return Shown(case, eight_bit, record)
+
+
+def describe(case: DemoCase) -> str:
+    """The drag in a few words, such as "relocation, 62 px"."""
+    if case.task == "rotation":
+        return f"rotation, {abs(case.turn):.0f}° {'clockwise' if case.turn > 0 else 'counter-clockwise'}"
+    return f"{case.task}, {math.hypot(*case.shift) * case.size / UNIT:.0f} px"
+
+
+def shade(picture: np.ndarray, published: np.ndarray, ours: np.ndarray) -> np.ndarray:
+    """uint8 [H, W, 3], faded to white outside of the gradient mask, both masks outlined: the published one blue, ours orange."""
+    shaded = np.where(published[..., None], picture, picture // 4 + 191).astype(np.uint8)
+    for mask, colour in ((published, SOURCE), (ours, TARGET)):
+        edge = cv2.morphologyEx(mask.astype(np.uint8), cv2.MORPH_GRADIENT, np.ones((3, 3), np.uint8), borderValue=0)
+        shaded[edge > 0] = colour
+    return shaded
+
+
+def _cells(one: Shown) -> Iterator[Cell]:
+    record, found = one.record, one.record["methods"]
+    share = record["may_change"]
+    captions = {
+        "drag": f"{found['no_edit']['psnr_truth_mask_db']:.1f} dB as it is",
+        "mask": f"dragflow {share['dragflow']:.0%}, dragfield {share['dragfield']:.0%}",
+        "reconstruction": f"{record['reconstruction_psnr_db']:.1f} dB, autoencoder alone {record['autoencoder_psnr_db']:.1f}",
+        "truth": "",
+    }
+    for column in COLUMNS:
+        yield Cell(one.pictures[column], captions[column] if column in captions else _caption(found[column]))
+
+
+def _caption(figures: dict) -> str:
+    turn = figures["rotation_error_deg"]
+    parts = [f"{figures['centroid_error_px']:.1f} px", *([] if turn is None else [f"{turn:.0f}°"]),
+             f"{figures['psnr_truth_mask_db']:.1f} dB", f"{figures['seconds']:.1f} s"]  # fmt: skip
+    return ", ".join(parts)
+
+
+def _teller(progress: Callable[[int, int, str], None] | None, first: int, total: int, what: str):
+    """tell(part, stage): says that a part begins, and gives what is to be told its steps."""
+
+    def tell(part: int, stage: str) -> Callable[[Progress], None]:
+        def step(at: Progress) -> None:
+            if progress is not None:
+                progress(first + part, total, f"{what}: {stage} {at.stage} {at.done}/{at.total}")
+
+        if progress is not None:
+            progress(first + part, total, f"{what}: {stage}")
+        return step
+
+    return tell
+
+
+def _cost(edit: Edit) -> dict:
+    return _spent(edit.seconds, edit.nfe_forward, edit.nfe_backward)
+
+
+def _spent(seconds: float = 0.0, forward: int = 0, backward: int = 0) -> dict:
+    return {"seconds": seconds, "nfe_forward": forward, "nfe_backward": backward}
+
+
+def _tensor(image: np.ndarray) -> Tensor:
+    return torch.from_numpy(np.ascontiguousarray(image)).permute(2, 0, 1)[None].float()
+
+
+def _array(image: Tensor) -> np.ndarray:
+    return image[0].detach().permute(1, 2, 0).cpu().numpy()

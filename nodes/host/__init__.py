@@ -1,0 +1,1 @@
+"""ComfyUI's models behind core's contracts: the only part of the pack that imports `comfy`."""

@@ -1,0 +1,41 @@
+"""A ComfyUI VAE as core's Autoencoder: pictures [B, 3, H, W] in [0, 1] and normalised latents, on the model's device."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+
+class ComfyAutoencoder:
+    """vae: a VAE as loaders give it.  patcher: the MODEL whose latents it makes; its latent format normalises, on its device they are."""
+
+    def __init__(self, vae: Any, patcher: Any) -> None:
+        if vae is None:
+            raise ValueError("there is no VAE: this checkpoint has none, so load one (FLUX.1's is ae.safetensors) and connect it")
+        self._vae, self._device, self._format = vae, patcher.load_device, patcher.model.latent_format
+        self.latent_channels: int = self._format.latent_channels
+        self.factor: int = self._format.spacial_downscale_ratio
+        channels = getattr(vae, "latent_channels", self.latent_channels)
+        if channels != self.latent_channels:
+            raise ValueError(
+                f"this VAE makes latents of {channels} channels, the MODEL takes {self.latent_channels}: connect the VAE that "
+                "belongs to the MODEL"
+            )
+
+    def encode(self, image: Tensor) -> Tensor:
+        """See core's Autoencoder; z is float32."""
+        if image.shape[-2] % self.factor or image.shape[-1] % self.factor:
+            raise ValueError(
+                f"the picture is {image.shape[-1]} x {image.shape[-2]} px; this VAE takes multiples of {self.factor}: crop or pad it first"
+            )
+        with torch.inference_mode(False), torch.no_grad():
+            z = self._vae.encode(image.movedim(1, -1).clone())
+            return self._format.process_in(z.to(self._device, torch.float32)).clone()
+
+    def decode(self, z: Tensor) -> Tensor:
+        """See core's Autoencoder; the picture is on the device of z."""
+        with torch.inference_mode(False), torch.no_grad():
+            image = self._vae.decode(self._format.process_out(z.float().clone()))
+            return image.movedim(-1, 1).to(z.device, torch.float32).clamp(0.0, 1.0).contiguous()

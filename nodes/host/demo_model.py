@@ -1,0 +1,150 @@
+"""The bundled demo model as native MODEL, CLIP and VAE, so that every example workflow runs on a CPU right after installing.
+
+The MODEL is ComfyUI's own Flux class in the demo's size, with the weights renamed from diffusers' layout; loaders of ComfyUI would not
+recognise it, because they take FLUX.1's head count for granted. CLIP and VAE are small objects with the methods that nodes call.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import comfy.latent_formats
+import comfy.model_base
+import comfy.model_detection
+import comfy.model_management
+import comfy.model_patcher
+import comfy.supported_models
+import torch
+from torch import Tensor
+
+from ...core.demo import text
+from ...core.demo.autoencoder import DemoAutoencoder
+from ...core.demo.flux import WEIGHTS
+
+
+class DemoLatent(comfy.latent_formats.LatentFormat):
+    """The demo autoencoder's latents, which are normalised by construction."""
+
+    latent_channels = 16
+    scale_factor = 1.0
+
+
+class DemoFluxConfig(comfy.supported_models.Flux):
+    """The demo model among ComfyUI's supported ones."""
+
+    latent_format = DemoLatent
+    memory_usage_factor = 0.2
+
+
+def load_demo_model(folder: Path = WEIGHTS) -> tuple[Any, DemoCLIP, DemoVAE]:
+    """(MODEL, CLIP, VAE) of the bundle in `folder`; FileNotFoundError with what to do when it is not there."""
+    from safetensors.torch import load_file
+
+    config = folder / "transformer" / "config.json"
+    if not config.exists():
+        raise FileNotFoundError(f"No demo model in {folder}: reinstall the node pack, or train one with `dragfield train`.")
+    weights = load_file(folder / "transformer" / "diffusion_pytorch_model.safetensors")
+    model = make_model(json.loads(config.read_text(encoding="utf-8")), weights)
+    return model, DemoCLIP(), DemoVAE(DemoAutoencoder.load(folder / "vae"))
+
+
+def make_model(config: Mapping[str, Any], weights: Mapping[str, Tensor], dtype: torch.dtype = torch.float32) -> Any:
+    """A MODEL of a diffusers `FluxTransformer2DModel`: its config and state dict.
+
+    dtype: of the weights, and to compute in unless it is fp8.
+    """
+    native = DemoFluxConfig(native_config(config))
+    native.set_inference_dtype(dtype, torch.float32 if dtype.itemsize == 1 else None)
+    device, offload = comfy.model_management.get_torch_device(), comfy.model_management.unet_offload_device()
+    model = comfy.model_base.Flux(native, device=offload)
+    # Given every weight: the layers are made without any.
+    missing, unknown = model.diffusion_model.load_state_dict(native_weights(weights, dtype), strict=False)
+    if missing or unknown:
+        raise ValueError(f"the weights don't fit the config: {[*missing, *unknown][:3]} are missing or unknown")
+    return comfy.model_patcher.CoreModelPatcher(model, load_device=device, offload_device=offload)
+
+
+def native_config(config: Mapping[str, Any]) -> dict[str, Any]:
+    """diffusers' config of a FLUX.1 transformer as ComfyUI's `unet_config`."""
+    return {
+        "image_model": "flux",
+        "in_channels": config["in_channels"] // 4,
+        "out_channels": config["in_channels"] // 4,
+        "vec_in_dim": config["pooled_projection_dim"],
+        "context_in_dim": config["joint_attention_dim"],
+        "hidden_size": config["num_attention_heads"] * config["attention_head_dim"],
+        "mlp_ratio": 4.0,
+        "num_heads": config["num_attention_heads"],
+        "depth": config["num_layers"],
+        "depth_single_blocks": config["num_single_layers"],
+        "axes_dim": list(config["axes_dims_rope"]),
+        "theta": 10000,
+        "patch_size": 2,
+        "qkv_bias": True,
+        "guidance_embed": config["guidance_embeds"],
+        "txt_ids_dims": [],
+    }
+
+
+def native_weights(weights: Mapping[str, Tensor], dtype: torch.dtype) -> dict[str, Tensor]:
+    """diffusers' state dict of a FLUX.1 transformer in ComfyUI's names: q, k, v fused, the last norm's scale and shift swapped."""
+    converted = comfy.model_detection.convert_diffusers_mmdit({name: x.clone() for name, x in weights.items()}, "")
+    return {name: x.to(dtype) for name, x in converted.items()}
+
+
+class DemoVAE:
+    """What VAE nodes call, over `DemoAutoencoder`. Small enough to stay on the CPU, also tiled."""
+
+    latent_channels = DemoLatent.latent_channels
+
+    def __init__(self, autoencoder: DemoAutoencoder) -> None:
+        self.first_stage_model = autoencoder
+
+    def encode(self, pixels: Tensor) -> Tensor:
+        """[B, H, W, 3] in [0, 1] -> [B, C, H/8, W/8]; sides are cropped to multiples of 8 as VAE nodes do."""
+        height, width = (side // 8 * 8 for side in pixels.shape[1:3])
+        top, left = (pixels.shape[1] - height) // 2, (pixels.shape[2] - width) // 2
+        cropped = pixels[:, top : top + height, left : left + width, :3]
+        return self.first_stage_model.encode(cropped.movedim(-1, 1).cpu().float())
+
+    def decode(self, samples: Tensor) -> Tensor:
+        """[B, C, h, w] -> [B, 8h, 8w, 3] in [0, 1]."""
+        return self.first_stage_model.decode(samples.cpu().float()).movedim(1, -1)
+
+    def encode_tiled(self, pixels: Tensor, **_: Any) -> Tensor:
+        return self.encode(pixels)
+
+    def decode_tiled(self, samples: Tensor, **_: Any) -> Tensor:
+        return self.decode(samples)
+
+    def spacial_compression_encode(self) -> int:
+        return self.first_stage_model.factor
+
+    def spacial_compression_decode(self) -> int:
+        return self.first_stage_model.factor
+
+    def temporal_compression_decode(self) -> None:
+        return None
+
+    def throw_exception_if_invalid(self) -> None:
+        return None
+
+
+class DemoCLIP:
+    """What CLIP Text Encode calls, over the demo's table of words."""
+
+    def tokenize(self, prompt: str, **_: Any) -> dict[str, list[str]]:
+        return {"demo": [prompt]}
+
+    def encode_from_tokens_scheduled(self, tokens: dict[str, list[str]], **_: Any) -> list[list[Any]]:
+        cond = text.embed(tokens["demo"])
+        return [[cond.txt, {"pooled_output": cond.pooled}]]
+
+    def clone(self, **_: Any) -> DemoCLIP:
+        return self
+
+    def clip_layer(self, layer: int) -> None:
+        """There are no layers to stop at."""
