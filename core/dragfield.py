@@ -36,6 +36,7 @@ class DragFieldSettings:
     inversion: as for DragFlow.  guidance: while denoising.
     start_at: time in [0, 1] of the flow to start from; the sampling time nearest to it is taken. Higher leaves more to the model.
     hold_until: time until which what moved is held to the evidence.
+    shadows: carry the region's cast shadow along in the start (shadow.py).
     renew: "vacated" draws new noise only where the region was; "mask" wherever the mask is open and nothing moved in, so that old shadows
         go too.
     refine: region supervision of the start, before denoising; None: none.
@@ -48,7 +49,8 @@ class DragFieldSettings:
     guidance: float = 1.0
     start_at: float = 1.0
     hold_until: float = 0.4
-    renew: Literal["vacated", "mask"] = "mask"
+    shadows: bool = True
+    renew: Literal["vacated", "mask"] = "vacated"
     refine: RegionDragSettings | None = None
     deformation: Literal["stretch", "rigid"] = "stretch"
     margin: float = 0.08
@@ -78,7 +80,8 @@ def dragfield(
     inversion, spent = inverted(backbone, autoencoder, image, source, settings.inversion, inversion, report, should_stop)
     cells = to_latent(mask, inversion.z.shape[-2:]).to(inversion.z.device)
     renew = cells if settings.renew == "mask" else None
-    warm = make_warm_start(autoencoder, image, field, inversion.noise(), renew=renew, seed=settings.seed)
+    reach = settings.margin * min(drag.size) if settings.shadows else 0.0
+    warm = make_warm_start(autoencoder, image, field, inversion.noise(), shadow_reach=reach, renew=renew, seed=settings.seed)
 
     first = inversion.index_at(settings.start_at)
     times, path = inversion.times[first:], inversion.path[first:]
@@ -105,7 +108,7 @@ def dragfield(
 
 
 def open_mask(field: DragField, margin: float) -> np.ndarray:
-    """Where the picture may change: within `margin` px of what moves in or was left, pins and what is not editable taken out. bool [H, W]."""
+    """Where the picture may change: within `margin` px of what moved in or was left, less pins and what is not editable. bool [H, W]."""
     layout = field.layout()
     mask = grow((layout.moved | layout.vacated).numpy(), margin)
     if field.pinned is not None:

@@ -28,7 +28,7 @@ from .progress import Interrupted, Progress, Report, stop_if, tell
 from .region_drag import REFERENCE as REFERENCE_DRAG
 from .region_drag import DragState, RegionDragSettings, region_drag
 from .solvers import FlowState, Velocity, fireflow_step, start
-from .warm_start import renewed, warp_latent
+from .warm_start import emptied, warp_latent
 
 
 @dataclass(frozen=True)
@@ -41,11 +41,12 @@ class DragFlowSettings:
         picture's latent; "sample" denoises the undragged latent in lockstep (published).
     recon_prompt: prompt of that lockstep branch, "source" or "target" (published).
     kv, kv_pairing, kv_eta, kv_rounds, kv_except_last: whether and how remembered keys and values are injected, see `KVBank.replay`.
-    vacated: "renew" puts new noise of the same level over the mean ground where the region was; "keep" leaves what was there (published), so
-        that the thing easily comes back at its old place.
+    vacated: what a relocated or rotated region leaves behind. "renew": the roughly filled ground, noised to the same level with `seed`;
+        "keep": what was there (published), so that the thing easily comes back at its old place.
+    shadow_reach: how far from the region its cast shadow is looked for to be renewed too, as a fraction of the picture's shorter side.
     hard_mask: False drops the background constraint everywhere (an ablation).
-    mask_margin: by how much the gradient mask grows, as a fraction of the picture's shorter side (0 is the paper's).  paste_back: keep every pixel outside of the feathered mask bit for
-        bit.  feather: px over which the edit fades into the picture.
+    mask_margin: by how much the gradient mask grows, as a fraction of the picture's shorter side (0 is the paper's).
+    paste_back: keep every pixel outside of the feathered mask bit for bit.  feather: px over which the edit fades into the picture.
     """
 
     inversion: InversionSettings = InversionSettings()
@@ -60,6 +61,8 @@ class DragFlowSettings:
     kv_rounds: Rounds = "all"
     kv_except_last: int = 0
     vacated: Literal["renew", "keep"] = "renew"
+    shadow_reach: float = 0.08
+    seed: int = 0
     hard_mask: bool = True
     mask_margin: float = 0.0
     paste_back: bool = True
@@ -142,7 +145,9 @@ def dragflow(
 
     behind = inversion.z
     if settings.vacated == "renew":
-        behind = renewed(inversion.z, inversion.t, field)
+        moved = DragField.from_drag(drag, deformation="stretch")
+        reach = settings.shadow_reach * min(drag.size)
+        behind = emptied(autoencoder, image, inversion.z, inversion.t, moved, shadow_reach=reach, seed=settings.seed)
     state = None
     for state in region_drag(
         backbone, inversion.z, inversion.t, target, field, movable, settings.drag,

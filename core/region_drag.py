@@ -48,8 +48,9 @@ class RegionDragSettings:
     guidance: the scale given to the network.  taps: None for `default_taps`.
     background: what the background is held to: the reference latent ("same_t", Eq. 4) or that latent advanced by half a
         step towards t_next ("half_step", as the published code does).
-    trail: what becomes of cells that the region has passed and left. "free": they keep what was put into them (published). "reset": only the
-        cells around the region's present place may change, the others go back to `behind`; no trail by construction.
+    trail: what becomes of cells that the region has passed and left. "free": they keep what was put into them
+        (published). "reset": only the cells around the region's present place may change, the others go back to `behind`;
+        no trail by construction.
     arrive_below: stop intensifying once the loss is below this fraction of the loss of an undone drag; None: never.
     patience: stop intensifying once this many iterations brought no loss lower than before; None: never.
     """
@@ -160,6 +161,7 @@ def region_drag(
         background = (origin + (t_next - t) / 2 * v).to(origin.dtype)
         forwards += 1
     left = origin if behind is None else behind.detach()
+    around, placed = movable, None  # where the region is, and at which progress that was found out
     limit = None if settings.step_limit is None else settings.step_limit * _rms(origin, movable)
 
     loss_of: RegionLoss | None = None
@@ -181,7 +183,8 @@ def region_drag(
             (g,) = torch.autograd.grad(loss.sum(), leaf, allow_unused=True, materialize_grads=True)
         forwards, backwards = forwards + 1, backwards + 1
         loss, region = loss.detach(), region.detach()
-        around = movable if settings.trail == "free" else movable & present_cells(field, progress, z)
+        if settings.trail == "reset" and progress != placed:
+            around, placed = movable & present_cells(field, progress, z), progress
         g = torch.where(around, g, torch.zeros_like(g))
         rate = settings.rate if phase == "transport" else settings.intensify_rate
         moved = z - _step(g, loss, rate, settings.rate_mode, around, limit)

@@ -18,6 +18,7 @@ from torch import Tensor
 from .backbone import Autoencoder
 from .field import DragField, warp
 from .preview import preview
+from .shadow import clean_plate, warp_with_shadows
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,19 +41,43 @@ class WarmStart:
 
 @torch.no_grad()
 def make_warm_start(
-    autoencoder: Autoencoder, image: Tensor, field: DragField, noise: Tensor, *, renew: Tensor | None = None, seed: int = 0
+    autoencoder: Autoencoder,
+    image: Tensor,
+    field: DragField,
+    noise: Tensor,
+    *,
+    shadow_reach: float = 0.0,
+    renew: Tensor | None = None,
+    seed: int = 0,
 ) -> WarmStart:
     """Warp the picture by the field, fill what it vacates, encode, and carry the noise along.
 
     image: [1, 3, H, W] in [0, 1].  noise: [1, C, h, w] of the undragged picture, such as `Inversion.noise()`.
+    shadow_reach: px around a region in which its cast shadow is looked for, to be carried along; 0: pixels of regions only.
     renew: bool [h, w], cells besides the vacated ones whose noise is drawn afresh, from `seed`.
     """
-    picture = image[0].permute(1, 2, 0).float().cpu().numpy()
-    warped = torch.from_numpy(preview(np.ascontiguousarray(picture), field)).permute(2, 0, 1)[None].to(image)
+    picture = _array(image)
+    carried = warp_with_shadows(picture, field, shadow_reach) if shadow_reach else preview(picture, field)
+    warped = torch.from_numpy(carried).permute(2, 0, 1)[None].to(image)
     layout = field.layout(1.0, (noise.shape[-1], noise.shape[-2]))
     moved, vacated = layout.moved.to(noise.device), layout.vacated.to(noise.device)
     fresh = vacated if renew is None else vacated | (renew & ~moved)
     return WarmStart(autoencoder.encode(warped), _carried(noise, layout.backward, fresh, seed), moved, vacated)
+
+
+@torch.no_grad()
+def emptied(
+    autoencoder: Autoencoder, image: Tensor, z: Tensor, t: float, field: DragField, *, shadow_reach: float = 0.0, seed: int = 0
+) -> Tensor:
+    """The undragged latent z at time t with what moves taken out: there, the roughly filled picture's latent and new noise, mixed for t.
+
+    Regions that are stretched stay, and so does what points move. -> [1, C, h, w].
+    """
+    plate = clean_plate(_array(image), field, shadow_reach)
+    cells = torch.nn.functional.adaptive_avg_pool2d(torch.from_numpy(plate.changed)[None].float(), z.shape[-2:])[0] > 0.1
+    filled = autoencoder.encode(torch.from_numpy(plate.image).permute(2, 0, 1)[None].to(image))
+    noise = torch.randn(z.shape, generator=torch.Generator().manual_seed(seed)).to(z)
+    return torch.where(cells.to(z.device), (1 - t) * filled.to(z) + t * noise, z)
 
 
 def warp_latent(z: Tensor, t: float, field: DragField, *, seed: int = 0) -> Tensor:
@@ -60,25 +85,20 @@ def warp_latent(z: Tensor, t: float, field: DragField, *, seed: int = 0) -> Tens
 
     Cells are carried by their nearest source, not blended: averaging would take variance from the noise in them.
     """
-    carried = warp(z, field.backward(1.0, (z.shape[-1], z.shape[-2])), mode="nearest")
-    return torch.where(field.vacated(1.0, (z.shape[-1], z.shape[-2])).to(z.device), renewed(z, t, field, seed=seed), carried)
-
-
-def renewed(z: Tensor, t: float, field: DragField, *, seed: int = 0) -> Tensor:
-    """A latent at time t in which every cell that content leaves is new: the mean of what is kept, noised to the same level.
-
-    That is the vacated cells and those that the moved region will cover again at its target.
-    """
     layout = field.layout(1.0, (z.shape[-1], z.shape[-2]))
-    leaving = field.forward(1.0, (z.shape[-1], z.shape[-2]))[1].to(z.device)
-    kept = layout.kept.to(z.device)
+    carried = warp(z, layout.backward, mode="nearest")
+    kept, vacated = layout.kept.to(z.device), layout.vacated.to(z.device)
     ground = z[..., kept].mean(-1)[..., None, None] if bool(kept.any()) else z.mean((-2, -1), keepdim=True)
-    generator = torch.Generator().manual_seed(seed)
-    noise = torch.randn(z.shape, generator=generator).to(z)
-    return torch.where(leaving, ground + t * noise, z)
+    noise = torch.randn(z.shape, generator=torch.Generator().manual_seed(seed)).to(z)
+    return torch.where(vacated, ground + t * noise, carried)
 
 
 def _carried(noise: Tensor, backward: Tensor, fresh: Tensor, seed: int) -> Tensor:
     generator = torch.Generator().manual_seed(seed)
     drawn = torch.randn(noise.shape, generator=generator).to(noise)
     return torch.where(fresh, drawn, warp(noise, backward, mode="nearest"))
+
+
+def _array(image: Tensor) -> np.ndarray:
+    """[1, 3, H, W] -> float32 [H, W, 3]."""
+    return np.ascontiguousarray(image[0].permute(1, 2, 0).float().cpu().numpy())

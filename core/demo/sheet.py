@@ -74,7 +74,7 @@ def _text(draw: ImageDraw.ImageDraw, at: tuple[int, int], text: str, room: float
     if font.getlength(text) > room:
         while text and font.getlength(text + "…") > room:
             text = text[:-1]
-        text = text.rstrip(" ,") + "…"
+        text = text and text.rstrip(" ,") + "…"
     draw.text(at, text, fill=colour, font=font)
     return round(font.getlength(text))
 

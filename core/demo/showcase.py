@@ -37,7 +37,7 @@ from .text import embed
 
 SEED = 3
 COLUMNS = {
-    "drag": "input and drag", "mask": "may change", "reconstruction": "reconstruction", "pixel_warp": "pixel warp, no model",
+    "drag": "input and drag", "mask": "gradient mask", "reconstruction": "reconstruction", "pixel_warp": "pixel warp, no model",
     "dragflow": "dragflow", "dragfield": "dragfield, ours", "truth": "truth",
 }  # fmt: skip
 DRAGFLOW = DragFlowSettings(mask_margin=DragFieldSettings().margin)
@@ -85,8 +85,8 @@ def run(
         progress(4 * cases, 4 * cases, "done")
     sheet = contact_sheet(
         "Dragfield: drags by the bundled model",
-        "Blue: what is dragged. Orange: where to. px: how far off the truth the dragged thing is. dB: likeness to the truth where the "
-        "picture may change.",
+        "Blue: what is dragged. Orange: where to. px and °: how far the dragged thing is from the truth. dB: likeness to the truth where "
+        "the picture may change. Outside of the mask every pixel is the input's.",
         list(COLUMNS.values()), [Row(f"{i}   {describe(one.case)}", one.case.scene.caption, list(_cells(one)))
                                  for i, one in enumerate(shown, start=1)],
     )  # fmt: skip
@@ -166,7 +166,7 @@ def _cells(one: Shown) -> Iterator[Cell]:
     share = record["may_change"]
     captions = {
         "drag": f"{found['no_edit']['psnr_truth_mask_db']:.1f} dB as it is",
-        "mask": f"dragflow {share['dragflow']:.0%}, dragfield {share['dragfield']:.0%}",
+        "mask": f"dragflow {share['dragflow']:.0%} (blue), ours {share['dragfield']:.0%}",
         "reconstruction": f"{record['reconstruction_psnr_db']:.1f} dB, autoencoder alone {record['autoencoder_psnr_db']:.1f}",
         "truth": "",
     }
@@ -176,9 +176,9 @@ def _cells(one: Shown) -> Iterator[Cell]:
 
 def _caption(figures: dict) -> str:
     turn = figures["rotation_error_deg"]
-    parts = [f"{figures['centroid_error_px']:.1f} px", *([] if turn is None else [f"{turn:.0f}°"]),
-             f"{figures['psnr_truth_mask_db']:.1f} dB", f"{figures['seconds']:.1f} s"]  # fmt: skip
-    return ", ".join(parts)
+    parts = [f"{figures['centroid_error_px']:.1f} px", turn is not None and f"{turn:.0f}°", f"{figures['psnr_truth_mask_db']:.1f} dB",
+             figures["nfe_forward"] > 0 and f"{figures['seconds']:.1f} s"]  # fmt: skip
+    return ", ".join(filter(None, parts))
 
 
 def _teller(progress: Callable[[int, int, str], None] | None, first: int, total: int, what: str):

@@ -37,7 +37,7 @@ def train(
     batch: int = 16,
     pool: int = 16000,
     learning_rate: float = 4e-3,
-    distill_last: float = 0.08,
+    distill_last: float = 0.05,
     optimiser: str = "muon",
     minutes: float = float("inf"),
     device: str = "cpu",

@@ -21,13 +21,13 @@ import comfy.sampler_helpers
 import comfy.samplers
 import torch
 from comfy.patcher_extension import WrappersMP
-from torch import Tensor
+from torch import Tensor, nn
 
 from ...core.attention import OWN_KEYS_VALUES, KVSession
 from ...core.backbone import Conditioning
 from ...core.taps import Tap, last_tap, resolve_taps
 from .conditioning import ComfyConditioning, Native, as_native, prepared, with_guidance
-from .gradients import OutOfPlace, attention_with_backward, checkpointed, differentiable, usable
+from .gradients import OutOfPlace, checkpointed, differentiable, linear_layers, pytorch_attention, usable
 from .keys_values import keys_values_patch
 from .memory import Walk, activation_bytes
 from .recognise import flux_of
@@ -59,6 +59,7 @@ class ComfyFlux:
         self.guidance_distilled = bool(getattr(params, "guidance_embed", False))
         self._native: WeakKeyDictionary[Conditioning, ComfyConditioning] = WeakKeyDictionary()
         self._prepared: dict[Any, tuple[Native, list[dict], dict[str, Any]]] = {}
+        self._layers: list[nn.Module] = []
         self._depth, self._running, self._reserved = 0, False, 0
 
     @property
@@ -141,6 +142,9 @@ class ComfyFlux:
             conds = with_guidance(conds, guidance)
         to = options["transformer_options"]
         to["sample_sigmas"] = torch.tensor([float(t), 0.0], device=z.device)
+        if self.device.type == "cpu":
+            # ComfyUI's choice there spares memory in pieces and takes a third longer.
+            to.setdefault("optimized_attention_override", pytorch_attention)
         call = OWN_KEYS_VALUES if kv is None else kv.begin(t)
         if call is not OWN_KEYS_VALUES:
             tokens = z.shape[-2] * z.shape[-1] // self.patch**2
@@ -155,13 +159,15 @@ class ComfyFlux:
 
     @contextmanager
     def _gradient(self, transformer_options: dict[str, Any], reader: TapReader | None) -> Iterator[None]:
-        transformer_options["optimized_attention_override"] = attention_with_backward
+        transformer_options["optimized_attention_override"] = pytorch_attention
         blocks = [*self._network.double_blocks, *self._network.single_blocks] if self.checkpoint_blocks else []
         if blocks and reader is not None:
             # Not the block that ends the call: it is left before it returns, and its activations are the first to be read.
             end = reader.end.index + (self.double_blocks if reader.end.kind == "single" else 0)
             blocks = blocks[:end]
-        with differentiable(self._network), checkpointed(blocks):
+        # Listed once a session: walking over the modules takes longer than the rest of what is prepared here.
+        self._layers = self._layers or linear_layers(self._network)
+        with differentiable(self._network, self._layers), checkpointed(blocks):
             yield
 
     def _load(self, z: Tensor, entries: Native, reader: TapReader | None, flows: bool) -> None:
@@ -209,7 +215,7 @@ class ComfyFlux:
             comfy.sampler_helpers.cleanup_models({"positive": conds}, [])
         self._prepared.clear()
         if self._running:
-            self._running, self._reserved = False, 0
+            self._running, self._reserved, self._layers = False, 0, []
             self._patcher.cleanup()
 
     def _prompt(self, cond: ComfyConditioning | Conditioning) -> ComfyConditioning:

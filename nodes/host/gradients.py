@@ -1,7 +1,7 @@
 """Gradients with respect to the latent through a ComfyUI model whose weights are frozen, whatever form they are in.
 
 Prompts run in inference mode, on weights that may be inference tensors, fp8, quantised, patched by LoRAs or elsewhere than on the GPU;
-blocks add to their streams in place; attention and rotary encoding may have no backward. Inside `differentiable(model)`, with `OutOfPlace`
+blocks add to their streams in place; attention and rotary encoding may have no backward. Inside `differentiable`, with `OutOfPlace`
 entered round the model's forward, the gradient is right in each of these cases and no weight is kept for the backward pass. Layers are
 found by what they have (in_features, out_features, weight), because quantised ones are no `nn.Linear`.
 
@@ -24,8 +24,9 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 from torch.utils.checkpoint import checkpoint
 
-ADD_IN_PLACE = (torch.Tensor.add_, torch.Tensor.__iadd__)
-SAVES_WEIGHTS = (F.linear, F.rms_norm, F.layer_norm, torch.rms_norm, torch.layer_norm)
+ADD_IN_PLACE = frozenset([torch.Tensor.add_, torch.Tensor.__iadd__])
+SAVES_WEIGHTS = frozenset([F.linear, F.rms_norm, F.layer_norm, torch.rms_norm, torch.layer_norm])
+HANDLED = ADD_IN_PLACE | SAVES_WEIGHTS
 
 
 class OutOfPlace(TorchFunctionMode):
@@ -37,11 +38,11 @@ class OutOfPlace(TorchFunctionMode):
 
     def __torch_function__(self, func: Callable, types: Iterable[type], args: tuple = (), kwargs: dict[str, Any] | None = None) -> Any:
         kwargs = kwargs or {}
-        if torch.is_grad_enabled():
-            if func in ADD_IN_PLACE and _flows(args):
+        # Asked first, because every function and every attribute of a tensor comes by here.
+        if func in HANDLED and torch.is_grad_enabled() and _flows(args):
+            if func in ADD_IN_PLACE:
                 return torch.Tensor.add(*args, **kwargs)
-            if func in SAVES_WEIGHTS and _flows(args):
-                args, kwargs = tuple(map(usable, args)), {name: usable(x) for name, x in kwargs.items()}
+            args, kwargs = tuple(map(usable, args)), {name: usable(x) for name, x in kwargs.items()}
         return func(*args, **kwargs)
 
 
@@ -50,15 +51,19 @@ def usable(x: Any) -> Any:
     return x.detach().clone() if isinstance(x, Tensor) and x.is_inference() else x
 
 
-def attention_with_backward(_chosen: Callable, *args: Any, **kwargs: Any) -> Tensor:
+def pytorch_attention(_chosen: Callable, *args: Any, **kwargs: Any) -> Tensor:
     """An "optimized_attention_override": PyTorch's attention instead of one without a backward (sage, flash, int8)."""
     return attention_pytorch(*args, **kwargs)
 
 
+def linear_layers(model: nn.Module) -> list[nn.Module]:
+    """The linear layers of `model`, of whatever class: `differentiable` takes them."""
+    return [m for m in model.modules() if hasattr(m, "in_features") and hasattr(m, "out_features") and hasattr(m, "weight")]
+
+
 @contextmanager
-def differentiable(model: nn.Module) -> Iterator[None]:
-    """While inside, linear layers of `model` keep nothing for the backward pass and the rotary encoding is PyTorch's. May be nested."""
-    layers = [m for m in model.modules() if hasattr(m, "in_features") and hasattr(m, "out_features") and hasattr(m, "weight")]
+def differentiable(model: nn.Module, layers: Iterable[nn.Module]) -> Iterator[None]:
+    """While inside, `layers` of `model` keep nothing for the backward pass and the rotary encoding is PyTorch's. May be nested."""
     wanting = [p for p in model.parameters() if p.requires_grad and not p.is_inference()]
     training = comfy.model_management.in_training
     with replaced_forwards(layers, _frozen):
@@ -104,9 +109,10 @@ def _flows(args: Iterable[Any]) -> bool:
 
 
 def _frozen(layer: nn.Module) -> Callable | None:
-    forward, wrapped = layer.forward, layer.__dict__.get("forward")
-    if getattr(wrapped, "frozen", False):
+    forward = layer.forward
+    if getattr(forward, "frozen", False):
         return None
+    wrapped = getattr(forward, "__func__", None) is not type(layer).forward
 
     def run(x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
         if args or kwargs or not (torch.is_grad_enabled() and x.requires_grad):
@@ -162,11 +168,11 @@ class _Recomputed(torch.autograd.Function):
 
 
 def _recomputed_block(block: nn.Module) -> Callable:
-    forward = block.forward
+    forward, layers = block.forward, linear_layers(block)
 
     def body(*args: Any, **kwargs: Any) -> Any:
         # Run a second time when every context round the call has closed, on CUDA in another thread: it brings its own.
-        with differentiable(block), OutOfPlace():
+        with differentiable(block, layers), OutOfPlace():
             return forward(*args, **kwargs)
 
     def run(*args: Any, **kwargs: Any) -> Any:

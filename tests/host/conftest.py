@@ -19,8 +19,12 @@ import importlib.machinery
 import importlib.util
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from pathlib import Path
 from types import ModuleType
+from typing import Any
+
+import pytest
 
 COMFYUI = os.environ.get("COMFYUI_PATH")
 UNUSED = ("torchvision", "torchaudio", "kornia", "spandrel")
@@ -72,3 +76,78 @@ def start_comfyui(path: str) -> None:
 
 if COMFYUI:
     start_comfyui(COMFYUI)
+
+
+class _Absent(pytest.Module):
+    def collect(self) -> list[pytest.Item]:
+        pytest.skip("COMFYUI_PATH does not name a ComfyUI: see tests/host/conftest.py", allow_module_level=True)
+
+
+def pytest_pycollect_makemodule(module_path: Path, parent: pytest.Collector) -> pytest.Module | None:
+    return None if COMFYUI else _Absent.from_parent(parent, path=module_path)
+
+
+TINY = {
+    "patch_size": 1, "in_channels": 64, "num_layers": 2, "num_single_layers": 2, "attention_head_dim": 16, "num_attention_heads": 2,
+    "joint_attention_dim": 12, "pooled_projection_dim": 8, "guidance_embeds": True, "axes_dims_rope": (4, 6, 6),
+}  # fmt: skip
+"""A FLUX transformer of width 32 in diffusers' words, with the demo model's 16 latent channels."""
+
+
+@pytest.fixture(scope="session")
+def tiny() -> dict[str, Any]:
+    """The config behind `weights`."""
+    return TINY
+
+
+@pytest.fixture(scope="session")
+def weights() -> dict[str, Any]:
+    """The state dict of a TINY transformer: random, and big enough for every layer to matter."""
+    import torch
+    from diffusers import FluxTransformer2DModel
+
+    torch.manual_seed(0)
+    model = FluxTransformer2DModel(**TINY)
+    for name, parameter in model.named_parameters():
+        is_scale = "norm_" in name and "norm_out" not in name
+        torch.nn.init.normal_(parameter, mean=float(is_scale), std=0.2 if parameter.ndim > 1 else 0.1)
+    return {name: parameter.detach() for name, parameter in model.state_dict().items()}
+
+
+@pytest.fixture
+def core_flux(weights: dict[str, Any]) -> Any:
+    """core's own backbone with those weights."""
+    from diffusers import FluxTransformer2DModel
+
+    from dragfield.core.backbones.flux import DiffusersFlux
+
+    model = FluxTransformer2DModel(**TINY)
+    model.load_state_dict(weights)
+    return DiffusersFlux(model)
+
+
+@pytest.fixture
+def make_flux(weights: dict[str, Any]) -> Callable[..., Any]:
+    """Makes a MODEL with those weights, in a dtype."""
+    from dragfield.nodes.host.demo_model import make_model
+
+    return lambda **kwargs: make_model(TINY, weights, **kwargs)
+
+
+@pytest.fixture
+def prompt() -> Any:
+    """A core Conditioning that TINY models take."""
+    import torch
+
+    from dragfield.core.backbone import Conditioning
+
+    generator = torch.Generator().manual_seed(1)
+    return Conditioning(torch.randn(1, 5, 12, generator=generator), torch.randn(1, 8, generator=generator))
+
+
+@pytest.fixture
+def latent() -> Any:
+    """[1, 16, 8, 12]."""
+    import torch
+
+    return torch.randn(1, 16, 8, 12, generator=torch.Generator().manual_seed(2))

@@ -15,7 +15,8 @@ from dragfield.core.region_drag import REFERENCE, RegionDragSettings, region_dra
 from dragfield.core.taps import Tap
 
 CONDITIONING = Conditioning(torch.zeros(1, 1, 1), torch.zeros(1, 1))
-FEW = RegionDragSettings(transport_steps=4, intensify_steps=2)
+FEW = RegionDragSettings(transport_steps=4, intensify_steps=2, trail="free")
+RESET = replace(FEW, trail="reset")
 RIGHT = ((0.25, 0.25, 0.5, 0.75), (0.25, 0.0))
 
 
@@ -91,7 +92,7 @@ def test_published_preset_descends_the_loss():
     assert last.residual.item() < 0.5
 
 
-@pytest.mark.parametrize("settings", [FEW, replace(REFERENCE, background="same_t"), replace(FEW, rate_mode="rms")])
+@pytest.mark.parametrize("settings", [FEW, RESET, replace(REFERENCE, background="same_t"), replace(FEW, rate_mode="rms")])
 def test_zero_drag_changes_nothing(settings):
     z = latent(1, 4, 16, 16)
     last = run_region_drag(
@@ -156,6 +157,35 @@ def test_half_step_background_is_advanced_by_half_a_step():
         next(drag(z, settings))
 
 
+def test_cells_that_the_region_has_left_return_to_what_lies_behind():
+    z, behind = latent(1, 4, 16, 16), latent(1, 4, 16, 16, seed=7)
+    field = Moves(((0.25, 0.25, 0.5, 0.75), (0.5, 0.0)))  # columns 4-7 go to columns 12-15
+    for expected, given in ((z, {}), (behind, {"behind": behind})):
+        *_, last = drag(z, RESET, field=field, **given)
+        assert torch.equal(last.z[..., :11], expected[..., :11])
+        assert not torch.isclose(last.z[..., 5:11, 13:15], z[..., 5:11, 13:15]).any()
+    *_, kept = drag(z, FEW, field=field)
+    assert not torch.equal(kept.z[..., :11], z[..., :11])
+
+
+def test_a_region_may_change_its_present_place_and_one_cell_around_it():
+    z = latent(1, 4, 16, 16)
+    first = next(drag(z, replace(RESET, transport_steps=1))).z != z
+    # RIGHT carries rows 4-11, columns 4-7 to columns 8-11.
+    inside = torch.zeros(16, 16, dtype=torch.bool)
+    inside[3:13, 7:13] = True
+    assert not first[..., ~inside].any()
+    assert first[..., 4:12, 8:12].all()
+
+
+def test_what_lies_behind_never_shows_outside_the_mask():
+    z, behind = latent(1, 4, 16, 16), latent(1, 4, 16, 16, seed=7)
+    mask = torch.zeros(16, 16, dtype=torch.bool)
+    mask[4:12, 4:12] = True
+    for state in drag(z, RESET, mask=mask, behind=behind):
+        assert torch.equal(state.z[..., ~mask], z[..., ~mask])
+
+
 @pytest.mark.parametrize("mode", ["normalised", "raw", "rms"])
 def test_steps_point_down_the_gradient_inside_the_mask_only(mode):
     z = latent(1, 4, 16, 16)
@@ -190,7 +220,7 @@ def test_raw_step_is_the_rate_times_the_gradient():
 def test_normalised_step_is_polyaks():
     z = latent(1, 4, 16, 16, dtype=torch.float64)
     g = -first_step(z, replace(FEW, rate_mode="raw", rate=1.0))
-    state = next(drag(z, RegionDragSettings(1, 0, rate=0.7)))
+    state = next(drag(z, replace(FEW, transport_steps=1, rate=0.7)))
     expected = 0.7 * state.loss.item() / g.square().sum() * g
     torch.testing.assert_close(z - state.z, expected)
 
@@ -271,7 +301,7 @@ def test_samples_of_a_batch_do_not_influence_each_other():
 def test_whole_gradient_equals_finite_differences():
     backbone = LinearBackbone()
     z, seen = latent(1, 4, 8, 8, dtype=torch.float64), latent(1, 4, 8, 8, seed=3, dtype=torch.float64)
-    raw = RegionDragSettings(1, 0, rate_mode="raw", rate=1.0, layout="shuffled", grid="latent")
+    raw = RegionDragSettings(1, 0, rate_mode="raw", rate=1.0, layout="shuffled", trail="free")
     state = next(drag(seen, raw, reference=z, backbone=backbone))
     g = seen - state.z
     for cell in [(0, 0, 2, 3), (0, 3, 4, 5), (0, 1, 3, 4)]:
@@ -349,6 +379,7 @@ def test_grad_mode_is_the_callers_between_iterations():
         ({"layout": "rows"}, "layout = 'rows'"),
         ({"grid": "pixels"}, "grid = 'pixels'"),
         ({"background": "black"}, "background = 'black'"),
+        ({"trail": "smoke"}, "trail = 'smoke'"),
     ],
 )
 def test_settings_that_make_no_sense_are_refused(changes, complaint):
@@ -406,7 +437,7 @@ def test_a_half_precision_transformer_drags_a_single_precision_latent():
 def test_gradient_through_a_real_transformer_equals_finite_differences():
     backbone, cond = small_flux(torch.float64)
     z, seen = latent(1, 4, 8, 8, dtype=torch.float64), latent(1, 4, 8, 8, seed=3, dtype=torch.float64)
-    field, raw = region_field((80.0, 64.0)), RegionDragSettings(1, 0, rate_mode="raw", rate=1.0)
+    field, raw = region_field((80.0, 64.0)), RegionDragSettings(1, 0, rate_mode="raw", rate=1.0, trail="free")
 
     def step(at):
         return next(region_drag(backbone, at, 0.85, cond, field, None, raw, reference=z))

@@ -1,0 +1,56 @@
+"""Drag Canvas: where a drag is drawn. The drag is a STRING in the graph, so that it is saved, shared and linked like any text."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from comfy_api.latest import io, ui
+
+from ..core.instruction import DragInstruction
+from . import wire
+from .types import CATEGORY
+
+EMPTY = DragInstruction().to_json()
+WIDGET = "DRAGFIELD_CANVAS"
+"""The widget that web/ puts in place of a text box."""
+
+
+class DragCanvas(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="DragfieldCanvas",
+            display_name="Drag Canvas",
+            category=CATEGORY,
+            description="Draw regions and points on a picture and say where they go. The drag comes out as text that other nodes read.",
+            search_aliases=["drag", "draw drag", "move region", "point editor", "handle points", "DragGAN", "DragFlow"],
+            inputs=[
+                io.Image.Input("image", optional=True, tooltip="The picture to draw on. The first of a batch is shown."),
+                io.String.Input(
+                    "drag",
+                    default=EMPTY,
+                    extra_dict={"widgetType": WIDGET},
+                    tooltip="The drag as JSON; drawn here, or linked from elsewhere.",
+                ),
+            ],
+            outputs=[
+                io.String.Output("drag_json", display_name="drag", tooltip="The drag, checked on the picture."),
+                io.Mask.Output("region", tooltip="The regions that move, as drawn."),
+            ],
+            has_intermediate_output=True,
+        )
+
+    @classmethod
+    def validate_inputs(cls, drag: str | None = None) -> bool | str:
+        return wire.drag_problem(drag)
+
+    @classmethod
+    def execute(cls, drag: str, image: torch.Tensor | None = None) -> io.NodeOutput:
+        instruction = DragInstruction.from_json(drag)
+        size = instruction.size if image is None else wire.image_size(image)
+        if size is None:
+            raise ValueError("the drag does not say what size it was drawn at; connect the picture")
+        moving = [region.mask for region in instruction.rasterise(*size).regions if region.task != "pin"]
+        region = np.logical_or.reduce(moving) if moving else np.zeros((size[1], size[0]), dtype=bool)
+        shown = None if image is None else ui.PreviewImage(image[:1, ..., :3], cls=cls)
+        return io.NodeOutput(instruction.to_json(), wire.mask_of(region), ui=shown)

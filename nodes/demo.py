@@ -1,0 +1,64 @@
+"""Load Demo Model, Load Demo Scene: everything an example needs, on a CPU, right after installing."""
+
+from __future__ import annotations
+
+import numpy as np
+from comfy_api.latest import io, ui
+
+from ..core.demo.cases import sample_case
+from ..core.instruction import DragInstruction
+from . import wire
+from .host.demo_model import load_demo_model
+from .types import CATEGORY
+
+
+class LoadDemoModel(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="DragfieldLoadDemoModel",
+            display_name="Load Demo Model",
+            category=CATEGORY,
+            description="A small model of FLUX's architecture that comes with the pack and runs on a CPU. It knows drawn scenes of 256 x "
+            "256 px.",
+            search_aliases=["demo-flux", "tiny flux", "test model", "cpu model"],
+            inputs=[],
+            outputs=[io.Model.Output("model"), io.Clip.Output("clip"), io.Vae.Output("vae")],
+        )
+
+    @classmethod
+    def execute(cls) -> io.NodeOutput:
+        return io.NodeOutput(*load_demo_model())
+
+
+class LoadDemoScene(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="DragfieldLoadDemoScene",
+            display_name="Load Demo Scene",
+            category=CATEGORY,
+            description="A drawn scene with a drag whose true outcome is known, for trying things out and for measuring.",
+            search_aliases=["example drag", "test image", "demo picture"],
+            inputs=[
+                io.Int.Input("seed", default=1, min=0, max=2**31 - 1, control_after_generate=True, tooltip="Which scene."),
+                io.Combo.Input("task", options=["relocation", "rotation", "deformation"], tooltip="What the drag does."),
+                io.Int.Input("size", default=256, min=64, max=512, step=16, tooltip="Side in pixels. The demo model knows 256."),
+            ],
+            outputs=[
+                io.Image.Output("image"),
+                io.String.Output("drag"),
+                io.String.Output("prompt", tooltip="What the scene shows, in the words that the demo model knows."),
+                io.Image.Output("truth", tooltip="The scene as it should be after the drag."),
+                io.Mask.Output("region", tooltip="What is dragged."),
+            ],
+        )
+
+    @classmethod
+    def execute(cls, seed: int, task: str, size: int) -> io.NodeOutput:
+        case = sample_case(np.random.default_rng([seed, 0]), task, size)
+        image = wire.image_of(case.source)
+        drag = DragInstruction.from_drag(case.drag).to_json()
+        return io.NodeOutput(
+            image, drag, case.scene.caption, wire.image_of(case.truth), wire.mask_of(case.region), ui=ui.PreviewImage(image, cls=cls)
+        )

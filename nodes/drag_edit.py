@@ -1,0 +1,187 @@
+"""Drag Edit: a whole edit in one node, with good defaults.
+
+Without a trajectory it becomes a subgraph: crop, VAE Encode, FireFlow Invert, and itself with the trajectory. So ComfyUI's own cache keeps
+the inversion, and another target, method or prompt of the edit inverts nothing again.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import torch
+from comfy_api.latest import io, ui
+
+from ..core.dragfield import DragFieldSettings, dragfield
+from ..core.edit import DragFlowSettings, Edit, dragflow
+from ..core.inversion import InversionSettings
+from ..core.region_drag import RegionDragSettings
+from . import models, wire
+from .drag_edit_graph import inversion_graph
+from .gradient_mask import AROUND, MARGIN, RECTANGLES, editing_mask
+from .host.autoencoder import ComfyAutoencoder
+from .host.comfy_flux import ComfyFlux
+from .host.conditioning import ComfyConditioning
+from .host.progress import ComfyProgress
+from .trajectory import Trajectory
+from .types import CATEGORY, TrajectoryType, drag_input
+from .window import Window, crop, crop_drag, stitch, window_around
+
+DRAGFIELD, DRAGFLOW = "dragfield", "dragflow"
+INTENSIFY = 2 / 7
+"""The part of the iterations that stays at the target: 20 of 70, as published."""
+
+
+class DragEdit(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="DragfieldEdit",
+            display_name="Drag Edit",
+            category=CATEGORY,
+            description="Drag a part of a picture to where it shall be: inversion, drag, denoising and paste in one node. Every pixel "
+            "outside "
+            "of the mask stays as it was, and large pictures are worked on in a window around the drag.",
+            search_aliases=["drag", "move object", "DragFlow", "DragGAN", "drag image", "move things", "rotate object", "reshape"],
+            inputs=[
+                io.Model.Input("model", tooltip="A FLUX model from any loader."),
+                io.Vae.Input("vae"),
+                io.Image.Input("image", tooltip="A batch is edited one by one."),
+                drag_input(),
+                io.Combo.Input(
+                    "method",
+                    options=[DRAGFIELD, DRAGFLOW],
+                    tooltip="'dragfield' starts from the warped picture and takes seconds. 'dragflow' is the published optimisation.",
+                ),
+                io.Clip.Input("clip", optional=True, tooltip="Writes the prompts below. Not needed with positive."),
+                io.String.Input(
+                    "prompt", default="", multiline=True, tooltip="What the picture shows. Empty: the drag's own background prompt."
+                ),
+                io.String.Input(
+                    "edit_prompt",
+                    default="",
+                    multiline=True,
+                    tooltip="What the edited picture shows. Empty: the drag's own editing prompt, or prompt.",
+                ),
+                io.Int.Input("steps", default=25, min=1, max=1000, tooltip="Steps of the whole schedule."),
+                io.Int.Input("skip", default=6, min=0, max=999, tooltip="How many of the noisiest steps are left out."),
+                io.Int.Input("iterations", default=70, min=1, max=1000, tooltip="dragflow: how often the latent is moved."),
+                io.Float.Input(
+                    "guidance",
+                    default=0.0,
+                    min=0.0,
+                    max=100.0,
+                    step=0.1,
+                    tooltip="Distilled guidance of the edit. 0 takes what a FluxGuidance node wrote into the prompt, or 1 for dragfield, "
+                    "3.5 for dragflow.",
+                ),
+                io.Float.Input(
+                    "margin",
+                    default=MARGIN,
+                    min=0.0,
+                    max=1.0,
+                    step=0.01,
+                    tooltip="Room around the drag for shadows and seams, as a part of the shorter side.",
+                ),
+                io.Float.Input(
+                    "fade", default=0.0, min=0.0, max=512.0, step=1.0, tooltip="Pixels over which the edit fades into the original."
+                ),
+                io.Int.Input(
+                    "work_size",
+                    default=1024,
+                    min=64,
+                    max=4096,
+                    step=16,
+                    tooltip="Longest side worked on. Larger pictures: a window around the drag.",
+                ),
+                io.Int.Input(
+                    "seed", default=0, min=0, max=0xFFFFFFFFFFFFFFFF, control_after_generate=True, tooltip="dragfield: of the fresh noise."
+                ),
+                io.Conditioning.Input("positive", optional=True, tooltip="What the picture shows, instead of clip and prompt."),
+                io.Conditioning.Input(
+                    "edit_positive", optional=True, tooltip="What the edited picture shows, instead of clip and edit_prompt."
+                ),
+                TrajectoryType.Input(
+                    "trajectory", optional=True, tooltip="An inversion of this very picture, to be used instead of inverting."
+                ),
+            ],
+            outputs=[
+                io.Image.Output("edited", display_name="image"),
+                io.Mask.Output("mask", tooltip="Where the picture was allowed to change."),
+                TrajectoryType.Output("inverted", display_name="trajectory", tooltip="The inversion that was used."),
+            ],
+            hidden=[io.Hidden.dynprompt, io.Hidden.unique_id],
+            enable_expand=True,
+        )
+
+    @classmethod
+    def validate_inputs(cls, drag: str | None = None) -> bool | str:
+        return wire.drag_problem(drag)
+
+    @classmethod
+    def execute(
+        cls, model, vae, image: torch.Tensor, drag: str, method: str, prompt: str, edit_prompt: str, steps: int, skip: int, iterations: int,
+        guidance: float, margin: float, fade: float, work_size: int, seed: int, clip=None, positive=None, edit_positive=None,
+        trajectory: Trajectory | None = None,
+    ) -> io.NodeOutput:  # fmt: skip
+        asked = wire.read_drag(drag, wire.image_size(image))
+        window = window_around(editing_mask(asked, RECTANGLES) | editing_mask(asked, AROUND), asked, work_size)
+        if trajectory is None:
+            if positive is None and clip is None:
+                raise ValueError("nothing says what the picture shows: connect clip (and write a prompt), or connect positive")
+            # Refuses a MODEL that can't be dragged before anything is made ready for it.
+            ComfyFlux(model)
+            node_id = cls.hidden.unique_id
+            settings = InversionSettings(steps, skip, kv_blocks="non_ridge" if method == DRAGFLOW else "none", kv_placement="cpu")
+            graph, results = inversion_graph(
+                node_id, cls.hidden.dynprompt.get_node(node_id)["inputs"], window, wire.image_size(image), settings,
+                prompt.strip() or asked.background_prompt, edit_prompt.strip() or asked.editing_prompt,
+            )  # fmt: skip
+            return io.NodeOutput(*results, expand=graph)
+        if trajectory.size != window.work or len(trajectory.branches) != image.shape[0]:
+            found = f"{len(trajectory.branches)} pictures of {trajectory.size[0]} x {trajectory.size[1]} px"
+            wanted = f"{image.shape[0]} of {window.work[0]} x {window.work[1]}"
+            raise ValueError(
+                f"the trajectory is of {found}, this edit works on {wanted}: invert the same part of the picture, or leave it away"
+            )
+        target = trajectory.prompt if edit_positive is None else models.prompt_of(edit_positive)
+        settings = _settings(method, iterations, margin, seed, guidance, target)
+        one = _Editor(ComfyFlux(model), ComfyAutoencoder(vae, model), ComfyProgress(model))
+        small = crop_drag(asked, window)
+        done = [
+            one.edit(picture, window, small, branch.inversion, trajectory.prompt, target, settings, fade)
+            for picture, branch in zip(wire.pictures(image), trajectory.branches, strict=True)
+        ]
+        images = torch.cat([wire.image_of(picture) for picture, _ in done])
+        return io.NodeOutput(images, wire.mask_of(done[0][1]), trajectory, ui=ui.PreviewImage(images, cls=cls))
+
+
+def _settings(
+    method: str, iterations: int, margin: float, seed: int, guidance: float, target: ComfyConditioning
+) -> DragFieldSettings | DragFlowSettings:
+    if method == DRAGFIELD:
+        chosen = models.chosen_guidance(guidance, target, DragFieldSettings().guidance)
+        return DragFieldSettings(guidance=chosen, margin=margin, seed=seed, paste_back=False)
+    chosen = models.chosen_guidance(guidance, target, DragFlowSettings().guidance)
+    intensify = round(INTENSIFY * iterations)
+    drag = RegionDragSettings(transport_steps=iterations - intensify, intensify_steps=intensify, guidance=chosen)
+    return DragFlowSettings(guidance=chosen, drag=drag, mask_margin=margin, paste_back=False)
+
+
+class _Editor:
+    def __init__(self, backbone: ComfyFlux, autoencoder: ComfyAutoencoder, progress: ComfyProgress) -> None:
+        self.backbone, self.autoencoder, self.progress = backbone, autoencoder, progress
+
+    def edit(
+        self, picture: torch.Tensor, window: Window, drag: Any, inversion: Any, source: ComfyConditioning, target: ComfyConditioning,
+        settings: DragFieldSettings | DragFlowSettings, fade: float,
+    ) -> tuple[torch.Tensor, Any]:  # fmt: skip
+        """One picture [1, 3, H, W] edited, and the mask bool [H, W]."""
+        run = dragfield if isinstance(settings, DragFieldSettings) else dragflow
+        with self.backbone.session():
+            part = crop(picture, window).to(self.backbone.device)
+            edit: Edit = run(
+                self.backbone, self.autoencoder, part, drag, source, target, replace(settings, inversion=inversion.settings),
+                inversion=inversion, report=self.progress, should_stop=self.progress.stop_if_cancelled,
+            )  # fmt: skip
+            return stitch(picture, edit.image.to(picture.device), edit.mask, window, fade)

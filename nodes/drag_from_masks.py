@@ -1,0 +1,109 @@
+"""Drag From Masks: a region that another node has selected (SAM2, SAM3, a mask editor) and where it goes."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import torch
+from comfy_api.latest import io
+
+from ..core.formats.sample import trace
+from ..core.geometry import Motion, centroid
+from ..core.instruction import DragInstruction, DrawnRegion, InstructionError
+from . import wire
+from .types import CATEGORY
+
+
+class DragFromMasks(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="DragfieldFromMasks",
+            display_name="Drag From Masks",
+            category=CATEGORY,
+            description="Make a drag of a mask: move it, turn it, pull it, or pin it. Chain several for a drag of several regions.",
+            search_aliases=["mask to drag", "SAM drag", "move mask", "segment drag", "select and move"],
+            inputs=[
+                io.Mask.Input("mask", tooltip="The region. Masks of a batch are joined into one region."),
+                io.Combo.Input(
+                    "task",
+                    options=["relocation", "rotation", "deformation", "pin"],
+                    tooltip="Move the region, turn it about the anchor, pull it as the end of something, or hold it in place.",
+                ),
+                io.Mask.Input(
+                    "target_mask",
+                    optional=True,
+                    tooltip="Where the middle of the region goes: the middle of this mask. Replaces move_x and move_y.",
+                ),
+                io.Float.Input("move_x", default=0.0, min=-16384.0, max=16384.0, step=1.0, tooltip="How far to the right, in pixels."),
+                io.Float.Input("move_y", default=0.0, min=-16384.0, max=16384.0, step=1.0, tooltip="How far down, in pixels."),
+                io.Float.Input("angle", default=0.0, min=-180.0, max=180.0, step=1.0, tooltip="Rotation only: degrees, clockwise."),
+                io.Float.Input(
+                    "anchor_x",
+                    default=0.0,
+                    min=-16384.0,
+                    max=32768.0,
+                    step=1.0,
+                    tooltip="Rotation only: the point to turn about, in pixels.",
+                ),
+                io.Float.Input(
+                    "anchor_y",
+                    default=0.0,
+                    min=-16384.0,
+                    max=32768.0,
+                    step=1.0,
+                    tooltip="Rotation only: the point to turn about, in pixels.",
+                ),
+                io.String.Input("drag", optional=True, force_input=True, tooltip="A drag that this region is added to."),
+            ],
+            outputs=[io.String.Output("drag_json", display_name="drag")],
+        )
+
+    @classmethod
+    def validate_inputs(cls, drag: str | None = None) -> bool | str:
+        return wire.drag_problem(drag)
+
+    @classmethod
+    def execute(
+        cls,
+        mask: torch.Tensor,
+        task: str,
+        move_x: float,
+        move_y: float,
+        angle: float,
+        anchor_x: float,
+        anchor_y: float,
+        target_mask: torch.Tensor | None = None,
+        drag: str | None = None,
+    ) -> io.NodeOutput:
+        width, height = size = (mask.shape[-1], mask.shape[-2])
+        region = wire.bool_mask(mask, size)
+        if not region.any():
+            raise InstructionError("the mask is empty; select something, or lower the threshold of the node that selects")
+        start, anchor = centroid(region), None
+        target = (start[0] + move_x, start[1] + move_y)
+        if target_mask is not None:
+            aim = wire.bool_mask(target_mask, size, "the target mask")
+            if not aim.any():
+                raise InstructionError("the target mask is empty; paint where the region shall go")
+            target = centroid(aim)
+        elif task == "rotation":
+            target = tuple(Motion(size, angle=angle, anchor=(anchor_x, anchor_y)).forward(1.0, size) @ (*start, 1.0))
+        if task == "rotation":
+            anchor = (anchor_x / width, anchor_y / height)
+        place = None if task == "pin" else _on_picture(target, size, task)
+        added = DrawnRegion(task, trace(region), place, anchor)
+        before = DragInstruction(size=size) if drag is None else DragInstruction.from_json(drag)
+        whole = replace(before, operations=(*before.operations, added))
+        whole.rasterise(width, height)
+        return io.NodeOutput(whole.to_json())
+
+
+def _on_picture(target: tuple[float, float], size: tuple[int, int], task: str) -> tuple[float, float]:
+    x, y = target[0] / size[0], target[1] / size[1]
+    if not (0 <= x <= 1 and 0 <= y <= 1):
+        raise InstructionError(
+            f"the {task} carries the middle of the region to ({target[0]:.0f}, {target[1]:.0f}), off the picture of {size[0]} x {size[1]}; "
+            "move it less far"
+        )
+    return (x, y)

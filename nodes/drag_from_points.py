@@ -1,0 +1,56 @@
+"""Drag From Points: the point lists of KJNodes' editors and ComfyUI's own nodes, as a drag."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import torch
+from comfy_api.latest import io
+
+from ..core.formats import points_json
+from ..core.formats.sample import trace
+from ..core.instruction import DragInstruction
+from . import wire
+from .types import CATEGORY
+
+
+class DragFromPoints(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="DragfieldFromPoints",
+            display_name="Drag From Points",
+            category=CATEGORY,
+            description='Make a drag of point lists such as [{"x": 10, "y": 20}]: handles and targets, or tracks from handle to target.',
+            search_aliases=["points to drag", "KJNodes points", "spline", "tracks", "coordinates", "handle points"],
+            inputs=[
+                io.Image.Input("image", tooltip="The picture that the points were set on."),
+                io.String.Input(
+                    "handles", multiline=True, tooltip="Points that move, in pixels. Without targets: tracks, each a list of points."
+                ),
+                io.String.Input(
+                    "targets", multiline=True, default="", tooltip="Where they go, one target for each handle. Empty: handles holds tracks."
+                ),
+                io.Mask.Input("mask", optional=True, tooltip="Where the picture may change at all. Without it the points decide."),
+                io.String.Input("drag", optional=True, force_input=True, tooltip="A drag that these points are added to."),
+            ],
+            outputs=[io.String.Output("drag_json", display_name="drag")],
+        )
+
+    @classmethod
+    def validate_inputs(cls, drag: str | None = None) -> bool | str:
+        return wire.drag_problem(drag)
+
+    @classmethod
+    def execute(
+        cls, image: torch.Tensor, handles: str, targets: str, mask: torch.Tensor | None = None, drag: str | None = None
+    ) -> io.NodeOutput:
+        size = wire.image_size(image)
+        points = points_json.read(handles, targets if targets.strip() else None, size)
+        before = DragInstruction(size=size) if drag is None else DragInstruction.from_json(drag)
+        # Without its id, so that it can't repeat one of the drag before.
+        whole = replace(before, operations=(*before.operations, *(replace(o, id="") for o in points.operations)))
+        if mask is not None:
+            whole = replace(whole, editable=trace(wire.bool_mask(mask, size)))
+        whole.rasterise(*size)
+        return io.NodeOutput(whole.to_json())

@@ -1,0 +1,90 @@
+"""Gradient-Masked Denoise: from the dragged state to the picture, the background along the inversion's own way (DragFlow section 3)."""
+
+from __future__ import annotations
+
+import torch
+from comfy_api.latest import io
+
+from ..core.edit import masked_denoise
+from ..core.inversion import velocity_of
+from ..core.masks import to_latent
+from ..core.progress import Progress
+from . import models, wire
+from .host.comfy_flux import ComfyFlux
+from .host.progress import ComfyProgress
+from .trajectory import Branch, Trajectory
+from .types import CATEGORY, TrajectoryType, guidance_input, negative_inputs
+
+GUIDANCE = 3.5
+
+
+class GradientMaskedDenoise(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="DragfieldMaskedDenoise",
+            display_name="Gradient-Masked Denoise",
+            category=CATEGORY,
+            description="Denoise a trajectory's state by FireFlow. Outside of the mask every step is the inversion's own, so that the "
+            "background comes back exactly; inside, attention may read what the inversion remembered.",
+            search_aliases=["denoise drag", "FireFlow denoise", "background lock", "K/V injection"],
+            inputs=[
+                io.Model.Input("model", tooltip="The one that inverted the picture."),
+                TrajectoryType.Input("trajectory", tooltip="From the optimizer, Latent Warp or FireFlow Invert."),
+                io.Conditioning.Input(
+                    "positive", optional=True, tooltip="What the edited picture shows. Without it, the inversion's prompt."
+                ),
+                *negative_inputs(),
+                io.Mask.Input("mask", optional=True, tooltip="Where the picture may change. Without it, the trajectory's own mask."),
+                guidance_input(GUIDANCE),
+                io.Combo.Input(
+                    "attention",
+                    options=["matched", "lifo", "own"],
+                    advanced=True,
+                    tooltip="Keys and values of the inversion: at the same time ('matched'), paired as published ('lifo'), or none "
+                    "('own').",
+                ),
+                io.Float.Input(
+                    "own_share",
+                    default=0.0,
+                    min=0.0,
+                    max=1.0,
+                    step=0.05,
+                    advanced=True,
+                    tooltip="How much of its own keys and values attention keeps: 0 none, 1 all.",
+                ),
+            ],
+            outputs=[io.Latent.Output("latent", tooltip="For VAE Decode.")],
+        )
+
+    @classmethod
+    def execute(
+        cls, model, trajectory: Trajectory, guidance: float, attention: str, own_share: float, positive=None, negative=None,
+        cfg: float = 1.0, mask: torch.Tensor | None = None,
+    ) -> io.NodeOutput:  # fmt: skip
+        models.check_same_latents(model, trajectory)
+        area = trajectory.mask if mask is None else wire.bool_mask(mask, trajectory.size)
+        cells = None if area is None else to_latent(area, trajectory.cells)
+        prompt = models.prompt_of(trajectory.prompt.positive if positive is None else positive, negative, cfg)
+        scale = models.chosen_guidance(guidance, prompt, GUIDANCE)
+        backbone, progress = ComfyFlux(model), ComfyProgress(model)
+        with backbone.session():
+            states = [denoised(backbone, branch, prompt, scale, cells, attention, own_share, progress) for branch in trajectory.branches]
+        return io.NodeOutput({**trajectory.latent, "samples": models.vae_latents(model, states)})
+
+
+def denoised(
+    backbone: ComfyFlux, branch: Branch, prompt, guidance: float, cells: torch.Tensor | None, attention: str, own_share: float,
+    progress: ComfyProgress,
+) -> torch.Tensor:  # fmt: skip
+    """One picture's latent at time 0."""
+    bank, times, path = branch.inversion.bank, branch.inversion.times[branch.index :], branch.inversion.path[branch.index :]
+    if attention == "lifo" and branch.index:
+        raise ValueError("attention 'lifo' pairs from the first sampling time on, and this state starts later: use 'matched'")
+    kv = None if attention == "own" or not bank.blocks else bank.replay(attention, eta=own_share)
+    velocity = velocity_of(backbone, prompt, guidance, kv)
+    where = None if cells is None else cells.to(branch.z.device)
+    state = None
+    for done, state in enumerate(masked_denoise(velocity, branch.z, times, where, path), start=1):
+        progress(Progress("denoise", done, len(times) - 1, state.z))
+    return state.z

@@ -1,0 +1,51 @@
+"""A MODEL and its prompts as the nodes hand them to core: backbone, guidance, latents in and out."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from .host.conditioning import ComfyConditioning
+from .trajectory import Trajectory
+
+
+def prompt_of(positive: Any, negative: Any = None, cfg: float = 1.0) -> ComfyConditioning:
+    return ComfyConditioning(positive, negative, cfg)
+
+
+def chosen_guidance(asked: float, prompt: ComfyConditioning, default: float) -> float:
+    """What the node's widget asks for; 0 leaves it to the prompt's FluxGuidance, and then to the default."""
+    if asked > 0:
+        return asked
+    return default if prompt.guidance is None else float(prompt.guidance)
+
+
+def model_latents(model: Any, latent: dict[str, Any]) -> list[Tensor]:
+    """A LATENT's pictures one by one as the MODEL sees them: float32 [1, C, h, w] on its device. The LATENT is not written to."""
+    samples = latent["samples"]
+    if samples.ndim != 4:
+        raise ValueError(f"the latent has the shape {list(samples.shape)}; an edit takes pictures, [batch, channels, height, width]")
+    with torch.inference_mode(False):
+        own = samples.detach().to(model.load_device, torch.float32, copy=True)
+        z = model.get_model_object("latent_format").process_in(own)
+    return list(z.split(1))
+
+
+def vae_latents(model: Any, states: list[Tensor]) -> Tensor:
+    """The MODEL's latents as a LATENT's samples [B, C, h, w], on the CPU."""
+    return model.get_model_object("latent_format").process_out(torch.cat(states).detach().clone()).cpu()
+
+
+def pixels_per_cell(model: Any) -> int:
+    return model.get_model_object("latent_format").spacial_downscale_ratio
+
+
+def check_same_latents(model: Any, trajectory: Trajectory) -> None:
+    """Refuse a trajectory that another kind of MODEL made."""
+    wanted, found = model.get_model_object("latent_format").latent_channels, trajectory.branches[0].z.shape[1]
+    if wanted != found:
+        raise ValueError(
+            f"the trajectory has latents of {found} channels, this MODEL takes {wanted}: invert with the MODEL that you edit with"
+        )

@@ -1,0 +1,54 @@
+"""Drag Preview: what a drag will roughly do, in milliseconds and without a model."""
+
+from __future__ import annotations
+
+import torch
+from comfy_api.latest import io, ui
+
+from ..core.field import DragField
+from ..core.preview import overlay, preview
+from . import wire
+from .types import CATEGORY, deformation_input, drag_input
+
+
+class DragPreview(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="DragfieldPreview",
+            display_name="Drag Preview",
+            category=CATEGORY,
+            description="The picture warped by the drag, gaps filled roughly, and the drag drawn on it. Takes no model and no GPU.",
+            search_aliases=["warp preview", "instant drag", "warp image", "show drag"],
+            inputs=[
+                io.Image.Input("image"),
+                drag_input(),
+                io.Float.Input(
+                    "progress", default=1.0, min=0.0, max=1.0, step=0.05, tooltip="How much of the way: 0 nothing, 1 all of it."
+                ),
+                deformation_input("stretch"),
+            ],
+            outputs=[
+                io.Image.Output("warped", tooltip="The picture warped by the drag."),
+                io.Image.Output("overlay", tooltip="The drag drawn on the picture: blue is taken, orange is where it goes."),
+                io.Mask.Output("moved", tooltip="Where moving content lands."),
+                io.Mask.Output("vacated", tooltip="What it leaves uncovered."),
+            ],
+            is_output_node=True,
+        )
+
+    @classmethod
+    def validate_inputs(cls, drag: str | None = None) -> bool | str:
+        return wire.drag_problem(drag)
+
+    @classmethod
+    def execute(cls, image: torch.Tensor, drag: str, progress: float, deformation: str) -> io.NodeOutput:
+        asked = wire.read_drag(drag, wire.image_size(image))
+        field = DragField.from_drag(asked, deformation=deformation)
+        layout = field.layout(progress)
+        arrays = [wire.array_of(one) for one in image]
+        warped = torch.cat([wire.image_of(preview(array, field, progress=progress)) for array in arrays])
+        drawn = torch.cat([wire.image_of(overlay(array, asked, field)) for array in arrays])
+        shown = ui.PreviewImage(torch.cat([warped, drawn]), cls=cls)
+        moved, vacated = (wire.mask_of(cells.numpy()) for cells in (layout.moved, layout.vacated))
+        return io.NodeOutput(warped, drawn, moved, vacated, ui=shown)

@@ -1,0 +1,155 @@
+"""Region Affine Drag Optimizer: the inverted latent descended until its features have moved (DragFlow section 3.2)."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from comfy_api.latest import io
+from torch import Tensor
+
+from ..core.field import DragField
+from ..core.masks import to_latent
+from ..core.progress import Interrupted, Progress
+from ..core.region_drag import REFERENCE, DragState, RegionDragSettings, region_drag
+from ..core.warm_start import renewed
+from . import models, wire
+from .gradient_mask import MARGIN, RECTANGLES, editing_mask
+from .host.comfy_flux import ComfyFlux
+from .host.node_text import show_text
+from .host.progress import ComfyProgress
+from .trajectory import Branch, Trajectory
+from .types import CATEGORY, TrajectoryType, deformation_input, drag_input, guidance_input
+
+GUIDANCE = 3.5
+PRESETS = {"principled": RegionDragSettings(), "reference": REFERENCE}
+
+
+class RegionDragOptimizer(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="DragfieldRegionOptimizer",
+            display_name="Region Affine Drag Optimizer",
+            category=CATEGORY,
+            description="Move the latent until its features are the picture's, carried along by the drag. Starts cold from FireFlow "
+            "Invert, "
+            "or warm from Latent Warp.",
+            search_aliases=["DragFlow", "drag optimization", "motion supervision", "region drag", "latent optimization"],
+            inputs=[
+                io.Model.Input("model", tooltip="The one that inverted the picture."),
+                TrajectoryType.Input("trajectory"),
+                drag_input(),
+                io.Conditioning.Input("positive", optional=True, tooltip="The prompt while dragging. Without it, the inversion's."),
+                io.Mask.Input(
+                    "mask", optional=True, tooltip="Where the latent may change. Without it, what Gradient Mask makes of the drag."
+                ),
+                io.Int.Input("transport", default=50, min=0, max=1000, tooltip="Iterations that carry the region to its target."),
+                io.Int.Input("intensify", default=20, min=0, max=1000, tooltip="Iterations there that make it sharper."),
+                guidance_input(GUIDANCE),
+                io.Float.Input(
+                    "rate",
+                    default=1.0,
+                    min=0.01,
+                    max=10.0,
+                    step=0.05,
+                    tooltip="Times the preset's own rate. Lower is slower and keeps more.",
+                ),
+                io.Combo.Input(
+                    "preset",
+                    options=list(PRESETS),
+                    advanced=True,
+                    tooltip="'principled': what the method means. 'reference': as published, quirks included.",
+                ),
+                io.Boolean.Input(
+                    "hold_attention", default=True, advanced=True, tooltip="Give attention the keys and values of the inversion."
+                ),
+                io.Boolean.Input(
+                    "renew_vacated", default=True, advanced=True, tooltip="Fresh noise where the region was, so that it doesn't come back."
+                ),
+                io.Boolean.Input(
+                    "save_memory", default=False, advanced=True, tooltip="Compute blocks twice instead of keeping them: about 40 % slower."
+                ),
+                deformation_input("rigid"),
+            ],
+            outputs=[
+                TrajectoryType.Output("dragged", tooltip="For Gradient-Masked Denoise."),
+                io.Noise.Output("noise", tooltip="With the latent of FireFlow Invert it makes any sampler start at the dragged state."),
+                io.Sigmas.Output("sigmas"),
+                io.Mask.Output("changed", display_name="mask", tooltip="Where the latent was allowed to change."),
+                io.Float.Output(
+                    "residual", tooltip="What is left of the way in features: 0 arrived, 1 nothing moved. The worst of a batch."
+                ),
+            ],
+            hidden=[io.Hidden.unique_id],
+        )
+
+    @classmethod
+    def validate_inputs(cls, drag: str | None = None, transport: int | None = None, intensify: int | None = None) -> bool | str:
+        if transport is not None and intensify is not None and not (transport >= 0 and intensify >= 0 and transport + intensify > 0):
+            return f"{transport} transport and {intensify} intensify iterations move nothing: use 50 and 20, or at least 1 together"
+        return wire.drag_problem(drag)
+
+    @classmethod
+    def execute(
+        cls, model, trajectory: Trajectory, drag: str, transport: int, intensify: int, guidance: float, rate: float, preset: str,
+        hold_attention: bool, renew_vacated: bool, save_memory: bool, deformation: str, positive=None, mask: Tensor | None = None,
+    ) -> io.NodeOutput:  # fmt: skip
+        models.check_same_latents(model, trajectory)
+        asked = wire.read_drag(drag, trajectory.size)
+        field = DragField.from_drag(asked, deformation=deformation)
+        area = editing_mask(asked, RECTANGLES, MARGIN) if mask is None else wire.bool_mask(mask, trajectory.size)
+        cells = to_latent(area, trajectory.cells)
+        prompt = trajectory.prompt if positive is None else models.prompt_of(positive)
+        base = PRESETS[preset]
+        settings = replace(
+            base,
+            transport_steps=transport,
+            intensify_steps=intensify,
+            rate=rate * base.rate,
+            intensify_rate=rate * base.intensify_rate,
+            guidance=models.chosen_guidance(guidance, prompt, GUIDANCE),
+        )
+        backbone, told = ComfyFlux(model, checkpoint_blocks=save_memory), _Told(model, cls.hidden.unique_id, settings)
+        with backbone.session():
+            states = [
+                dragged(
+                    backbone, branch, prompt, field, cells.to(branch.z.device), settings, told, hold=hold_attention, renew=renew_vacated
+                )
+                for branch in trajectory.branches
+            ]
+        moved = trajectory.moved_to([state.z for state in states], mask=area)
+        residual = max(float(state.residual.max()) for state in states)
+        return io.NodeOutput(moved, moved.noise(), moved.sigmas(), wire.mask_of(area), residual)
+
+
+def dragged(
+    backbone: ComfyFlux, branch: Branch, prompt, field: DragField, cells: Tensor, settings: RegionDragSettings, told: _Told, *, hold: bool,
+    renew: bool,
+) -> DragState:  # fmt: skip
+    """The last state of one picture's drag; warm when the branch's state is not the inversion's own."""
+    inversion, undragged = branch.inversion, branch.undragged
+    cold = branch.z is undragged
+    behind = renewed(undragged, branch.t, field) if renew else undragged
+    state = None
+    for state in region_drag(
+        backbone, branch.z, branch.t, prompt, field, cells, settings, reference=None if cold else undragged, behind=behind,
+        t_next=inversion.times[branch.index + 1], kv=inversion.bank.hold() if hold and inversion.bank.blocks else None,
+        should_stop=told.progress.stop_if_cancelled,
+    ):  # fmt: skip
+        told(state)
+    if state is None:
+        raise Interrupted("the drag was stopped before its first iteration")
+    return state
+
+
+class _Told:
+    """Bar, preview, and a line on the node: how far, the loss, what is left of the way."""
+
+    def __init__(self, model, node_id: str, settings: RegionDragSettings) -> None:
+        self.progress, self.node_id = ComfyProgress(model, node_id), node_id
+        self.total = settings.transport_steps + settings.intensify_steps
+
+    def __call__(self, state: DragState) -> None:
+        self.progress(Progress("drag", state.step, self.total, state.z, state))
+        loss, left = float(state.loss.max()), float(state.residual.max())
+        show_text(f"{state.phase} {state.step}/{self.total}, loss {loss:.4g}, {left:.0%} of the way left", self.node_id)

@@ -1,0 +1,75 @@
+"""What travels on ComfyUI's wires, and what core takes: pictures, masks and drags, one picture at a time.
+
+Convention: an IMAGE is [B, H, W, C] in [0, 1], a MASK [B, H, W] or [H, W] in [0, 1]; core takes [1, 3, H, W] and bool [H, W]. Sizes are
+(width, height) px.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..core.instruction import DragInstruction, InstructionError
+from ..core.operations import Drag
+
+Size = tuple[int, int]
+
+
+def image_size(image: Tensor) -> Size:
+    return (image.shape[2], image.shape[1])
+
+
+def pictures(image: Tensor) -> Iterator[Tensor]:
+    """The pictures of an IMAGE one by one, float32 [1, 3, H, W]; alpha is dropped. What arrived is not written to."""
+    for one in image:
+        yield one[..., :3].movedim(-1, 0)[None].float().contiguous()
+
+
+def image_of(picture: Tensor | np.ndarray) -> Tensor:
+    """[1, 3, H, W], or numpy float [H, W, 3], as an IMAGE of one."""
+    if isinstance(picture, np.ndarray):
+        return torch.from_numpy(np.ascontiguousarray(picture, dtype=np.float32))[None]
+    return picture.detach().movedim(1, -1).float().cpu().contiguous()
+
+
+def array_of(image: Tensor) -> np.ndarray:
+    """One picture [H, W, C] of an IMAGE as numpy float32 [H, W, 3]."""
+    return np.ascontiguousarray(image[..., :3].detach().float().cpu().numpy())
+
+
+def bool_mask(mask: Tensor, size: Size, what: str = "the mask") -> np.ndarray:
+    """A MASK of one, or all of several joined, as bool [H, W]; ValueError if it has another size than the picture."""
+    joined = mask.detach().float().cpu().reshape(-1, *mask.shape[-2:]).amax(0)
+    found = (joined.shape[1], joined.shape[0])
+    if found != size:
+        raise ValueError(
+            f"{what} is {found[0]} x {found[1]} px but the picture is {size[0]} x {size[1]}: make both the same size (Resize Image/Mask)"
+        )
+    return (joined > 0.5).numpy()
+
+
+def mask_of(cells: np.ndarray) -> Tensor:
+    """bool or float [H, W] as a MASK of one."""
+    return torch.from_numpy(np.ascontiguousarray(cells, dtype=np.float32))[None]
+
+
+def read_drag(drag: str, size: Size) -> Drag:
+    """The drag on a picture of `size`. Raises InstructionError, also for one that moves nothing."""
+    instruction = DragInstruction.from_json(drag)
+    if not instruction.moves:
+        raise InstructionError("the drag moves nothing; draw a region or a point in the Drag Canvas and give it a target")
+    return instruction.rasterise(*size)
+
+
+def drag_problem(drag: str | None) -> bool | str:
+    """For `validate_inputs`: True, or the sentence that says what is wrong. None is a link, whose text isn't known yet."""
+    if drag is None:
+        return True
+    try:
+        DragInstruction.from_json(drag)
+    except InstructionError as error:
+        return str(error)
+    return True

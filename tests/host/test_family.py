@@ -1,0 +1,202 @@
+"""Every model of the family: the velocity is what ComfyUI's own sampling sees, and the gradient is the loss's slope."""
+
+from __future__ import annotations
+
+import comfy.latent_formats
+import comfy.ldm.chroma.model
+import comfy.model_base
+import comfy.model_patcher
+import comfy.samplers
+import comfy.supported_models
+import pytest
+import torch
+
+from dragfield.core.attention import KVBank, choose_blocks
+from dragfield.core.taps import Tap
+from dragfield.nodes.host.comfy_flux import ComfyFlux
+from dragfield.nodes.host.conditioning import ComfyConditioning
+
+CPU = torch.device("cpu")
+T = 0.6
+
+FLUX = {
+    "image_model": "flux", "in_channels": 16, "out_channels": 16, "vec_in_dim": 8, "context_in_dim": 12, "hidden_size": 32, "mlp_ratio":
+    4.0, "num_heads": 2, "depth": 2, "depth_single_blocks": 2, "axes_dim": [4, 6, 6], "theta": 10000, "patch_size": 2, "qkv_bias": True,
+    "guidance_embed": False, "txt_ids_dims": [],
+}  # fmt: skip
+FLUX2 = {
+    "image_model": "flux2", "in_channels": 128, "out_channels": 128, "vec_in_dim": None, "patch_size": 1, "qkv_bias": False, "theta": 2000,
+    "axes_dim": [4, 4, 4, 4], "mlp_ratio": 3.0, "txt_ids_dims": [3], "global_modulation": True, "mlp_silu_act": True, "ops_bias": False,
+    "default_ref_method": "index", "ref_index_scale": 10.0,
+}  # fmt: skip
+CHROMA = {"image_model": "chroma", "in_channels": 64, "out_channels": 64, "in_dim": 64, "out_dim": 32, "hidden_dim": 16, "n_layers": 1}
+MODELS = {
+    "schnell": (comfy.supported_models.FluxSchnell, FLUX),
+    "dev": (comfy.supported_models.Flux, {**FLUX, "guidance_embed": True}),
+    "Fill": (comfy.supported_models.FluxInpaint, {**FLUX, "guidance_embed": True, "in_channels": 96}),
+    "LongCat": (comfy.supported_models.LongCatImage, {**FLUX, "vec_in_dim": None, "txt_ids_dims": [1, 2]}),
+    "FLUX.2": (comfy.supported_models.Flux2, {**FLUX, **FLUX2}),
+    "Chroma": (comfy.supported_models.Chroma, {**FLUX, **CHROMA}),
+}
+
+
+def make(name: str):
+    kind, settings = MODELS[name]
+    settings = dict(settings)
+    if name == "Chroma":
+        settings.pop("guidance_embed")
+    config = kind(settings)
+    config.set_inference_dtype(torch.float32, None)
+    model = config.get_model({}, device=CPU)
+    generator = torch.Generator().manual_seed(0)
+    for key, parameter in model.diffusion_model.named_parameters():
+        is_scale = key.endswith(("_norm.weight", "norms.0.weight"))
+        parameter.data = torch.randn(parameter.shape, generator=generator) * (0.2 if parameter.ndim > 1 else 0.1) + float(is_scale)
+    return comfy.model_patcher.CoreModelPatcher(model, load_device=CPU, offload_device=CPU)
+
+
+def conditioning(seed: int = 1, **extra) -> list:
+    generator = torch.Generator().manual_seed(seed)
+    return [[torch.randn(1, 5, 12, generator=generator), {"pooled_output": torch.randn(1, 8, generator=generator), **extra}]]
+
+
+def latent_of(backbone: ComfyFlux, batch: int = 1) -> torch.Tensor:
+    return torch.randn(batch, backbone.latent_channels, 8, 12, generator=torch.Generator().manual_seed(2))
+
+
+class Once(comfy.samplers.Sampler):
+    """Calls the guided denoiser once and gives its velocity."""
+
+    def sample(self, model_wrap, sigmas, extra_args, callback, noise, latent_image=None, denoise_mask=None, disable_pbar=False):
+        x = noise
+        return (x - model_wrap(x, sigmas[:1].expand(len(x)), **extra_args)) / sigmas[0]
+
+
+def sampled_velocity(patcher, z, positive, negative=None, cfg=1.0):
+    """What ComfyUI's own guider makes of the same prompts at the same latent."""
+    guider = comfy.samplers.CFGGuider(patcher)
+    guider.set_conds(positive, negative or positive)
+    guider.set_cfg(cfg)
+    found = {}
+
+    class Keep(Once):
+        def sample(self, *args, **kwargs):
+            found["v"] = super().sample(*args, **kwargs)
+            return found["v"]
+
+    with torch.inference_mode():
+        guider.sample(z, torch.zeros_like(z), Keep(), torch.tensor([T, 0.0]))
+    return found["v"].clone()
+
+
+def off(found: torch.Tensor, wanted: torch.Tensor) -> float:
+    return float((found - wanted).abs().max() / wanted.abs().max())
+
+
+@pytest.fixture(params=MODELS)
+def patcher(request):
+    return make(request.param)
+
+
+def test_the_velocity_is_the_samplers(patcher):
+    backbone, prompt = ComfyFlux(patcher), ComfyConditioning(conditioning(guidance=2.5))
+    z = latent_of(backbone)
+    found = backbone.velocity(z, T, prompt, guidance=prompt.guidance)
+    assert off(found, sampled_velocity(patcher, z, prompt.positive)) < 1e-5
+
+
+@pytest.mark.parametrize(
+    "tap", [Tap("double", -1, "attn_in"), Tap("double", -1, "mlp_in"), Tap("single", 0, "out"), Tap("single", 1, "attn_in")], ids=str
+)
+def test_the_gradient_is_the_slope_of_the_loss_and_checkpointing_changes_nothing(patcher, tap):
+    prompt, found = ComfyConditioning(conditioning()), []
+    for checkpoint in (False, True):
+        backbone = ComfyFlux(patcher, checkpoint_blocks=checkpoint)
+        z = latent_of(backbone).requires_grad_()
+        bank = KVBank(choose_blocks([("double", 0), ("single", 1)], 2, 2))
+        backbone.velocity(z.detach().roll(1, -1), T, prompt, kv=bank.capture())
+
+        def loss(x, backbone=backbone, bank=bank):
+            (f,) = backbone.features(x, T, prompt, taps=[tap], kv=bank.hold())
+            return f.double().pow(2).mean()
+
+        (g,) = torch.autograd.grad(loss(z), z)
+        found.append(g)
+    assert off(found[1], found[0]) < 1e-6
+    along = found[0] / found[0].norm()
+    slope = (loss((z + 0.1 * along).detach()) - loss((z - 0.1 * along).detach())) / 0.2
+    assert abs(float(slope / found[0].norm()) - 1) < 2e-2
+
+
+def test_features_are_of_the_token_grid(patcher):
+    backbone = ComfyFlux(patcher)
+    z = latent_of(backbone, batch=2)
+    taps = [Tap("double", 0), Tap("single", -1, "mlp_in")]
+    shapes = {tuple(f.shape) for f in backbone.features(z, T, ComfyConditioning(conditioning()), taps=taps)}
+    assert shapes == {(2, 32, 8 // backbone.patch, 12 // backbone.patch)}
+
+
+@pytest.mark.parametrize("name", ["dev", "LongCat", "FLUX.2"])
+def test_reference_latents_count_and_stay_out_of_the_features(name):
+    patcher = make(name)
+    backbone = ComfyFlux(patcher)
+    z = latent_of(backbone)
+    reference = torch.randn(1, z.shape[1], 6, 4, generator=torch.Generator().manual_seed(9))
+    prompt, plain = ComfyConditioning(conditioning(guidance=2.5, reference_latents=[reference])), ComfyConditioning(conditioning())
+    v = backbone.velocity(z, T, prompt, guidance=2.5)
+    assert off(v, sampled_velocity(patcher, z, prompt.positive)) < 1e-5
+    assert off(v, backbone.velocity(z, T, plain, guidance=2.5)) > 1e-3
+    bank = KVBank(choose_blocks("all", 2, 2))
+    assert torch.equal(v, backbone.velocity(z, T, prompt, guidance=2.5, kv=bank.capture()))
+    assert torch.equal(v, backbone.velocity(z, T, prompt, guidance=2.5, kv=bank.hold()))
+    tokens = {keys.shape[1] for keys, _ in bank.entries[0].blocks.values()}
+    assert tokens == {8 * 12 // backbone.patch**2}
+    leaf = z.clone().requires_grad_()
+    (f,) = backbone.features(leaf, T, prompt, taps=[Tap("single", 1)], guidance=2.5)
+    assert f.shape[-2:] == (8 // backbone.patch, 12 // backbone.patch) and torch.autograd.grad(f.sum(), leaf)[0].abs().sum() > 0
+
+
+def test_guidance_reaches_only_models_that_were_distilled_for_it():
+    for name in MODELS:
+        backbone, prompt = ComfyFlux(make(name)), ComfyConditioning(conditioning())
+        z = latent_of(backbone)
+        one, four = (backbone.velocity(z, T, prompt, guidance=g) for g in (1.0, 4.0))
+        assert backbone.guidance_distilled == (name in ("dev", "Fill")) == (not torch.equal(one, four)), name
+
+
+def test_true_guidance_is_the_samplers():
+    patcher = make("LongCat")
+    backbone = ComfyFlux(patcher)
+    z, positive, negative = latent_of(backbone), conditioning(1), conditioning(3)
+    found = backbone.velocity(z, T, ComfyConditioning(positive, negative, cfg=4.0))
+    assert off(found, sampled_velocity(patcher, z, positive, negative, cfg=4.0)) < 1e-5
+
+
+def test_areas_masks_strengths_and_times_are_honoured_as_in_sampling():
+    patcher = make("schnell")
+    backbone = ComfyFlux(patcher)
+    z = latent_of(backbone)
+    mask = torch.zeros(1, 64, 96)
+    mask[:, 16:48, 24:72] = 1
+    prompts = [
+        *conditioning(1),
+        *conditioning(3, area=(4, 6, 2, 4), strength=0.7),
+        *conditioning(4, mask=mask, mask_strength=0.6),
+        *conditioning(5, start_percent=0.9, end_percent=1.0),
+    ]
+    found = backbone.velocity(z, T, ComfyConditioning(prompts))
+    assert off(found, sampled_velocity(patcher, z, prompts)) < 1e-5
+    assert off(found, backbone.velocity(z, T, ComfyConditioning(prompts[:1]))) > 1e-2
+
+
+def test_the_picture_and_mask_of_an_inpainting_model_count():
+    patcher = make("Fill")
+    backbone = ComfyFlux(patcher)
+    z = latent_of(backbone)
+    extra = {
+        "concat_latent_image": torch.randn(1, 16, 8, 12, generator=torch.Generator().manual_seed(8)),
+        "concat_mask": torch.ones(1, 1, 64, 96),
+    }
+    found = backbone.velocity(z, T, ComfyConditioning(conditioning(guidance=2.0, **extra)), guidance=2.0)
+    assert off(found, sampled_velocity(patcher, z, conditioning(guidance=2.0, **extra))) < 1e-5
+    assert off(found, backbone.velocity(z, T, ComfyConditioning(conditioning()), guidance=2.0)) > 1e-3

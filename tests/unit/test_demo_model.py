@@ -1,0 +1,118 @@
+"""The bundled weights are good: they reconstruct, they know what prompts and guidance mean, and drags arrive."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+import numpy as np
+import pytest
+import torch
+
+from dragfield.core.backbone import Autoencoder, FlowBackbone
+from dragfield.core.demo.cases import sample_cases
+from dragfield.core.demo.flux import CONFIG, DemoFlux, load
+from dragfield.core.demo.measure import measure
+from dragfield.core.demo.scenes import render, sample_scene
+from dragfield.core.demo.text import embed
+from dragfield.core.demo.training import psnr
+from dragfield.core.dragfield import dragfield
+from dragfield.core.edit import DragFlowSettings, dragflow
+from dragfield.core.inversion import invert, reconstruct
+
+pytest.importorskip("diffusers")
+
+UNSEEN = range(20_000_000, 20_000_008)
+"""Scene seeds that neither training nor its evaluation ever used."""
+
+
+@lru_cache
+def model() -> DemoFlux:
+    return load()
+
+
+@lru_cache
+def scenes() -> tuple[torch.Tensor, tuple[str, ...]]:
+    drawn = [sample_scene(np.random.default_rng(seed)) for seed in UNSEEN]
+    return torch.cat([tensor(render(scene)) for scene in drawn]), tuple(scene.caption for scene in drawn)
+
+
+def tensor(picture: np.ndarray) -> torch.Tensor:
+    return torch.from_numpy(picture).permute(2, 0, 1)[None].float()
+
+
+def array(image: torch.Tensor) -> np.ndarray:
+    return image[0].permute(1, 2, 0).numpy()
+
+
+def test_the_bundle_is_what_the_card_says():
+    bundle = model()
+    assert isinstance(bundle.backbone, FlowBackbone) and isinstance(bundle.autoencoder, Autoencoder)
+    assert (bundle.backbone.double_blocks, bundle.backbone.single_blocks) == (CONFIG["num_layers"], CONFIG["num_single_layers"])
+    assert bundle.backbone.latent_channels == bundle.autoencoder.latent_channels == 16
+    assert bundle.backbone.guidance_distilled and bundle.backbone.dtype == torch.float32
+
+
+def test_a_folder_without_the_model_says_what_to_do(tmp_path):
+    with pytest.raises(FileNotFoundError, match="reinstall the package, or train one with `dragfield train`"):
+        load(tmp_path)
+
+
+@torch.no_grad()
+def test_the_autoencoder_keeps_unseen_scenes_to_32_db():
+    images, _ = scenes()
+    each = [psnr(model().autoencoder.decode(model().autoencoder.encode(image[None])), image[None]) for image in images]
+    assert np.mean(each) >= 32
+
+
+@torch.no_grad()
+def test_latents_of_unseen_scenes_are_normalised():
+    z = model().autoencoder.encode(scenes()[0])
+    assert abs(z.mean().item()) < 0.15 and 0.8 < z.std().item() < 1.2
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("index", [0, 1])
+def test_inversion_and_back_costs_less_than_a_third_of_a_decibel(index: int):
+    backbone, autoencoder = model().backbone, model().autoencoder
+    image, cond = scenes()[0][index : index + 1], embed([scenes()[1][index]])
+    inversion = invert(backbone, autoencoder.encode(image), cond)
+    rebuilt, own = (psnr(autoencoder.decode(z), image) for z in (reconstruct(backbone, inversion, cond)[-1], inversion.z0))
+    assert rebuilt > own - 0.3
+
+
+@torch.no_grad()
+def test_prompts_and_guidance_mean_something():
+    """The right caption predicts the flow better than none, none better than another scene's; guidance points away from none."""
+    backbone, (images, captions) = model().backbone, scenes()
+    z0 = model().autoencoder.encode(images)
+    noise = torch.randn(z0.shape, generator=torch.Generator().manual_seed(0))
+    t = 0.85
+    zt = torch.lerp(z0, noise, t)
+
+    def velocity(words: list[str], guidance: float = 1.0) -> torch.Tensor:
+        return backbone.velocity(zt, t, embed(words), guidance=guidance)
+
+    right, none, wrong = (velocity(words) for words in (list(captions), [""] * len(captions), [*captions[1:], captions[0]]))
+    error = [(v - (noise - z0)).square().mean().item() for v in (right, none, wrong)]
+    assert error[0] < error[1] < error[2]
+    guided = velocity(list(captions), 4.0)
+    towards = torch.nn.functional.cosine_similarity((guided - right).flatten(1), (right - none).flatten(1))
+    assert towards.mean() > 0.3
+
+
+def test_a_relocation_arrives():
+    case = next(iter(sample_cases(1, 1234)))
+    image, cond = tensor(case.source), embed([case.drag.background_prompt])
+    bundle = (model().backbone, model().autoencoder, image, case.drag, cond)
+    ours = dragfield(*bundle)
+    found, before = (measure(case, picture, ours.mask) for picture in (array(ours.image), case.source))
+    assert before.centroid_error_px > 25
+    assert found.centroid_error_px < 5
+    assert found.source_left < 0.15
+    assert found.psnr_truth_mask_db > before.psnr_truth_mask_db + 6
+    assert found.background_max_abs == 0
+
+    published = dragflow(*bundle, settings=DragFlowSettings(mask_margin=0.08), inversion=ours.inversion)
+    found = measure(case, array(published.image), published.mask)
+    assert found.centroid_error_px < 10
+    assert found.psnr_truth_mask_db > before.psnr_truth_mask_db + 3
