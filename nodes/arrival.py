@@ -20,7 +20,7 @@ from ..core.masks import default_point_radius, disc
 from ..core.operations import Drag, Point
 from ..core.preview import preview
 
-SIDE = 160
+SIDE = 256
 """Longest side of the window in which a thing is looked for; larger ones are scaled down."""
 VISIBLE = 0.02
 """Mean difference of colours below which two places can't be told apart."""

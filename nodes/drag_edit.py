@@ -107,7 +107,7 @@ class DragEdit(io.ComfyNode):
             ],
             outputs=[
                 io.Image.Output("edited", display_name="image"),
-                io.Mask.Output("mask", tooltip="Where the picture was allowed to change."),
+                io.Mask.Output("mask", tooltip="Where the picture was allowed to change, faded as the edit is."),
                 TrajectoryType.Output("inverted", display_name="trajectory", tooltip="The inversion that was used."),
             ],
             hidden=[io.Hidden.dynprompt, io.Hidden.unique_id],
@@ -176,7 +176,7 @@ class _Editor:
         self, picture: torch.Tensor, window: Window, drag: Any, inversion: Any, source: ComfyConditioning, target: ComfyConditioning,
         settings: DragFieldSettings | DragFlowSettings, fade: float,
     ) -> tuple[torch.Tensor, Any]:  # fmt: skip
-        """One picture [1, 3, H, W] edited, and the mask bool [H, W]."""
+        """One picture [1, 3, H, W] edited, and the weight float32 [H, W] of the edit in it."""
         run = dragfield if isinstance(settings, DragFieldSettings) else dragflow
         with self.backbone.session():
             part = crop(picture, window).to(self.backbone.device)

@@ -63,7 +63,7 @@ class DragReport(io.ComfyNode):
         asked = wire.read_drag(drag, size)
         old, new = wire.array_of(before[0]), wire.array_of(after[0])
         found = arrivals(old, new, asked)
-        area = None if mask is None else wire.bool_mask(mask, size)
+        area = None if mask is None else wire.bool_mask(mask, size, above=0.0)
         numbers: dict = {"operations": [{**asdict(one), "arrived": one.arrived, "advice": one.advice} for one in found]}
         if area is not None and not area.all():
             numbers["background_max_difference"] = float(np.abs(new - old)[~area].max())

@@ -97,7 +97,8 @@ def stitch(picture: Tensor, edited: Tensor, mask: np.ndarray, window: Window, fa
     """The edited window back in its picture.
 
     picture: [1, 3, H, W].  edited: [1, 3, h, w] and mask: bool [h, w], at the size worked at.
-    -> [1, 3, H, W], bit for bit the picture wherever the mask, faded over `fade` px, is 0; and the mask bool [H, W].
+    -> [1, 3, H, W], and the weight float32 [H, W] of the edit in it: the mask, faded over `fade` px. Where that is 0, the picture is what
+       it was, bit for bit.
     """
     whole = np.zeros(picture.shape[-2:], dtype=bool)
     whole[window.rows, window.columns] = _resized(mask, (window.width, window.height))
@@ -109,7 +110,7 @@ def stitch(picture: Tensor, edited: Tensor, mask: np.ndarray, window: Window, fa
     inside[window.rows, window.columns] = True
     # The fade must not reach out of the window, where there is no edit to fade into.
     reach = fade if not (feather(whole, fade) > 0)[~inside].any() else 0.0
-    return paste_back(canvas, picture, whole, reach), whole
+    return paste_back(canvas, picture, whole, reach), feather(whole, reach)
 
 
 def _extent(mask: np.ndarray, drag: Drag) -> tuple[float, float, float, float]:

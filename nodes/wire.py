@@ -40,15 +40,18 @@ def array_of(image: Tensor) -> np.ndarray:
     return np.ascontiguousarray(image[..., :3].detach().float().cpu().numpy())
 
 
-def bool_mask(mask: Tensor, size: Size, what: str = "the mask") -> np.ndarray:
-    """A MASK of one, or all of several joined, as bool [H, W]; ValueError if it has another size than the picture."""
+def bool_mask(mask: Tensor, size: Size, what: str = "the mask", above: float = 0.5) -> np.ndarray:
+    """A MASK of one, or all of several joined, as bool [H, W]; ValueError if it has another size than the picture.
+
+    above: what counts as inside; 0 takes in all of a faded edge.
+    """
     joined = mask.detach().float().cpu().reshape(-1, *mask.shape[-2:]).amax(0)
     found = (joined.shape[1], joined.shape[0])
     if found != size:
         raise ValueError(
             f"{what} is {found[0]} x {found[1]} px but the picture is {size[0]} x {size[1]}: make both the same size (Resize Image/Mask)"
         )
-    return (joined > 0.5).numpy()
+    return (joined > above).numpy()
 
 
 def mask_of(cells: np.ndarray) -> Tensor:

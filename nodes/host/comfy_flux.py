@@ -21,13 +21,13 @@ import comfy.sampler_helpers
 import comfy.samplers
 import torch
 from comfy.patcher_extension import WrappersMP
-from torch import Tensor, nn
+from torch import Tensor
 
 from ...core.attention import OWN_KEYS_VALUES, KVSession
 from ...core.backbone import Conditioning
 from ...core.taps import Tap, last_tap, resolve_taps
 from .conditioning import ComfyConditioning, Native, as_native, prepared, with_guidance
-from .gradients import OutOfPlace, checkpointed, differentiable, linear_layers, pytorch_attention, usable
+from .gradients import OutOfPlace, Weights, checkpointed, differentiable, pytorch_attention, usable, weights_of
 from .keys_values import keys_values_patch
 from .memory import Walk, activation_bytes
 from .recognise import flux_of
@@ -59,7 +59,7 @@ class ComfyFlux:
         self.guidance_distilled = bool(getattr(params, "guidance_embed", False))
         self._native: WeakKeyDictionary[Conditioning, ComfyConditioning] = WeakKeyDictionary()
         self._prepared: dict[Any, tuple[Native, list[dict], dict[str, Any]]] = {}
-        self._layers: list[nn.Module] = []
+        self._weights: Weights | None = None
         self._depth, self._running, self._reserved = 0, False, 0
 
     @property
@@ -165,9 +165,9 @@ class ComfyFlux:
             # Not the block that ends the call: it is left before it returns, and its activations are the first to be read.
             end = reader.end.index + (self.double_blocks if reader.end.kind == "single" else 0)
             blocks = blocks[:end]
-        # Listed once a session: walking over the modules takes longer than the rest of what is prepared here.
-        self._layers = self._layers or linear_layers(self._network)
-        with differentiable(self._network, self._layers), checkpointed(blocks):
+        self._weights = self._weights or weights_of(self._network)
+        # In this order: a block has to find its parameters as the second run will find them.
+        with checkpointed(blocks), differentiable(self._weights):
             yield
 
     def _load(self, z: Tensor, entries: Native, reader: TapReader | None, flows: bool) -> None:
@@ -184,7 +184,7 @@ class ComfyFlux:
                 memory_required=ordinary + need + inference,
                 minimum_memory_required=model.memory_required(z.shape) + need + inference,
             )
-            self._reserved = need
+            self._reserved, self._weights = need, None
         if not self._running:
             self._patcher.pre_run()
             self._running = True
@@ -215,7 +215,7 @@ class ComfyFlux:
             comfy.sampler_helpers.cleanup_models({"positive": conds}, [])
         self._prepared.clear()
         if self._running:
-            self._running, self._reserved, self._layers = False, 0, []
+            self._running, self._reserved, self._weights = False, 0, None
             self._patcher.cleanup()
 
     def _prompt(self, cond: ComfyConditioning | Conditioning) -> ComfyConditioning:

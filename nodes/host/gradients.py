@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import comfy.model_management
@@ -56,17 +57,26 @@ def pytorch_attention(_chosen: Callable, *args: Any, **kwargs: Any) -> Tensor:
     return attention_pytorch(*args, **kwargs)
 
 
-def linear_layers(model: nn.Module) -> list[nn.Module]:
-    """The linear layers of `model`, of whatever class: `differentiable` takes them."""
-    return [m for m in model.modules() if hasattr(m, "in_features") and hasattr(m, "out_features") and hasattr(m, "weight")]
+@dataclass(frozen=True, eq=False)
+class Weights:
+    """What of a model `differentiable` holds still: its linear layers, of whatever class, and the parameters that would take a gradient."""
+
+    layers: tuple[nn.Module, ...]
+    wanting: tuple[nn.Parameter, ...]
+
+
+def weights_of(model: nn.Module) -> Weights:
+    """Walks over all modules, which takes longer than holding them still: keep it over several calls."""
+    layers = (m for m in model.modules() if hasattr(m, "in_features") and hasattr(m, "out_features") and hasattr(m, "weight"))
+    return Weights(tuple(layers), tuple(p for p in model.parameters() if p.requires_grad and not p.is_inference()))
 
 
 @contextmanager
-def differentiable(model: nn.Module, layers: Iterable[nn.Module]) -> Iterator[None]:
-    """While inside, `layers` of `model` keep nothing for the backward pass and the rotary encoding is PyTorch's. May be nested."""
-    wanting = [p for p in model.parameters() if p.requires_grad and not p.is_inference()]
+def differentiable(weights: Weights) -> Iterator[None]:
+    """While inside, layers keep nothing for the backward pass, parameters take no gradient, rotary encoding is PyTorch's. May be nested."""
+    wanting = [p for p in weights.wanting if p.requires_grad]
     training = comfy.model_management.in_training
-    with replaced_forwards(layers, _frozen):
+    with replaced_forwards(weights.layers, _frozen):
         try:
             comfy.model_management.in_training = True
             for parameter in wanting:
@@ -168,11 +178,11 @@ class _Recomputed(torch.autograd.Function):
 
 
 def _recomputed_block(block: nn.Module) -> Callable:
-    forward, layers = block.forward, linear_layers(block)
+    forward, weights = block.forward, weights_of(block)
 
     def body(*args: Any, **kwargs: Any) -> Any:
         # Run a second time when every context round the call has closed, on CUDA in another thread: it brings its own.
-        with differentiable(block, layers), OutOfPlace():
+        with differentiable(weights), OutOfPlace():
             return forward(*args, **kwargs)
 
     def run(*args: Any, **kwargs: Any) -> Any:

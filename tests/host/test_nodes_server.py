@@ -1,0 +1,189 @@
+"""The pack in a real ComfyUI server: what a user sees after installing it and pressing Run."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+WORKFLOWS = sorted((ROOT / "example_workflows").glob("*.json"))
+WEIGHTS = ROOT / "core" / "demo" / "weights" / "demo-flux" / "transformer" / "config.json"
+
+pytestmark = [
+    pytest.mark.timeout(3600),
+    pytest.mark.skipif(not WEIGHTS.exists(), reason="the demo model's weights are not in core/demo/weights"),
+]
+
+
+def beside(name: str) -> ModuleType:
+    """A helper module of this folder, which pytest's importlib mode does not put on the path."""
+    spec = importlib.util.spec_from_file_location(f"host_{name}", Path(__file__).with_name(f"{name}.py"))
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+comfy, workflow_prompt = beside("server"), beside("workflow_prompt")
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    with comfy.serving(os.environ["COMFYUI_PATH"], tmp_path_factory.mktemp("comfyui") / "base") as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def object_info(server: Any) -> dict[str, Any]:
+    return server.get("/object_info")
+
+
+SCENE = {"class_type": "DragfieldLoadDemoScene", "inputs": {"seed": 5, "task": "relocation", "size": 256}}
+MODEL = {"class_type": "DragfieldLoadDemoModel", "inputs": {}}
+
+
+def node(object_info: dict[str, Any], kind: str, **inputs: Any) -> dict[str, Any]:
+    """A node of a prompt with the schema's defaults for what is not given."""
+    defaults = {}
+    for name, (type_, *rest) in object_info[kind]["input"].get("required", {}).items():
+        options = rest[0] if rest else {}
+        if "default" in options:
+            defaults[name] = options["default"]
+        elif type_ == "COMBO":
+            defaults[name] = options["options"][0]
+    return {"class_type": kind, "inputs": {**defaults, **inputs}}
+
+
+@pytest.fixture(scope="module")
+def parts(object_info: dict[str, Any]) -> Any:
+    """parts(move_x, prompt, **optimizer): a DragFlow edit in its parts, tiny."""
+
+    def make(move_x: float, prompt: str, **optimizer: Any) -> dict[str, Any]:
+        settings = {"transport": 2, "intensify": 0, **optimizer}
+        return {
+            "scene": SCENE,
+            "model": MODEL,
+            "words": node(object_info, "CLIPTextEncode", clip=["model", 1], text=["scene", 2]),
+            "other": node(object_info, "CLIPTextEncode", clip=["model", 1], text=prompt),
+            "latent": node(object_info, "VAEEncode", pixels=["scene", 0], vae=["model", 2]),
+            "invert": node(
+                object_info, "DragfieldInvert", model=["model", 0], positive=["words", 0], latent=["latent", 0], steps=4, skip=1
+            ),
+            "drag": node(object_info, "DragfieldFromMasks", mask=["scene", 4], task="relocation", move_x=move_x),
+            "optimize": node(
+                object_info, "DragfieldRegionOptimizer", model=["model", 0], trajectory=["invert", 0], drag=["drag", 0], **settings
+            ),
+            "denoise": node(
+                object_info, "DragfieldMaskedDenoise", model=["model", 0], trajectory=["optimize", 0], positive=["other", 0]
+            ),
+            "decode": node(object_info, "VAEDecode", samples=["denoise", 0], vae=["model", 2]),
+            "save": node(object_info, "PreviewImage", images=["decode", 0]),
+        }
+
+    return make
+
+
+def test_the_server_lists_every_node_with_words_about_it(object_info: dict[str, Any]) -> None:
+    ours = {name: info for name, info in object_info.items() if name.startswith("Dragfield")}
+    assert len(ours) == 16
+    for name, info in ours.items():
+        assert info["category"] == "dragfield" and info["description"].endswith("."), name
+        assert info["display_name"] and info["search_aliases"], name
+
+
+def test_the_help_pages_are_served(server: Any, object_info: dict[str, Any]) -> None:
+    for name in (name for name in object_info if name.startswith("Dragfield")):
+        with comfy.urllib.request.urlopen(f"{server.url}/extensions/{comfy.PACK}/docs/{name}.md", timeout=60) as page:
+            assert page.read().startswith(b"# "), name
+
+
+@pytest.mark.parametrize("path", WORKFLOWS, ids=[path.stem for path in WORKFLOWS])
+def test_every_demo_workflow_runs_and_leaves_the_background_alone(server: Any, object_info: dict[str, Any], path: Path) -> None:
+    prompt = workflow_prompt.prompt_of(json.loads(path.read_text(encoding="utf-8")), object_info)
+    history = server.run(prompt)
+    assert comfy.failure(history) is None
+    report = next(history["outputs"][i]["text"][0] for i, n in prompt.items() if n["class_type"] == "DragfieldReport")
+    saved = next(history["outputs"][i]["images"][0] for i, n in prompt.items() if n["class_type"] == "SaveImage")
+    assert server.picture(saved).startswith(b"\x89PNG")
+    assert "background: untouched" in report
+    if path.stem != "demo_5_dragflow":
+        assert "did not arrive" not in report, report
+
+
+def test_a_new_target_inverts_nothing_again_and_a_new_prompt_optimises_nothing_again(server: Any, parts: Any) -> None:
+    assert comfy.failure(server.run(parts(20.0, "one"))) is None
+    kept = comfy.cached(server.run(parts(20.0, "two")))
+    assert "optimize" in kept and "denoise" not in kept
+    kept = comfy.cached(server.run(parts(24.0, "two")))
+    assert "invert" in kept and "optimize" not in kept
+
+
+def test_a_cancelled_drag_stops_at_once_and_leaves_no_trace_in_the_model(server: Any, object_info: dict[str, Any], parts: Any) -> None:
+    def ordinary(words: str) -> bytes:
+        """What an ordinary KSampler makes; blanks make it run again with the very same prompt."""
+        sampled = node(
+            object_info, "KSampler", model=["model", 0], positive=["words", 0], negative=["words", 0], latent_image=["empty", 0],
+            seed=1, steps=2, cfg=1.0, sampler_name="euler", scheduler="simple", denoise=1.0,
+        )  # fmt: skip
+        history = server.run({
+            "model": MODEL,
+            "words": node(object_info, "CLIPTextEncode", clip=["model", 1], text=words),
+            "empty": node(object_info, "EmptySD3LatentImage", width=64, height=64, batch_size=1),
+            "sample": sampled,
+            "decode": node(object_info, "VAEDecode", samples=["sample", 0], vae=["model", 2]),
+            "save": node(object_info, "PreviewImage", images=["decode", 0]),
+        })  # fmt: skip
+        assert comfy.failure(history) is None
+        return server.picture(history["outputs"]["save"]["images"][0])
+
+    before = ordinary("a red circle")
+    assert comfy.failure(server.run(parts(20.0, "one"))) is None
+    assert ordinary("a red circle ") == before
+    running = server.start(parts(28.0, "one", transport=1000))
+    time.sleep(20)
+    server.post("/interrupt", {})
+    asked = time.monotonic()
+    history = server.finish(running)
+    assert [name for name, _ in history["status"]["messages"]][-1] == "execution_interrupted"
+    assert time.monotonic() - asked < 60
+    assert ordinary("a red circle  ") == before
+
+
+@pytest.mark.parametrize(
+    ("drag", "sentence"),
+    [
+        ('{"version": 1, "operations": []}', "the drag moves nothing"),
+        ('{"version": 2, "operations": []}', "this Dragfield reads version 1"),
+        ("{oops", "is not valid JSON"),
+    ],
+)
+def test_a_bad_drag_is_refused_in_one_sentence_and_the_server_goes_on(
+    server: Any, object_info: dict[str, Any], drag: str, sentence: str
+) -> None:
+    edit = node(
+        object_info, "DragfieldEdit", model=["model", 0], vae=["model", 2], clip=["model", 1], image=["scene", 0], drag=drag
+    )
+    prompt = {"scene": SCENE, "model": MODEL, "edit": edit, "save": node(object_info, "PreviewImage", images=["edit", 0])}
+    try:
+        said = comfy.failure(server.run(prompt))["exception_message"]
+    except comfy.Refused as refused:
+        said = str(refused)
+    assert sentence in said
+    assert server.get("/queue")["queue_running"] == []
+
+
+def test_a_mask_of_another_size_and_a_missing_prompt_are_explained(server: Any, object_info: dict[str, Any]) -> None:
+    paste = node(object_info, "DragfieldPasteBack", edited=["scene", 0], original=["scene", 3], mask=["mask", 0])
+    mask = node(object_info, "SolidMask", width=100, height=90)
+    history = server.run({"scene": SCENE, "mask": mask, "paste": paste, "save": node(object_info, "PreviewImage", images=["paste", 0])})
+    assert "100 x 90 px but the picture is 256 x 256" in comfy.failure(history)["exception_message"]
+    edit = node(object_info, "DragfieldEdit", model=["model", 0], vae=["model", 2], image=["scene", 0], drag=["scene", 1])
+    history = server.run({"scene": SCENE, "model": MODEL, "edit": edit, "save": node(object_info, "PreviewImage", images=["edit", 0])})
+    assert "connect clip" in comfy.failure(history)["exception_message"]

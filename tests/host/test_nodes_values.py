@@ -1,0 +1,134 @@
+"""What nodes take and give, in this process and on a tiny model: nothing that arrives is written to, and everything composes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+from comfy_extras.nodes_custom_sampler import BasicGuider, SamplerCustomAdvanced
+
+from dragfield.core.instruction import DragInstruction, DrawnRegion
+from dragfield.nodes import models
+from dragfield.nodes.fireflow_sampler import FireFlowSampler
+from dragfield.nodes.invert import FireFlowInvert
+from dragfield.nodes.latent_warp import LatentWarp
+from dragfield.nodes.masked_denoise import GradientMaskedDenoise
+from dragfield.nodes.region_optimizer import RegionDragOptimizer
+
+SIZE = (96, 64)
+SQUARE = ((((0.2, 0.2), (0.45, 0.2), (0.45, 0.6), (0.2, 0.6)),),)
+DRAG = DragInstruction((DrawnRegion("relocation", SQUARE, (0.6, 0.5)),), size=SIZE).to_json()
+OPTIMIZER = {
+    "transport": 2, "intensify": 0, "guidance": 0.0, "rate": 1.0, "preset": "principled", "hold_attention": True, "renew_vacated": True,
+    "save_memory": False, "deformation": "rigid",
+}  # fmt: skip
+
+
+class Optimizer(RegionDragOptimizer):
+    """As ComfyUI runs it: with its hidden inputs."""
+
+    hidden = SimpleNamespace(unique_id=None)
+
+
+@pytest.fixture
+def model(make_flux: Callable[..., Any]) -> Any:
+    return make_flux()
+
+
+@pytest.fixture
+def positive(prompt: Any) -> list:
+    return [[prompt.txt, {"pooled_output": prompt.pooled}]]
+
+
+@pytest.fixture
+def inference() -> Any:
+    """As ComfyUI runs nodes."""
+    with torch.inference_mode():
+        yield
+
+
+def invert(model: Any, positive: list, samples: torch.Tensor, **other: Any) -> Any:
+    settings = {"steps": 5, "skip": 2, "guidance": 1.0, "remember": "all", "remember_on": "device", **other}
+    return FireFlowInvert.execute(model, positive, {"samples": samples}, **settings).result
+
+
+def test_a_batch_is_inverted_as_its_pictures_are_one_by_one(model: Any, positive: list, latent: torch.Tensor, inference: None) -> None:
+    other = latent.flip(-1)
+    together = invert(model, positive, torch.cat([latent, other]))[0]
+    for branch, alone in zip(together.branches, (latent, other), strict=True):
+        assert torch.equal(branch.z, invert(model, positive, alone)[0].branches[0].z)
+
+
+def test_any_sampler_starts_exactly_at_the_inverted_state(model: Any, positive: list, latent: torch.Tensor, inference: None) -> None:
+    trajectory, noise, same, sigmas = invert(model, positive, latent)
+    t = float(sigmas[0])
+    mixed = t * noise.generate_noise(same) + (1 - t) * models.model_latents(model, same)[0]
+    assert torch.allclose(mixed, trajectory.branches[0].z, atol=1e-6)
+    guider = BasicGuider.execute(model, positive).result[0]
+    sampler = FireFlowSampler.execute().result[0]
+    (back, *_) = SamplerCustomAdvanced.execute(noise, guider, sampler, sigmas, same).result
+    denoised = GradientMaskedDenoise.execute(model, trajectory, 1.0, "own", 0.0).result[0]
+    assert torch.allclose(back["samples"], denoised["samples"], atol=2e-4)
+
+
+def test_a_schedule_of_ones_own_is_walked_as_it_is(model: Any, positive: list, latent: torch.Tensor, inference: None) -> None:
+    sigmas = torch.tensor([0.9, 0.6, 0.25, 0.0])
+    trajectory, _, _, left = invert(model, positive, latent, skip=1, sigmas=sigmas)
+    assert torch.allclose(left, sigmas[1:])
+    assert len(trajectory.branches[0].inversion.path) == 3
+
+
+def test_outside_of_the_mask_the_denoised_latent_is_the_pictures_own(
+    model: Any, positive: list, latent: torch.Tensor, inference: None
+) -> None:
+    trajectory = invert(model, positive, latent)[0]
+    dragged, _, _, mask, _ = Optimizer.execute(model, trajectory, DRAG, **OPTIMIZER).result
+    denoised = GradientMaskedDenoise.execute(model, dragged, 0.0, "matched", 0.0).result[0]["samples"]
+    cells = mask[0, ::8, ::8].bool()
+    kept = ~torch.nn.functional.max_pool2d(cells[None, None].float(), 3, 1, 1)[0, 0].bool()
+    assert torch.allclose(denoised[..., kept], latent[..., kept], atol=1e-6)
+    assert not torch.allclose(denoised[..., cells], latent[..., cells], atol=1e-2)
+
+
+def test_nothing_that_arrives_is_written_to(model: Any, positive: list, latent: torch.Tensor, inference: None) -> None:
+    samples = latent.clone()
+    given = {"samples": samples}
+    words, options = positive[0][0].clone(), str(model.model_options)
+    trajectory = invert(model, positive, samples)[0]
+    state = trajectory.branches[0].z.clone()
+    warped = LatentWarp.execute(trajectory, DRAG, 1.0, 0, "stretch").result[0]
+    kept = warped.branches[0].z.clone()
+    dragged = Optimizer.execute(model, warped, DRAG, **OPTIMIZER).result[0]
+    GradientMaskedDenoise.execute(model, dragged, 0.0, "matched", 0.5)
+    LatentWarp.execute(given, DRAG, 1.0, 0, "stretch")
+    assert torch.equal(samples, latent) and list(given) == ["samples"]
+    assert torch.equal(positive[0][0], words) and list(positive[0][1]) == ["pooled_output"]
+    assert torch.equal(trajectory.branches[0].z, state) and torch.equal(warped.branches[0].z, kept)
+    assert str(model.model_options) == options
+
+
+def test_a_latent_is_warped_only_where_the_drag_is(latent: torch.Tensor, inference: None) -> None:
+    warped = LatentWarp.execute({"samples": latent, "batch_index": [0]}, DRAG, 1.0, 0, "rigid").result[0]
+    assert warped["batch_index"] == [0]
+    assert torch.equal(warped["samples"][..., 0, :], latent[..., 0, :])
+    assert not torch.equal(warped["samples"], latent)
+
+
+def test_noise_of_another_picture_size_is_refused(model: Any, positive: list, latent: torch.Tensor, inference: None) -> None:
+    noise = invert(model, positive, latent)[1]
+    with pytest.raises(ValueError, match="connect the latent output of the same FireFlow Invert"):
+        noise.generate_noise({"samples": torch.zeros(1, 16, 4, 4)})
+
+
+def test_a_latent_of_nan_is_explained(model: Any, positive: list, latent: torch.Tensor, inference: None) -> None:
+    with pytest.raises(ValueError, match="NaN or infinite"):
+        invert(model, positive, latent * float("nan"))
+
+
+def test_guidance_is_the_widgets_then_the_prompts_then_the_default(positive: list) -> None:
+    plain = models.prompt_of(positive)
+    guided = models.prompt_of([[positive[0][0], {**positive[0][1], "guidance": 2.0}]])
+    assert [models.chosen_guidance(*args, 3.5) for args in ((0.0, plain), (0.0, guided), (5.0, guided))] == [3.5, 2.0, 5.0]
