@@ -16,18 +16,23 @@ import torch
 from torch import Tensor
 
 from ..core.demo.cases import DemoCase, sample_cases
-from ..core.demo.flux import DemoFlux, load
+from ..core.demo.flux import KV_BLOCKS, DemoFlux, load
 from ..core.demo.measure import Measured, measure
 from ..core.demo.text import embed
 from ..core.dragfield import dragfield
 from ..core.edit import DragFlowSettings, Edit, dragflow, latent_copy_paste, paste_back
 from ..core.field import DragField
+from ..core.inversion import InversionSettings
 from ..core.masks import adaptive_gradient_mask
 from ..core.operations import Drag, PointOperation
 from ..core.preview import preview
+from ..core.shadow import warp_with_shadows
 
 MARGIN = 0.08
 """By how much every method's mask grows beyond the paper's rectangle, as a fraction of the picture: room for a shadow."""
+
+DRAGFLOW = DragFlowSettings(inversion=InversionSettings(kv_blocks=KV_BLOCKS), mask_margin=MARGIN)
+"""The paper's method as the demo model wants it: all defaults but where keys and values are injected."""
 
 Outcome = tuple[Tensor, int, int]
 """Picture [1, 3, H, W] and network passes forward and backward."""
@@ -51,32 +56,41 @@ def pixel_warp(model: DemoFlux, case: DemoCase, mask: np.ndarray) -> Outcome:
     return paste_back(model.autoencoder.decode(model.autoencoder.encode(warped)), source, mask), 0, 0
 
 
+@torch.no_grad()
+def shadow_warp(model: DemoFlux, case: DemoCase, mask: np.ndarray) -> Outcome:
+    """The same, the thing's shadow carried along: what `dragfield` starts from."""
+    source = to_picture(case.source)
+    field = DragField.from_drag(case.drag, deformation="stretch")
+    warped = to_picture(warp_with_shadows(case.source, field, MARGIN * case.size))
+    return paste_back(model.autoencoder.decode(model.autoencoder.encode(warped)), source, mask), 0, 0
+
+
 def copy_paste(model: DemoFlux, case: DemoCase, mask: np.ndarray) -> Outcome:
     """RegionDrag's way: copy the inverted latent from source to target, new noise in the source, denoise with K/V injection."""
-    return _outcome(latent_copy_paste(*_arguments(model, case), settings=DragFlowSettings(mask_margin=MARGIN)))
+    return _outcome(latent_copy_paste(*_arguments(model, case), settings=DRAGFLOW))
 
 
 def point_flow(model: DemoFlux, case: DemoCase, mask: np.ndarray) -> Outcome:
     """The paper's baseline: point supervision on the same transformer, free background."""
-    settings = DragFlowSettings(hard_mask=False, kv=False, paste_back=False, mask_margin=MARGIN)
+    settings = replace(DRAGFLOW, hard_mask=False, kv=False, paste_back=False)
     return _outcome(dragflow(*_arguments(model, case, drag=as_points(case.drag)), settings=settings))
 
 
 def region(model: DemoFlux, case: DemoCase, mask: np.ndarray) -> Outcome:
     """Region affine supervision instead of points."""
-    settings = DragFlowSettings(hard_mask=False, kv=False, paste_back=False, mask_margin=MARGIN)
+    settings = replace(DRAGFLOW, hard_mask=False, kv=False, paste_back=False)
     return _outcome(dragflow(*_arguments(model, case), settings=settings))
 
 
 def region_masked(model: DemoFlux, case: DemoCase, mask: np.ndarray) -> Outcome:
     """And the gradient mask as a hard constraint."""
-    settings = DragFlowSettings(kv=False, mask_margin=MARGIN)
+    settings = replace(DRAGFLOW, kv=False)
     return _outcome(dragflow(*_arguments(model, case), settings=settings))
 
 
 def all_of_dragflow(model: DemoFlux, case: DemoCase, mask: np.ndarray) -> Outcome:
     """And K/V injection: the whole of the paper, its subject adapter excepted."""
-    return _outcome(dragflow(*_arguments(model, case), settings=DragFlowSettings(mask_margin=MARGIN)))
+    return _outcome(dragflow(*_arguments(model, case), settings=DRAGFLOW))
 
 
 def ours(model: DemoFlux, case: DemoCase, mask: np.ndarray) -> Outcome:
@@ -87,6 +101,7 @@ def ours(model: DemoFlux, case: DemoCase, mask: np.ndarray) -> Outcome:
 METHODS: dict[str, Callable[[DemoFlux, DemoCase, np.ndarray], Outcome]] = {
     "no_edit": no_edit,
     "pixel_warp": pixel_warp,
+    "shadow_warp": shadow_warp,
     "latent_copy_paste": copy_paste,
     "point_flow": point_flow,
     "region": region,

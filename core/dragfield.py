@@ -47,8 +47,8 @@ class DragFieldSettings:
 
     inversion: InversionSettings = InversionSettings()
     guidance: float = 1.0
-    start_at: float = 1.0
-    hold_until: float = 0.4
+    start_at: float = 0.6
+    hold_until: float = 0.1
     shadows: bool = True
     renew: Literal["vacated", "mask"] = "vacated"
     refine: RegionDragSettings | None = None
@@ -89,7 +89,7 @@ def dragfield(
     state: DragState | None = None
     if settings.refine is not None:
         for state in region_drag(
-            backbone, z, times[0], target, field, cells, settings.refine, reference=path[0], should_stop=should_stop
+            backbone, z, times[0], target, field, cells, settings.refine, reference=path[0], behind=z, should_stop=should_stop
         ):
             z = state.z
             tell(report, Progress("drag", state.step, settings.refine.transport_steps + settings.refine.intensify_steps, z, state))

@@ -41,6 +41,8 @@ class DragFlowSettings:
         picture's latent; "sample" denoises the undragged latent in lockstep (published).
     recon_prompt: prompt of that lockstep branch, "source" or "target" (published).
     kv, kv_pairing, kv_eta, kv_rounds, kv_except_last: whether and how remembered keys and values are injected, see `KVBank.replay`.
+    deformation: "stretch" supervises the material behind a dragged end too, so that it stays connected; "rigid" moves the end alone
+        (published).
     vacated: what a relocated or rotated region leaves behind. "renew": the roughly filled ground, noised to the same level with `seed`;
         "keep": what was there (published), so that the thing easily comes back at its old place.
     shadow_reach: how far from the region its cast shadow is looked for to be renewed too, as a fraction of the picture's shorter side.
@@ -60,6 +62,7 @@ class DragFlowSettings:
     kv_eta: float = 0.0
     kv_rounds: Rounds = "all"
     kv_except_last: int = 0
+    deformation: Literal["stretch", "rigid"] = "stretch"
     vacated: Literal["renew", "keep"] = "renew"
     shadow_reach: float = 0.08
     seed: int = 0
@@ -75,6 +78,7 @@ REFERENCE = DragFlowSettings(
     recon_path="sample",
     recon_prompt="target",
     kv_pairing="lifo",
+    deformation="rigid",
     vacated="keep",
     paste_back=False,
 )
@@ -137,7 +141,7 @@ def dragflow(
     """
     began = time.perf_counter()
     target = target or source
-    field = DragField.from_drag(drag)
+    field = DragField.from_drag(drag, deformation=settings.deformation)
     mask = adaptive_gradient_mask(drag, margin=settings.mask_margin * min(drag.size))
     inversion, spent = inverted(backbone, autoencoder, image, source, settings.inversion, inversion, report, should_stop)
     cells = to_latent(mask, inversion.z.shape[-2:]).to(inversion.z.device)

@@ -60,11 +60,11 @@ class RegionDragSettings:
     transport_steps: int = 50
     intensify_steps: int = 20
     rate_mode: RateMode = "normalised"
-    rate: float = 0.08
-    intensify_rate: float = 0.04
+    rate: float = 0.3
+    intensify_rate: float = 0.1
     step_limit: float | None = None
     layout: Layout = "tokens"
-    grid: Grid = "latent"
+    grid: Grid = "cut"
     guidance: float = 3.5
     taps: tuple[Tap, ...] | None = None
     background: Literal["same_t", "half_step"] = "same_t"

@@ -54,7 +54,7 @@ class Arrival:
         if self.likeness is not None and self.likeness < 0.1 and self.reached < 0.15:
             return "nothing has moved: use the method dragfield or start from Latent Warp, or give the optimizer more transport iterations"
         if not self.arrived and self.off > self.tolerance:
-            return "it stopped on the way: give the optimizer more transport iterations, or start from Latent Warp"
+            return "it stopped on the way: more transport iterations, a start from Latent Warp, or attention 'own' while denoising"
         if not self.arrived:
             return "it is there but looks different: lower the guidance, hold_attention on, or say in the prompt what it is"
         if self.left is not None and self.left > 0.5:
@@ -82,20 +82,23 @@ def arrivals(before: np.ndarray, after: np.ndarray, drag: Drag) -> list[Arrival]
 
 
 def _region(before: np.ndarray, after: np.ndarray, alone: Drag, tolerance: float) -> Arrival:
-    field = DragField.from_drag(alone, deformation="stretch")
-    expected, layout = preview(before, field), field.layout()
-    landed = (layout.operation == 0).numpy()
+    # What stretches behind a deformed region is expected too, but it is the region itself that is looked for.
+    field, rigid = DragField.from_drag(alone, deformation="stretch"), DragField.from_drag(alone)
+    expected = preview(before, field)
+    landed = rigid.moved().numpy()
     start = centroid(alone.regions[0].mask)
     end = centroid(landed) if landed.any() else start
     way = math.dist(start, end)
     dx, dy = _found(expected, landed, after, (0.0, 0.0), way + 8) if landed.any() else (way, 0.0)
     fits = []
     for step in range(STEPS + 1):
-        there = (field.layout(step / STEPS).operation == 0).numpy()
+        there = rigid.moved(step / STEPS).numpy()
         fits.append(_difference(preview(before, field, progress=step / STEPS), after, there) if there.any() else math.inf)
+    # Where a copy stayed behind, several places fit: the farthest along the way counts.
+    reached = max(step for step, fit in enumerate(fits) if fit <= min(fits) + VISIBLE / 2) / STEPS
     return Arrival(
-        field.operations[0], way, math.hypot(dx, dy), int(np.argmin(fits)) / STEPS, _closer(after, before, expected, landed),
-        _closer(after, expected, before, layout.vacated.numpy()), tolerance,
+        field.operations[0], way, math.hypot(dx, dy), reached, _closer(after, before, expected, landed),
+        _closer(after, expected, before, field.vacated().numpy()), tolerance,
     )  # fmt: skip
 
 
@@ -127,5 +130,7 @@ def _found(picture: np.ndarray, mask: np.ndarray, after: np.ndarray, shift: Poin
         small = [cv2.resize(x, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA) for x in (window, thing, weight)]
         window, thing, weight = small
     fit = cv2.matchTemplate(window, thing, cv2.TM_SQDIFF, mask=np.repeat(weight[..., None], 3, axis=2))
-    row, column = np.unravel_index(int(np.argmin(fit)), fit.shape)
-    return ((column - (fit.shape[1] - 1) / 2) / scale, (row - (fit.shape[0] - 1) / 2) / scale)
+    rows, columns = np.nonzero(fit <= fit.min() + (VISIBLE / 2) ** 2 * 3 * weight.sum())
+    away = np.stack((columns - (fit.shape[1] - 1) / 2, rows - (fit.shape[0] - 1) / 2), axis=-1)
+    # Of places that fit alike, the nearest.
+    return tuple((away[np.argmin((away**2).sum(-1))] / scale).tolist())

@@ -94,9 +94,7 @@ class DragEdit(io.ComfyNode):
                     step=16,
                     tooltip="Longest side worked on. Larger pictures: a window around the drag.",
                 ),
-                io.Int.Input(
-                    "seed", default=0, min=0, max=0xFFFFFFFFFFFFFFFF, control_after_generate=True, tooltip="dragfield: of the fresh noise."
-                ),
+                io.Int.Input("seed", default=0, min=0, max=0xFFFFFFFFFFFFFFFF, control_after_generate=True, tooltip="Of the fresh noise."),
                 io.Conditioning.Input("positive", optional=True, tooltip="What the picture shows, instead of clip and prompt."),
                 io.Conditioning.Input(
                     "edit_positive", optional=True, tooltip="What the edited picture shows, instead of clip and edit_prompt."
@@ -165,7 +163,7 @@ def _settings(
     chosen = models.chosen_guidance(guidance, target, DragFlowSettings().guidance)
     intensify = round(INTENSIFY * iterations)
     drag = RegionDragSettings(transport_steps=iterations - intensify, intensify_steps=intensify, guidance=chosen)
-    return DragFlowSettings(guidance=chosen, drag=drag, mask_margin=margin, paste_back=False)
+    return DragFlowSettings(guidance=chosen, drag=drag, mask_margin=margin, shadow_reach=margin, seed=seed, paste_back=False)
 
 
 class _Editor:

@@ -4,17 +4,22 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import torch
 from comfy_api.latest import io
 from torch import Tensor
 
+from ..core.attention import KVSession
 from ..core.field import DragField
 from ..core.masks import to_latent
+from ..core.operations import Drag
 from ..core.progress import Interrupted, Progress
 from ..core.region_drag import REFERENCE, DragState, RegionDragSettings, region_drag
-from ..core.warm_start import renewed
+from ..core.warm_start import emptied, warp_latent
 from . import models, wire
 from .gradient_mask import MARGIN, RECTANGLES, editing_mask
+from .host.autoencoder import ComfyAutoencoder
 from .host.comfy_flux import ComfyFlux
+from .host.conditioning import ComfyConditioning
 from .host.node_text import show_text
 from .host.progress import ComfyProgress
 from .trajectory import Branch, Trajectory
@@ -32,14 +37,18 @@ class RegionDragOptimizer(io.ComfyNode):
             display_name="Region Affine Drag Optimizer",
             category=CATEGORY,
             description="Move the latent until its features are the picture's, carried along by the drag. Starts cold from FireFlow "
-            "Invert, "
-            "or warm from Latent Warp.",
+            "Invert, or warm from Latent Warp.",
             search_aliases=["DragFlow", "drag optimization", "motion supervision", "region drag", "latent optimization"],
             inputs=[
                 io.Model.Input("model", tooltip="The one that inverted the picture."),
                 TrajectoryType.Input("trajectory"),
                 drag_input(),
                 io.Conditioning.Input("positive", optional=True, tooltip="The prompt while dragging. Without it, the inversion's."),
+                io.Vae.Input(
+                    "vae",
+                    optional=True,
+                    tooltip="For renew_vacated: fills the place of the region and its shadow from what is around them.",
+                ),
                 io.Mask.Input(
                     "mask", optional=True, tooltip="Where the latent may change. Without it, what Gradient Mask makes of the drag."
                 ),
@@ -64,7 +73,10 @@ class RegionDragOptimizer(io.ComfyNode):
                     "hold_attention", default=True, advanced=True, tooltip="Give attention the keys and values of the inversion."
                 ),
                 io.Boolean.Input(
-                    "renew_vacated", default=True, advanced=True, tooltip="Fresh noise where the region was, so that it doesn't come back."
+                    "renew_vacated",
+                    default=True,
+                    advanced=True,
+                    tooltip="Fresh ground where the region was, so that it doesn't come back there. Better with vae.",
                 ),
                 io.Boolean.Input(
                     "save_memory", default=False, advanced=True, tooltip="Compute blocks twice instead of keeping them: about 40 % slower."
@@ -92,7 +104,8 @@ class RegionDragOptimizer(io.ComfyNode):
     @classmethod
     def execute(
         cls, model, trajectory: Trajectory, drag: str, transport: int, intensify: int, guidance: float, rate: float, preset: str,
-        hold_attention: bool, renew_vacated: bool, save_memory: bool, deformation: str, positive=None, mask: Tensor | None = None,
+        hold_attention: bool, renew_vacated: bool, save_memory: bool, deformation: str, positive=None, vae=None,
+        mask: Tensor | None = None,
     ) -> io.NodeOutput:  # fmt: skip
         models.check_same_latents(model, trajectory)
         asked = wire.read_drag(drag, trajectory.size)
@@ -110,31 +123,38 @@ class RegionDragOptimizer(io.ComfyNode):
             guidance=models.chosen_guidance(guidance, prompt, GUIDANCE),
         )
         backbone, told = ComfyFlux(model, checkpoint_blocks=save_memory), _Told(model, cls.hidden.unique_id, settings)
+        autoencoder = None if vae is None else ComfyAutoencoder(vae, model)
+        states = []
         with backbone.session():
-            states = [
-                dragged(
-                    backbone, branch, prompt, field, cells.to(branch.z.device), settings, told, hold=hold_attention, renew=renew_vacated
-                )
-                for branch in trajectory.branches
-            ]
+            for branch in trajectory.branches:
+                behind = left_behind(branch, asked, autoencoder) if renew_vacated else branch.undragged
+                kv = branch.inversion.bank.hold() if hold_attention and branch.inversion.bank.blocks else None
+                states.append(dragged(backbone, branch, prompt, field, cells.to(branch.z.device), settings, behind, kv, told))
         moved = trajectory.moved_to([state.z for state in states], mask=area)
         residual = max(float(state.residual.max()) for state in states)
         return io.NodeOutput(moved, moved.noise(), moved.sigmas(), wire.mask_of(area), residual)
 
 
+def left_behind(branch: Branch, drag: Drag, autoencoder: ComfyAutoencoder | None) -> Tensor:
+    """The undragged latent with what moves taken out; without an autoencoder, only where nothing covers the place again."""
+    z, field = branch.undragged, DragField.from_drag(drag, deformation="stretch")
+    if autoencoder is None:
+        vacated = field.vacated(1.0, (z.shape[-1], z.shape[-2])).to(z.device)
+        return torch.where(vacated, warp_latent(z, branch.t, field), z)
+    picture = autoencoder.decode(branch.inversion.z0)
+    return emptied(autoencoder, picture, z, branch.t, field, shadow_reach=MARGIN * min(drag.size))
+
+
 def dragged(
-    backbone: ComfyFlux, branch: Branch, prompt, field: DragField, cells: Tensor, settings: RegionDragSettings, told: _Told, *, hold: bool,
-    renew: bool,
+    backbone: ComfyFlux, branch: Branch, prompt: ComfyConditioning, field: DragField, cells: Tensor, settings: RegionDragSettings,
+    behind: Tensor, kv: KVSession | None, told: _Told,
 ) -> DragState:  # fmt: skip
     """The last state of one picture's drag; warm when the branch's state is not the inversion's own."""
-    inversion, undragged = branch.inversion, branch.undragged
-    cold = branch.z is undragged
-    behind = renewed(undragged, branch.t, field) if renew else undragged
+    cold = branch.z is branch.undragged
     state = None
     for state in region_drag(
-        backbone, branch.z, branch.t, prompt, field, cells, settings, reference=None if cold else undragged, behind=behind,
-        t_next=inversion.times[branch.index + 1], kv=inversion.bank.hold() if hold and inversion.bank.blocks else None,
-        should_stop=told.progress.stop_if_cancelled,
+        backbone, branch.z, branch.t, prompt, field, cells, settings, reference=None if cold else branch.undragged, behind=behind,
+        t_next=branch.inversion.times[branch.index + 1], kv=kv, should_stop=told.progress.stop_if_cancelled,
     ):  # fmt: skip
         told(state)
     if state is None:

@@ -23,7 +23,7 @@ from ..core.working_size import MULTIPLE
 
 Size = tuple[int, int]
 
-CONTEXT = 0.5
+CONTEXT = 0.125
 """What a window shows around the drag at least, as a part of the drag's own extent on each side."""
 
 
@@ -129,13 +129,13 @@ def _extent(mask: np.ndarray, drag: Drag) -> tuple[float, float, float, float]:
 def _side(low: float, high: float, length: int, longest: int) -> tuple[int, int]:
     """Where the window begins along one side, and how long it is: a multiple of 16 unless it has to be the whole side."""
     whole = length // MULTIPLE * MULTIPLE
-    wanted = int(np.ceil((high - low) * (1 + 2 * CONTEXT) / MULTIPLE)) * MULTIPLE
+    # Sizes and places on a coarse raster, so that a slightly different drag sees the same window and inverts nothing again.
+    step = max(1, longest // MULTIPLE // 4) * MULTIPLE
+    wanted = int(np.ceil((high - low) * (1 + 2 * CONTEXT) / step)) * step
     size = min(whole, max(wanted, longest // MULTIPLE * MULTIPLE))
     if size < high - low:
         return 0, length
-    # On a coarse raster where the drag allows it, so that a slightly different drag sees the same window and inverts nothing again.
-    raster = max(1, size // 8)
-    begin = round((low + high - size) / 2 / raster) * raster
+    begin = round((low + high - size) / 2 / step) * step
     begin = min(max(begin, int(np.ceil(high)) - size), int(low))
     return min(max(begin, 0), length - size), size
 

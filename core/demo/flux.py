@@ -22,6 +22,10 @@ CONFIG = {
 }  # fmt: skip
 """Width 192 = 4 heads of 48; 9.0 M parameters; 16-channel latents in 2 x 2 patches."""
 
+KV_BLOCKS = (("single", 5),)
+"""Where DragFlow's keys and values help this model (measured): in every earlier block attention is tied to positions, and injecting there
+draws the thing back to its old place."""
+
 
 @dataclass(frozen=True, eq=False)
 class DemoFlux:

@@ -13,6 +13,7 @@ import json
 import math
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -25,11 +26,11 @@ from torch import Tensor
 from ..dragfield import DragFieldSettings, dragfield
 from ..edit import DragFlowSettings, Edit, dragflow, paste_back
 from ..field import DragField
-from ..inversion import invert, reconstruct
+from ..inversion import InversionSettings, invert, reconstruct
 from ..preview import SOURCE, TARGET, overlay, preview
 from ..progress import Progress
 from .cases import DemoCase, sample_cases
-from .flux import DemoFlux, load
+from .flux import KV_BLOCKS, DemoFlux, load
 from .measure import measure, psnr
 from .scenes import UNIT
 from .sheet import Cell, Row, contact_sheet
@@ -40,7 +41,9 @@ COLUMNS = {
     "drag": "input and drag", "mask": "gradient mask", "reconstruction": "reconstruction", "pixel_warp": "pixel warp, no model",
     "dragflow": "dragflow", "dragfield": "dragfield, ours", "truth": "truth",
 }  # fmt: skip
-DRAGFLOW = DragFlowSettings(mask_margin=DragFieldSettings().margin)
+THREADS = 2
+"""The bundled model is too small to keep more cores busy; where they are shared or rationed, more threads only wait for each other."""
+DRAGFLOW = DragFlowSettings(inversion=InversionSettings(kv_blocks=KV_BLOCKS), mask_margin=DragFieldSettings().margin)
 """The published method with the same room for shadows as ours has."""
 DRAGFIELD = DragFieldSettings(inversion=DRAGFLOW.inversion)
 
@@ -76,7 +79,8 @@ def run(
     shown = []
     for i, case in enumerate(sample_cases(cases, seed)):
         tell = _teller(progress, 4 * i, 4 * cases, f"{i + 1} {case.task}")
-        shown.append(show(model, case, f"{i + 1}-{case.task}", tell))
+        with at_most(THREADS):
+            shown.append(show(model, case, f"{i + 1}-{case.task}", tell))
         folder = output / shown[-1].record["name"]
         folder.mkdir(exist_ok=True)
         for name, picture in shown[-1].pictures.items():
@@ -143,6 +147,17 @@ def show(model: DemoFlux, case: DemoCase, name: str, tell: Callable[[int, str], 
     eight_bit = {key: np.rint(np.clip(picture, 0, 1) * 255).astype(np.uint8) for key, picture in pictures.items()}
     eight_bit["mask"] = shade(eight_bit["input"], published.mask, ours.mask)
     return Shown(case, eight_bit, record)
+
+
+@contextmanager
+def at_most(threads: int) -> Iterator[None]:
+    """torch on no more than so many threads, for a while."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(min(threads, before))
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def describe(case: DemoCase) -> str:

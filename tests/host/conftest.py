@@ -80,7 +80,7 @@ if COMFYUI:
 
 class _Absent(pytest.Module):
     def collect(self) -> list[pytest.Item]:
-        pytest.skip("COMFYUI_PATH does not name a ComfyUI: see tests/host/conftest.py", allow_module_level=True)
+        pytest.skip(f"{self.path.name}: COMFYUI_PATH does not name a ComfyUI, see tests/host/conftest.py", allow_module_level=True)
 
 
 def pytest_pycollect_makemodule(module_path: Path, parent: pytest.Collector) -> pytest.Module | None:

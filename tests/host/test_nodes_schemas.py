@@ -1,7 +1,7 @@
 """What saved workflows rely on: ids, types, order and defaults of every node, as node_schemas.json holds them.
 
-A workflow keeps the values of widgets by their order alone, so a new input goes to the end of its group, and nothing is ever renamed. After a
-change that is meant, write the snapshot anew: DRAGFIELD_WRITE_SCHEMAS=1 and run this file.
+A workflow keeps the values of widgets by their order alone, so a new input goes to the end of its group, and nothing is ever renamed.
+After a change that is meant, write the snapshot anew: DRAGFIELD_WRITE_SCHEMAS=1 and run this file.
 """
 
 from __future__ import annotations

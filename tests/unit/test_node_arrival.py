@@ -1,0 +1,73 @@
+"""Drag Report's measures, on pictures where the answer is known."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from dragfield.core.field import DragField
+from dragfield.core.operations import Drag, PointOperation, RegionOperation
+from dragfield.core.preview import preview
+from dragfield.nodes.arrival import Arrival, arrivals
+
+SIZE = (120, 90)
+
+
+@pytest.fixture
+def scene() -> tuple[np.ndarray, Drag]:
+    """A patterned box on a smooth ground, to be moved 40 px to the right."""
+    rng = np.random.default_rng(0)
+    ground = np.linspace(0.3, 0.5, SIZE[0], dtype=np.float32)[None, :, None].repeat(SIZE[1], 0).repeat(3, 2)
+    picture = ground.copy()
+    picture[30:50, 20:44] = np.kron(rng.random((5, 6, 3)), np.ones((4, 4, 1))).astype(np.float32)
+    mask = np.zeros((SIZE[1], SIZE[0]), dtype=bool)
+    mask[30:50, 20:44] = True
+    return picture, Drag(SIZE, (RegionOperation(mask, "relocation", (72.0, 40.0)),))
+
+
+def the(found: list[Arrival]) -> Arrival:
+    assert len(found) == 1
+    return found[0]
+
+
+def test_a_perfect_edit_has_arrived_and_needs_no_advice(scene: tuple[np.ndarray, Drag]) -> None:
+    picture, drag = scene
+    one = the(arrivals(picture, preview(picture, DragField.from_drag(drag)), drag))
+    assert one.arrived and one.advice == ""
+    assert one.way == pytest.approx(40, abs=0.5) and one.off < 1 and one.reached == 1.0
+    assert one.likeness > 0.95 and one.left < 0.05
+
+
+def test_no_edit_has_not_arrived(scene: tuple[np.ndarray, Drag]) -> None:
+    picture, drag = scene
+    one = the(arrivals(picture, picture.copy(), drag))
+    assert not one.arrived and one.reached == 0.0 and one.likeness < 0.05 and one.left > 0.95
+    assert one.off == pytest.approx(40, abs=2) and "nothing has moved" in one.advice
+
+
+def test_half_of_the_way_is_found_as_half_of_the_way(scene: tuple[np.ndarray, Drag]) -> None:
+    picture, drag = scene
+    one = the(arrivals(picture, preview(picture, DragField.from_drag(drag), progress=0.5), drag))
+    assert not one.arrived and one.reached == 0.5 and one.off == pytest.approx(20, abs=2)
+    assert "stopped on the way" in one.advice
+
+
+def test_a_copy_that_stayed_is_seen(scene: tuple[np.ndarray, Drag]) -> None:
+    picture, drag = scene
+    both = preview(picture, DragField.from_drag(drag), fill=False)
+    one = the(arrivals(picture, both, drag))
+    assert one.arrived and one.left > 0.95 and "a copy stayed" in one.advice
+
+
+def test_a_point_is_followed_to_where_its_surroundings_are(scene: tuple[np.ndarray, Drag]) -> None:
+    picture, drag = scene
+    points = Drag(SIZE, points=(PointOperation((32.0, 40.0), (72.0, 40.0)),))
+    moved = preview(picture, DragField.from_drag(drag))
+    assert the(arrivals(picture, moved, points)).arrived
+    assert not the(arrivals(picture, picture, points)).arrived
+
+
+def test_a_thing_at_the_edge_of_the_picture_is_judged_too(scene: tuple[np.ndarray, Drag]) -> None:
+    picture, drag = scene
+    edge = Drag(SIZE, (RegionOperation(drag.regions[0].mask, "relocation", (115.0, 40.0)),))
+    assert the(arrivals(picture, preview(picture, DragField.from_drag(edge)), edge)).off < 2
