@@ -62,14 +62,14 @@ def train(
     average = 0.0
     while run.step < steps and time.monotonic() - started < 60 * minutes:
         for group, rate in zip(run.optimiser.param_groups, base_rates, strict=True):
-            group["lr"] = rate * cosine(run.step, steps)
+            group["lr"] = rate * rate_factor(run.step, steps, distill_last)
         generator = torch.Generator().manual_seed(run.step)
         picks = torch.randint(len(latents), (batch,), generator=generator)
         z0 = latents[picks].float()
         txt, pooled = prompts.txt[picks], prompts.pooled[picks]
         t = torch.sigmoid(1.2 * torch.randn(batch, generator=generator) + 0.2)
         noise = torch.randn(z0.shape, generator=generator)
-        distilling = run.step >= steps * (1 - distill_last)
+        distilling = run.step >= round(steps * (1 - distill_last))
         keep = (torch.rand(batch, generator=generator) >= DROPOUT).float()[:, None]
         guidance = torch.ones(batch)
         if distilling:
@@ -106,6 +106,12 @@ def train(
     run.save()
     export(run, folder)
     return folder / "transformer"
+
+
+def rate_factor(step: int, steps: int, distill_last: float) -> float:
+    """Cosine over the plain phase; then, in the last share of the steps, a tenth: what is left of a cosine there would teach nothing."""
+    plain = round(steps * (1 - distill_last))
+    return cosine(step, plain) if step < plain else 0.1
 
 
 def make_optimiser(name: str, model: nn.Module, rate: float) -> torch.optim.Optimizer:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import io
 import json
 import os
 import time
@@ -12,6 +13,7 @@ from types import ModuleType
 from typing import Any
 
 import pytest
+from PIL import Image
 
 ROOT = Path(__file__).resolve().parents[2]
 WORKFLOWS = sorted((ROOT / "example_workflows").glob("*.json"))
@@ -141,7 +143,8 @@ def test_a_cancelled_drag_stops_at_once_and_leaves_no_trace_in_the_model(server:
             "save": node(object_info, "PreviewImage", images=["decode", 0]),
         })  # fmt: skip
         assert comfy.failure(history) is None
-        return server.picture(history["outputs"]["save"]["images"][0])
+        # Its pixels: the file holds the prompt too.
+        return Image.open(io.BytesIO(server.picture(history["outputs"]["save"]["images"][0]))).tobytes()
 
     before = ordinary("a red circle")
     assert comfy.failure(server.run(parts(20.0, "one"))) is None

@@ -61,7 +61,7 @@ def tiny_flux() -> DiffusersFlux:
 
     torch.manual_seed(0)
     model = FluxTransformer2DModel(
-        in_channels=16, num_layers=2, num_single_layers=2, attention_head_dim=8, num_attention_heads=2,
+        in_channels=16, num_layers=2, num_single_layers=6, attention_head_dim=8, num_attention_heads=2,
         joint_attention_dim=64, pooled_projection_dim=64, guidance_embeds=True, axes_dims_rope=(2, 2, 4),
     )  # fmt: skip
     for p in model.parameters():

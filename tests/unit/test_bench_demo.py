@@ -37,7 +37,7 @@ def report(tiny_model) -> dict:
 def test_the_report_has_every_figure_of_every_method(report):
     assert (report["suite"], report["cases"], report["seed"]) == ("demo", 1, 3)
     assert list(report["methods"]) == list(METHODS)
-    assert {"no_edit", "pixel_warp", "latent_copy_paste", "point_flow", "region", "region_masked", "dragflow", "dragfield"} == set(METHODS)
+    assert {"no_edit", "pixel_warp", "latent_copy_paste", "point_flow", "region", "region_masked", "dragflow", "dragfield"} <= set(METHODS)
     for figures in report["methods"].values():
         assert set(figures) == FIGURES
         assert set(figures["centroid_error_px"]) == {"mean", "p90"} and set(figures["rotation_error_deg"]) == {"mean"}
@@ -48,7 +48,8 @@ def test_floors_cost_no_network_and_edits_do(report):
     passes = {name: (figures["nfe_forward"], figures["nfe_backward"]) for name, figures in report["methods"].items()}
     assert passes["no_edit"] == passes["pixel_warp"] == (0, 0)
     assert passes["dragflow"] == (20 + 70 + 20, 70)
-    assert passes["latent_copy_paste"] == passes["dragfield"] == (40, 0)
+    assert passes["latent_copy_paste"] == (40, 0)
+    assert 20 < passes["dragfield"][0] <= 0.4 * (20 + 70 + 20)
 
 
 def test_no_masked_method_touches_the_background(report):

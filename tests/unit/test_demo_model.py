@@ -1,4 +1,4 @@
-"""The bundled weights are good: they reconstruct, they know what prompts and guidance mean, and drags arrive."""
+"""The bundled weights are good: they reconstruct, they know what prompts mean, and drags arrive."""
 
 from __future__ import annotations
 
@@ -13,10 +13,11 @@ from dragfield.core.demo.cases import sample_cases
 from dragfield.core.demo.flux import CONFIG, DemoFlux, load
 from dragfield.core.demo.measure import measure
 from dragfield.core.demo.scenes import render, sample_scene
+from dragfield.core.demo.showcase import DRAGFIELD, DRAGFLOW
 from dragfield.core.demo.text import embed
 from dragfield.core.demo.training import psnr
 from dragfield.core.dragfield import dragfield
-from dragfield.core.edit import DragFlowSettings, dragflow
+from dragfield.core.edit import dragflow
 from dragfield.core.inversion import invert, reconstruct
 
 pytest.importorskip("diffusers")
@@ -81,30 +82,25 @@ def test_inversion_and_back_costs_less_than_a_third_of_a_decibel(index: int):
 
 
 @torch.no_grad()
-def test_prompts_and_guidance_mean_something():
-    """The right caption predicts the flow better than none, none better than another scene's; guidance points away from none."""
+def test_prompts_mean_something():
+    """The right caption predicts the flow better than none, none better than another scene's."""
     backbone, (images, captions) = model().backbone, scenes()
     z0 = model().autoencoder.encode(images)
     noise = torch.randn(z0.shape, generator=torch.Generator().manual_seed(0))
-    t = 0.85
+    t = 0.95
     zt = torch.lerp(z0, noise, t)
-
-    def velocity(words: list[str], guidance: float = 1.0) -> torch.Tensor:
-        return backbone.velocity(zt, t, embed(words), guidance=guidance)
-
-    right, none, wrong = (velocity(words) for words in (list(captions), [""] * len(captions), [*captions[1:], captions[0]]))
-    error = [(v - (noise - z0)).square().mean().item() for v in (right, none, wrong)]
-    assert error[0] < error[1] < error[2]
-    guided = velocity(list(captions), 4.0)
-    towards = torch.nn.functional.cosine_similarity((guided - right).flatten(1), (right - none).flatten(1))
-    assert towards.mean() > 0.3
+    prompts = (list(captions), [""] * len(captions), [*captions[1:], captions[0]])
+    right, none, wrong = (
+        (backbone.velocity(zt, t, embed(words)) - (noise - z0)).square().mean().item() for words in prompts
+    )
+    assert right < 0.95 * none and none < 0.8 * wrong
 
 
 def test_a_relocation_arrives():
     case = next(iter(sample_cases(1, 1234)))
     image, cond = tensor(case.source), embed([case.drag.background_prompt])
     bundle = (model().backbone, model().autoencoder, image, case.drag, cond)
-    ours = dragfield(*bundle)
+    ours = dragfield(*bundle, settings=DRAGFIELD)
     found, before = (measure(case, picture, ours.mask) for picture in (array(ours.image), case.source))
     assert before.centroid_error_px > 25
     assert found.centroid_error_px < 5
@@ -112,7 +108,7 @@ def test_a_relocation_arrives():
     assert found.psnr_truth_mask_db > before.psnr_truth_mask_db + 6
     assert found.background_max_abs == 0
 
-    published = dragflow(*bundle, settings=DragFlowSettings(mask_margin=0.08), inversion=ours.inversion)
+    published = dragflow(*bundle, settings=DRAGFLOW, inversion=ours.inversion)
     found = measure(case, array(published.image), published.mask)
     assert found.centroid_error_px < 10
     assert found.psnr_truth_mask_db > before.psnr_truth_mask_db + 3

@@ -18,7 +18,7 @@ from dragfield.core.warm_start import make_warm_start
 
 pytest.importorskip("diffusers")
 
-FEW = DragFieldSettings(inversion=InversionSettings(steps=6, skip=2))
+FEW = DragFieldSettings(inversion=InversionSettings(steps=6, skip=2), start_at=1.0, hold_until=0.4)
 
 
 def run(tiny, drag=None, report=None, **changes):

