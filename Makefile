@@ -2,6 +2,7 @@
 #   make demo    drag edits with the bundled model, into output/demo/
 #   make test    all tests
 #   make lint    ruff
+#   make comfyui ComfyUI with the pack linked in: make comfyui COMFYUI_PATH=/path/to/ComfyUI
 # An installed torch is kept. Otherwise TORCH is installed: the CPU build from TORCH_INDEX if that answers, else what
 # pip's own index has. For CUDA: make demo TORCH_INDEX=https://download.pytorch.org/whl/cu130
 PYTHON ?= python3
@@ -15,7 +16,7 @@ PIP := $(PY) -m pip --disable-pip-version-check
 STAMP := $(VENV)/.installed
 ANSWERS := $(PYTHON) -c "import urllib.request as r; r.urlopen('$(TORCH_INDEX)/torch/', timeout=5)" 2>/dev/null
 
-.PHONY: demo test lint clean
+.PHONY: demo test lint comfyui clean
 .DEFAULT_GOAL := demo
 
 demo: $(STAMP)
@@ -26,6 +27,9 @@ test: $(STAMP)
 
 lint: $(STAMP)
 	$(VENV)/bin/ruff check .
+
+comfyui:
+	@COMFYUI_PATH="$(COMFYUI_PATH)" $(PYTHON) scripts/comfyui.py $(COMFYUI_ARGS)
 
 clean:
 	rm -rf $(VENV) build *.egg-info

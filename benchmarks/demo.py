@@ -16,13 +16,12 @@ import torch
 from torch import Tensor
 
 from ..core.demo.cases import DemoCase, sample_cases
-from ..core.demo.flux import KV_BLOCKS, DemoFlux, load
+from ..core.demo.flux import DemoFlux, load
 from ..core.demo.measure import Measured, measure
 from ..core.demo.text import embed
 from ..core.dragfield import dragfield
 from ..core.edit import DragFlowSettings, Edit, dragflow, latent_copy_paste, paste_back
 from ..core.field import DragField
-from ..core.inversion import InversionSettings
 from ..core.masks import adaptive_gradient_mask
 from ..core.operations import Drag, PointOperation
 from ..core.preview import preview
@@ -31,8 +30,8 @@ from ..core.shadow import warp_with_shadows
 MARGIN = 0.08
 """By how much every method's mask grows beyond the paper's rectangle, as a fraction of the picture: room for a shadow."""
 
-DRAGFLOW = DragFlowSettings(inversion=InversionSettings(kv_blocks=KV_BLOCKS), mask_margin=MARGIN)
-"""The paper's method as the demo model wants it: all defaults but where keys and values are injected."""
+DRAGFLOW = DragFlowSettings(mask_margin=MARGIN)
+"""All defaults, in the same mask as everybody."""
 
 Outcome = tuple[Tensor, int, int]
 """Picture [1, 3, H, W] and network passes forward and backward."""

@@ -27,12 +27,19 @@ FLUX_BLOCKS: dict[str, dict[BlockKind, tuple[int, ...]]] = {
 def choose_blocks(choice: str | Iterable[Block], double_blocks: int, single_blocks: int) -> frozenset[Block]:
     """Blocks of a model of that many double and single blocks.
 
-    choice: "non_ridge" (content layers, the published default), "position", "all", "none", or explicit pairs.
+    choice: "auto" ("non_ridge" for a model of FLUX.1's depth, else the last single block: on the demo model injection
+        anywhere earlier draws the thing back to its old place), "non_ridge" (content layers, as published), "position",
+        "all", "none", or explicit pairs.
     """
     depth: dict[BlockKind, int] = {"double": double_blocks, "single": single_blocks}
+    if choice == "auto":
+        if depth == FLUX_DEPTH:
+            choice = "non_ridge"
+        else:
+            choice = [("single", single_blocks - 1)] if single_blocks else [("double", double_blocks - 1)]
     if isinstance(choice, str):
         if choice not in FLUX_BLOCKS:
-            names = ", ".join(FLUX_BLOCKS)
+            names = ", ".join(["auto", *FLUX_BLOCKS])
             raise ValueError(f"block choice {choice[:60]!r} is unknown: use {names}, or a list such as [('double', 0)]")
         if choice == "all":
             # Not by relative depth: a model deeper than FLUX.1 would keep gaps.

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from .backbone import Autoencoder, Conditioning, FlowBackbone
-from .edit import Edit, inverted, pictured
+from .edit import Edit, inverted, pictured, untouched
 from .field import DragField
 from .inversion import Inversion, InversionSettings, velocity_of
 from .masks import grow, to_latent
@@ -78,6 +78,8 @@ def dragfield(
     field = DragField.from_drag(drag, deformation=settings.deformation)
     mask = open_mask(field, settings.margin * min(drag.size))
     inversion, spent = inverted(backbone, autoencoder, image, source, settings.inversion, inversion, report, should_stop)
+    if not field.moves():
+        return untouched(autoencoder, image, inversion, spent, began)
     cells = to_latent(mask, inversion.z.shape[-2:]).to(inversion.z.device)
     renew = cells if settings.renew == "mask" else None
     reach = settings.margin * min(drag.size) if settings.shadows else 0.0

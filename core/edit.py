@@ -144,6 +144,8 @@ def dragflow(
     field = DragField.from_drag(drag, deformation=settings.deformation)
     mask = adaptive_gradient_mask(drag, margin=settings.mask_margin * min(drag.size))
     inversion, spent = inverted(backbone, autoencoder, image, source, settings.inversion, inversion, report, should_stop)
+    if not field.moves():
+        return untouched(autoencoder, image, inversion, spent, began)
     cells = to_latent(mask, inversion.z.shape[-2:]).to(inversion.z.device)
     movable = cells if settings.hard_mask else None
 
@@ -162,7 +164,7 @@ def dragflow(
     stop_if(should_stop)
     if state is None:
         raise Interrupted("the edit was stopped before its first drag iteration")
-    path, recon_nfe = _background_path(backbone, inversion, source, target, settings)
+    path, recon_nfe = _background_path(backbone, inversion, source, target, settings, should_stop)
     z, nfe = _denoised(
         backbone, state.z, target, settings.guidance, inversion.times, movable, path, _replay(inversion, settings), report, should_stop
     )
@@ -194,8 +196,11 @@ def latent_copy_paste(
     target = target or source
     mask = adaptive_gradient_mask(drag, margin=settings.mask_margin * min(drag.size))
     inversion, spent = inverted(backbone, autoencoder, image, source, settings.inversion, inversion, None, None)
+    field = DragField.from_drag(drag)
+    if not field.moves():
+        return untouched(autoencoder, image, inversion, spent, began)
     cells = to_latent(mask, inversion.z.shape[-2:]).to(inversion.z.device)
-    z = torch.where(cells, warp_latent(inversion.z, inversion.t, DragField.from_drag(drag), seed=seed), inversion.z)
+    z = torch.where(cells, warp_latent(inversion.z, inversion.t, field, seed=seed), inversion.z)
     z, nfe = _denoised(
         backbone, z, target, settings.guidance, inversion.times, cells, inversion.path, _replay(inversion, settings), None, None
     )
@@ -204,6 +209,14 @@ def latent_copy_paste(
         reconstruction=autoencoder.decode(inversion.path[-1]), inversion=inversion, drag=None,
         nfe_forward=spent + nfe, nfe_backward=0, seconds=time.perf_counter() - began,
     )  # fmt: skip
+
+
+@torch.no_grad()
+def untouched(autoencoder: Autoencoder, image: Tensor, inversion: Inversion, spent: int, began: float) -> Edit:
+    """The outcome of a drag that moves nothing: the picture itself."""
+    nowhere = np.zeros(image.shape[-2:], bool)
+    whole = autoencoder.decode(inversion.z0)
+    return Edit(image.clone(), inversion.z0, nowhere, whole, inversion, None, spent, 0, time.perf_counter() - began)
 
 
 def paste_back(edited: Tensor, original: Tensor, mask: np.ndarray, radius: float = 0.0) -> Tensor:
@@ -251,11 +264,12 @@ def _replay(inversion: Inversion, settings: DragFlowSettings) -> KVSession | Non
     )
 
 
-def _background_path(backbone, inversion, source, target, settings) -> tuple[tuple[Tensor, ...], int]:
+def _background_path(backbone, inversion, source, target, settings, should_stop) -> tuple[tuple[Tensor, ...], int]:
     if settings.recon_path == "inversion":
         return inversion.path, 0
     prompt = target if settings.recon_prompt == "target" else source
-    path = reconstruct(backbone, inversion, prompt, guidance=settings.recon_guidance, kv=_replay(inversion, settings))
+    kv = _replay(inversion, settings)
+    path = reconstruct(backbone, inversion, prompt, guidance=settings.recon_guidance, kv=kv, should_stop=should_stop)
     return path, len(inversion.times)
 
 

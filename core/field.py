@@ -130,6 +130,12 @@ class DragField:
         """Share gamma_i of each operation in the loss, summing to 1 (Eq. 22-24); a point counts with its disc."""
         return region_weights([area for move in self._moves for area in move.areas])
 
+    def moves(self) -> bool:
+        """Whether anything goes anywhere: False when all content lands where it was (to a thousandth of a pixel)."""
+        layout = self.layout()
+        still = cell_centres((0, 0, *self.size), torch.float32)
+        return bool(layout.vacated.any()) or bool(((layout.backward - still).abs() > 1e-3).any())
+
     def backward(self, progress: float = 1.0, size: Size | None = None) -> Tensor:
         """Source position of each target cell. -> float32 [h, w, 2]; exactly its own centre where nothing moved in."""
         return self.layout(progress, size).backward

@@ -35,7 +35,7 @@ class InversionSettings:
     skip: int = 6
     guidance: float = 1.0
     shifted: bool = True
-    kv_blocks: str | tuple = "non_ridge"
+    kv_blocks: str | tuple = "auto"
     kv_text_in_single: bool = False
     kv_dtype: torch.dtype | None = None
     kv_placement: Literal["device", "cpu"] = "device"
@@ -111,12 +111,14 @@ def reconstruct(
     *,
     guidance: float = 1.0,
     kv: KVSession | None = None,
+    should_stop: Callable[[], bool] | None = None,
 ) -> tuple[Tensor, ...]:
     """Denoise the inverted latent itself: the latent at each sampling time, the last being the reconstruction of z0."""
     velocity = velocity_of(backbone, cond, guidance, kv)
     state = start(inversion.z, inversion.t)
     path = [state.z]
     for to in inversion.times[1:]:
+        stop_if(should_stop)
         state = fireflow_step(velocity, state, to)
         path.append(state.z)
     return tuple(path)

@@ -64,7 +64,7 @@ class RegionDragSettings:
     intensify_rate: float = 0.1
     step_limit: float | None = None
     layout: Layout = "tokens"
-    grid: Grid = "cut"
+    grid: Grid = "latent"
     guidance: float = 3.5
     taps: tuple[Tap, ...] | None = None
     background: Literal["same_t", "half_step"] = "same_t"

@@ -53,6 +53,8 @@ class Arrival:
         """What to change; "" where nothing has to be."""
         if self.likeness is not None and self.likeness < 0.1 and self.reached < 0.15:
             return "nothing has moved: use the method dragfield or start from Latent Warp, or give the optimizer more transport iterations"
+        if not self.arrived and self.off > self.tolerance and self.reached >= 0.85:
+            return "it is near, but not exactly there: more intensify iterations, or start from Latent Warp"
         if not self.arrived and self.off > self.tolerance:
             return "it stopped on the way: more transport iterations, a start from Latent Warp, or attention 'own' while denoising"
         if not self.arrived:

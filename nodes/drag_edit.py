@@ -130,7 +130,7 @@ class DragEdit(io.ComfyNode):
             # Refuses a MODEL that can't be dragged before anything is made ready for it.
             ComfyFlux(model)
             node_id = cls.hidden.unique_id
-            settings = InversionSettings(steps, skip, kv_blocks="non_ridge" if method == DRAGFLOW else "none", kv_placement="cpu")
+            settings = InversionSettings(steps, skip, kv_blocks="auto" if method == DRAGFLOW else "none", kv_placement="cpu")
             graph, results = inversion_graph(
                 node_id, cls.hidden.dynprompt.get_node(node_id)["inputs"], window, wire.image_size(image), settings,
                 prompt.strip() or asked.background_prompt, edit_prompt.strip() or asked.editing_prompt,

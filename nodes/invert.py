@@ -45,7 +45,7 @@ class FireFlowInvert(io.ComfyNode):
                 ),
                 io.Combo.Input(
                     "remember",
-                    options=["non_ridge", "position", "all", "none"],
+                    options=["auto", "non_ridge", "position", "all", "none"],
                     advanced=True,
                     tooltip="Blocks whose keys and values are kept for the edit: content layers (DragFlow), position layers, all, none.",
                 ),

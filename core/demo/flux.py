@@ -22,10 +22,6 @@ CONFIG = {
 }  # fmt: skip
 """Width 192 = 4 heads of 48; 9.0 M parameters; 16-channel latents in 2 x 2 patches."""
 
-KV_BLOCKS = (("single", 5),)
-"""Where DragFlow's keys and values help this model (measured): in every earlier block attention is tied to positions, and injecting there
-draws the thing back to its old place."""
-
 
 @dataclass(frozen=True, eq=False)
 class DemoFlux:
@@ -46,6 +42,8 @@ def load(folder: Path = WEIGHTS, device: str = "cpu", dtype: torch.dtype = torch
 
     if not (folder / "transformer" / "config.json").exists():
         raise FileNotFoundError(f"No demo model in {folder}: reinstall the package, or train one with `dragfield train`.")
-    transformer = FluxTransformer2DModel.from_pretrained(folder / "transformer", torch_dtype=dtype, use_safetensors=True)
+    transformer = FluxTransformer2DModel.from_pretrained(
+        folder / "transformer", torch_dtype=dtype, use_safetensors=True, low_cpu_mem_usage=False
+    )
     autoencoder = DemoAutoencoder.load(folder / "vae").to(device)
     return DemoFlux(DiffusersFlux(transformer.to(device).eval()), autoencoder)

@@ -155,7 +155,7 @@ def thing_mask(scene: Scene, index: int, size: int = 256) -> np.ndarray:
 
 def _paint_thing(image: np.ndarray, thing: Thing, light: tuple[float, float]) -> None:
     size = image.shape[0]
-    away = np.array([thing.x - light[0], thing.y - light[1]])
+    away = np.array([thing.x - light[0], thing.y - light[1]], float)
     away /= max(float(np.hypot(*away)), 1e-6)
     margin = reach(thing) + thing.height + 12
     x0, x1 = (int(np.clip(v * size / UNIT, 0, size)) for v in (thing.x - margin, thing.x + margin))

@@ -26,11 +26,11 @@ from torch import Tensor
 from ..dragfield import DragFieldSettings, dragfield
 from ..edit import DragFlowSettings, Edit, dragflow, paste_back
 from ..field import DragField
-from ..inversion import InversionSettings, invert, reconstruct
+from ..inversion import invert, reconstruct
 from ..preview import SOURCE, TARGET, overlay, preview
 from ..progress import Progress
 from .cases import DemoCase, sample_cases
-from .flux import KV_BLOCKS, DemoFlux, load
+from .flux import DemoFlux, load
 from .measure import measure, psnr
 from .scenes import UNIT
 from .sheet import Cell, Row, contact_sheet
@@ -43,7 +43,7 @@ COLUMNS = {
 }  # fmt: skip
 THREADS = 2
 """The bundled model is too small to keep more cores busy; where they are shared or rationed, more threads only wait for each other."""
-DRAGFLOW = DragFlowSettings(inversion=InversionSettings(kv_blocks=KV_BLOCKS), mask_margin=DragFieldSettings().margin)
+DRAGFLOW = DragFlowSettings(mask_margin=DragFieldSettings().margin)
 """The published method with the same room for shadows as ours has."""
 DRAGFIELD = DragFieldSettings(inversion=DRAGFLOW.inversion)
 

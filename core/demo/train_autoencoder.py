@@ -45,6 +45,7 @@ def train(
         factor = cosine(run.step, steps)
         for group in optimiser.param_groups:
             group["lr"] = learning_rate * factor
+        torch.manual_seed(run.step)  # the latent noise; a resumed training draws the same
         generator = torch.Generator().manual_seed(run.step)
         x = _crops(images, batch, crop, generator).to(device, memory_format=torch.channels_last)
         with torch.autocast(torch.device(device).type, torch.bfloat16):

@@ -57,6 +57,12 @@ def test_published_blocks_of_flux():
     assert choose_blocks("none", 19, 38) == frozenset()
 
 
+def test_auto_is_the_published_choice_for_flux_and_the_last_block_for_others():
+    assert choose_blocks("auto", 19, 38) == NON_RIDGE
+    assert choose_blocks("auto", 4, 6) == {("single", 5)}
+    assert choose_blocks("auto", 4, 0) == {("double", 3)}
+
+
 def test_other_depths_take_the_same_relative_depths_once():
     demo = {("double", i) for i in (0, 1, 2, 3)} | {("single", i) for i in (1, 2, 3, 4, 5)}
     assert choose_blocks("non_ridge", 4, 6) == demo

@@ -12,7 +12,7 @@ import torch
 
 from dragfield.core.dragfield import DragFieldSettings, dragfield
 from dragfield.core.edit import REFERENCE, DragFlowSettings, dragflow, latent_copy_paste, masked_denoise, paste_back
-from dragfield.core.inversion import InversionSettings, invert, reconstruct
+from dragfield.core.inversion import InversionSettings, invert
 from dragfield.core.masks import to_latent
 from dragfield.core.operations import PointOperation, RegionOperation
 from dragfield.core.progress import Interrupted
@@ -169,13 +169,11 @@ def test_a_stopped_edit_ends_within_one_step(name, share, tiny):
     assert tiny.backbone.passes <= after + 2
 
 
-def test_a_drag_to_where_it_is_moves_nothing(tiny):
-    zero = tiny.drag(0, 0)
-    edit = run("dragflow", tiny, zero)
-    assert torch.equal(edit.drag.z, edit.inversion.z)
-    still = replace(FEW, guidance=1.0, kv=False, hard_mask=False, paste_back=False)
-    free = dragflow(*tiny.models, tiny.image, zero, tiny.source, settings=still)
-    assert torch.equal(free.z, reconstruct(tiny.backbone, free.inversion, tiny.source)[-1])
+@every_edit
+def test_a_drag_to_where_it_is_gives_the_picture_back(name, tiny):
+    edit = run(name, tiny, tiny.drag(0, 0))
+    assert torch.equal(edit.image, tiny.image) and not edit.mask.any()
+    assert torch.equal(edit.z, edit.inversion.z0) and edit.nfe_backward == 0
 
 
 def test_the_drag_moves_the_latent_inside_of_the_mask(tiny):
@@ -225,11 +223,12 @@ def test_every_switch_switches_something(change, tiny):
 
 
 def test_remembered_keys_and_values_reach_the_drag_and_the_denoising(tiny):
-    without = dragflow(*tiny.models, tiny.image, tiny.drag(), tiny.source, settings=replace(FEW, kv=False))
-    late = dragflow(*tiny.models, tiny.image, tiny.drag(), tiny.source, settings=replace(FEW, kv_rounds="after_drag"))
+    everywhere = replace(FEW, inversion=replace(FEW.inversion, kv_blocks="all"))
+    without = dragflow(*tiny.models, tiny.image, tiny.drag(), tiny.source, settings=replace(everywhere, kv=False))
+    late = dragflow(*tiny.models, tiny.image, tiny.drag(), tiny.source, settings=replace(everywhere, kv_rounds="after_drag"))
     assert torch.equal(late.drag.z, without.drag.z)
     assert not torch.equal(late.z, without.z)
-    early = dragflow(*tiny.models, tiny.image, tiny.drag(), tiny.source, settings=FEW)
+    early = dragflow(*tiny.models, tiny.image, tiny.drag(), tiny.source, settings=everywhere)
     assert not torch.equal(early.drag.z, without.drag.z)
 
 
