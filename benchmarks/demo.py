@@ -93,7 +93,7 @@ def all_of_dragflow(model: DemoFlux, case: DemoCase, mask: np.ndarray) -> Outcom
 
 
 def ours(model: DemoFlux, case: DemoCase, mask: np.ndarray) -> Outcome:
-    """Warm start by the field, refinement, stop on arrival."""
+    """Warm start from the warp, held while it is denoised."""
     return _outcome(dragfield(*_arguments(model, case)))
 
 
