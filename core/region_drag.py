@@ -12,7 +12,8 @@ step does not change when
   - the latent is rescaled, z -> s·z: the step scales by s, as the latent does;
   - the region or the picture grows: a mean over entries does not know how many there are.
 None of it refers to a model, so the same number serves the demo model and FLUX.1. A Polyak step, z - rate·(L/‖g‖²)·g,
-shares these properties ("polyak"); on the demo model it overshoots at 1 and lags behind the fixed length at 0.1 to 0.3.
+shares these properties ("polyak"); it did no better in trials on
+two to four cases of the demo model, too few to settle it.
 """
 
 from __future__ import annotations
