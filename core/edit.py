@@ -137,7 +137,7 @@ def dragflow(
     """DragFlow: region-affine optimisation of the inverted latent, then gradient-masked denoising (paper section 3).
 
     source: prompt of the picture (inversion, reconstruction).  target: prompt of the edit; None: the same.
-    inversion: of this picture, from an earlier edit with equal inversion settings.  Raises Interrupted when shouldstop_if() says so.
+    inversion: of this picture, from an earlier edit with equal inversion settings.  Raises Interrupted when should_stop() says so.
     """
     began = time.perf_counter()
     target = target or source
