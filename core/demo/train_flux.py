@@ -37,7 +37,7 @@ def train(
     batch: int = 16,
     pool: int = 16000,
     learning_rate: float = 4e-3,
-    distill_last: float = 0.05,
+    distill_last: float = 0.08,
     optimiser: str = "muon",
     minutes: float = float("inf"),
     device: str = "cpu",
@@ -109,9 +109,9 @@ def train(
 
 
 def rate_factor(step: int, steps: int, distill_last: float) -> float:
-    """Cosine over the plain phase; then, in the last share of the steps, a tenth: what is left of a cosine there would teach nothing."""
+    """A cosine over the plain phase; then, in the last share of the steps, a second one from three tenths: the tail of the first would teach nothing."""
     plain = round(steps * (1 - distill_last))
-    return cosine(step, plain) if step < plain else 0.1
+    return cosine(step, plain) if step < plain else 0.3 * cosine(step - plain, steps - plain, warmup=0)
 
 
 def make_optimiser(name: str, model: nn.Module, rate: float) -> torch.optim.Optimizer:
