@@ -11,7 +11,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 out = Console(highlight=False)
 if not out.is_terminal:
-    out.width = 140  # In a file or a log, a table is better wide than cut.
+    out.width = 160  # In a file or a log, a table is better wide than cut.
 err = Console(stderr=True, highlight=False, soft_wrap=True)
 
 Report = Callable[[int, int, str], None]

@@ -10,6 +10,8 @@ import typer
 from .console import out, progress_bar
 from .tables import table
 
+SHOWN = ("edit", "centroid_error_px", "rotation_error_deg", "psnr_truth_mask_db", "background_max_abs", "source_left", "seconds")
+
 
 def demo(
     output: Annotated[Path, typer.Option(help="Folder for demo.png, the single pictures and report.json.")] = Path(
@@ -23,5 +25,5 @@ def demo(
 
     with progress_bar() as progress:
         report = showcase.run(output, progress, cases=cases, seed=showcase.SEED if seed is None else seed)
-    out.print(table(f"{cases} drags in {report['seconds']:.0f} s", showcase.rows(report)))
+    out.print(table(f"{cases} drags in {report['seconds']:.0f} s", showcase.rows(report), SHOWN))
     out.print(f"Look at {output / 'demo.png'}; the single pictures and report.json lie beside it.", markup=False)

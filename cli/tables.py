@@ -18,7 +18,9 @@ def table(title: str, rows: Iterable[Mapping[str, Any]], only: Iterable[str] = (
     made = Table(title=title, box=box.SIMPLE_HEAD, title_justify="left")
     columns = list(dict.fromkeys(column for row in flattened for column in row))
     for i, column in enumerate(columns):
-        made.add_column(column.replace("_", " "), justify="right" if i else "left", no_wrap=not i)
+        words = column.replace("_", " ").split()
+        # A heading may be broken between its words, never inside one.
+        made.add_column(" ".join(words), justify="right" if i else "left", no_wrap=not i, min_width=max(map(len, words)))
     for row in flattened:
         made.add_row(*(shown(row.get(column)) for column in columns))
     return made

@@ -16,6 +16,7 @@ typer = pytest.importorskip("typer")
 from typer.testing import CliRunner, Result  # noqa: E402
 
 from dragfield.cli.app import app  # noqa: E402
+from dragfield.cli.demo import SHOWN  # noqa: E402
 from dragfield.cli.tables import flat, shown  # noqa: E402
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -162,7 +163,7 @@ def test_the_reference_preset_is_dragflows(picture: Path, drag: Path, flux_folde
 
 def test_demo_prints_a_row_for_each_edit_and_where_to_look(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     asked = {}
-    figures = {"centroid_error_px": 1.25, "rotation_error_deg": None}
+    figures = {**dict.fromkeys(SHOWN[1:], 0.5), "centroid_error_px": 1.25, "rotation_error_deg": None}
     report = {"seconds": 3.0, "cases": [{"name": "1-relocation", "methods": {"no_edit": figures, "dragflow": figures}}]}
 
     def run(output: Path, progress, *, cases: int, seed: int) -> dict:
@@ -175,7 +176,7 @@ def test_demo_prints_a_row_for_each_edit_and_where_to_look(tmp_path: Path, monke
     assert result.exit_code == 0, result.stderr
     assert asked == {"output": tmp_path, "cases": 1, "seed": 0}
     lines = [line.split() for line in result.stdout.splitlines()]
-    assert ["1-relocation", "dragflow", "1.25", "-"] in lines
+    assert ["1-relocation", "dragflow", "1.25", "-", *["0.50"] * 4] in lines
     assert str(tmp_path / "demo.png") in result.stdout
 
 
