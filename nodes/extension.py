@@ -9,6 +9,7 @@ from .demo import LoadDemoModel, LoadDemoScene
 from .drag_edit import DragEdit
 from .drag_from_masks import DragFromMasks
 from .drag_from_points import DragFromPoints
+from .drag_intent import DragIntent
 from .fireflow_sampler import FireFlowSampler
 from .gradient_mask import GradientMask
 from .invert import FireFlowInvert
@@ -24,6 +25,7 @@ NODES: list[type[io.ComfyNode]] = [
     DragCanvas,
     DragFromMasks,
     DragFromPoints,
+    DragIntent,
     DragPreview,
     GradientMask,
     FireFlowInvert,
