@@ -20,6 +20,7 @@ from einops import rearrange
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
+from ..adapters.contract import Injections
 from ..attention import OWN_KEYS_VALUES, KVSession
 from ..backbone import Conditioning
 from ..taps import BlockKind, Tap, TapPoint, last_tap, resolve_taps
@@ -47,10 +48,13 @@ class DiffusersFlux:
 
     model: is put into eval mode and its parameters stop requiring gradients, for good (hand over a copy of a model
     that is still being trained); nothing else of it is changed.  checkpoint_blocks: recompute each block's
-    activations in the backward pass instead of keeping them: about a third more time for a fraction of the memory.
+    activations in the backward pass instead of keeping them: about a third more time for a fraction of the memory.  subjects: adapters at
+    work in every call; `with_subjects` gives a second backbone over the same model.
     """
 
-    def __init__(self, model: FluxTransformer2DModel, *, checkpoint_blocks: bool = False) -> None:
+    def __init__(
+        self, model: FluxTransformer2DModel, *, checkpoint_blocks: bool = False, subjects: Injections | None = None
+    ) -> None:
         taken, given = model.config.in_channels, model.proj_out.out_features
         if taken % PATCH**2 or given != taken:
             raise ValueError(
@@ -69,6 +73,14 @@ class DiffusersFlux:
         self.width = model.inner_dim
         self.guidance_distilled = bool(model.config.guidance_embeds)
         self._ropes: dict[tuple[int, int, int, torch.device], Tensor] = {}
+        self.subjects = subjects
+        if subjects is not None:
+            attn = blocks[0].attn
+            subjects.check(attn.heads, attn.head_dim, frozenset(self._order()))
+
+    def with_subjects(self, subjects: Injections | None) -> DiffusersFlux:
+        """The same model with other adapters at work, or with none; this backbone stays as it is."""
+        return DiffusersFlux(self.model, checkpoint_blocks=self.checkpoint_blocks, subjects=subjects)
 
     @property
     def device(self) -> torch.device:
@@ -131,8 +143,10 @@ class DiffusersFlux:
         pooled = cond.pooled.to(self.device, self.dtype).expand(batch, -1)
         scalars = [t, guidance] if self.guidance_distilled else [t]
         temb = model.time_text_embed(*(_per_sample(x, batch, self.device) * 1000 for x in scalars), pooled)
-        rope = self._rope(text.shape[1], z.shape[-2] // PATCH, z.shape[-1] // PATCH)
-        return Streams(text, image), Call(temb, rope, OWN_KEYS_VALUES if kv is None else kv.begin(t))
+        grid = (z.shape[-2] // PATCH, z.shape[-1] // PATCH)
+        rope = self._rope(text.shape[1], *grid)
+        subject = None if self.subjects is None else self.subjects.begin(t, grid)
+        return Streams(text, image), Call(temb, rope, OWN_KEYS_VALUES if kv is None else kv.begin(t), subject)
 
     def _check(self, z: Tensor, cond: Conditioning) -> None:
         if z.ndim != 4 or z.shape[1] != self.latent_channels:

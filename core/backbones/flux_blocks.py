@@ -16,7 +16,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ..adapters.contract import SubjectCall
 from ..attention import KVCall
+from ..blocks import Block
 from ..taps import TapPoint
 
 
@@ -25,12 +27,13 @@ class Call:
     """What stays the same through all blocks of one network call.
 
     temb: [B, width], embedding of time, guidance and pooled text.  rope: complex [text + image tokens, head width / 2],
-    what each token's pairs of channels are turned by.  kv: where blocks get their keys and values.
+    what each token's pairs of channels are turned by.  kv: where blocks get their keys and values.  subject: what adapters add, if any.
     """
 
     temb: Tensor
     rope: Tensor
     kv: KVCall
+    subject: SubjectCall | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,7 +62,7 @@ def double_block(
     v = torch.cat([_heads(attn.add_v_proj(text_in), attn), _heads(v, attn)], dim=1)
     if stop is None:
         q = torch.cat([attn.norm_added_q(_heads(attn.add_q_proj(text_in), attn)), q], dim=1)
-    mixed = _attend(q, k, v, call.rope)
+    mixed = _with_subject(call, ("double", index), q, attn, image.shape[1], _attend(q, k, v, call.rope))
     text_mixed, image_mixed = mixed.split([mixed.shape[1] - image.shape[1], image.shape[1]], dim=1)
 
     image = image + gate.unsqueeze(1) * attn.to_out[1](attn.to_out[0](image_mixed.contiguous()))
@@ -67,6 +70,8 @@ def double_block(
     if stop == "mlp_in":
         return Streams(None, None, attn_in, mlp_in)
     image = image + mlp_gate.unsqueeze(1) * block.ff(mlp_in)
+    if call.subject is not None:
+        image = call.subject.behind(image)
     if stop == "out":
         return Streams(None, image, attn_in, mlp_in)
 
@@ -93,11 +98,13 @@ def single_block(
     mlp = block.act_mlp(block.proj_mlp(asking))
     q = attn.norm_q(_heads(attn.to_q(asking), attn))
     mixed = _attend(q, attn.norm_k(_heads(k, attn)), _heads(v, attn), call.rope)
+    mixed = _with_subject(call, ("single", index), q, attn, image.shape[1], mixed)
     out = both[:, first:] + gate.unsqueeze(1) * block.proj_out(torch.cat([mixed, mlp], dim=2))
     out = _clip_half(out)
-    if stop == "out":
-        return Streams(None, out, attn_in, attn_in)
-    return Streams(out[:, :text_tokens], out[:, text_tokens:], attn_in, attn_in)
+    text, image = out[:, : text_tokens - first], out[:, text_tokens - first :]
+    if call.subject is not None:
+        image = call.subject.behind(image)
+    return Streams(None if stop == "out" else text, image, attn_in, attn_in)
 
 
 def rotate(x: Tensor, rope: Tensor) -> Tensor:
@@ -116,6 +123,13 @@ def _attend(q: Tensor, k: Tensor, v: Tensor, rope: Tensor) -> Tensor:
     q, k = rotate(q, rope[k.shape[1] - q.shape[1] :]), rotate(k, rope)
     out = F.scaled_dot_product_attention(*(x.transpose(1, 2) for x in (q, k, v)))
     return out.transpose(1, 2).flatten(2)
+
+
+def _with_subject(call: Call, block: Block, q: Tensor, attn: nn.Module, image_tokens: int, mixed: Tensor) -> Tensor:
+    """The attention's output [B, rows, width] with what adapters add; q [B, rows, heads, d] are the same rows' normalised queries."""
+    if call.subject is None:
+        return mixed
+    return call.subject.mix(block, q.transpose(1, 2), attn.norm_q.weight, mixed.shape[1] - image_tokens, mixed)
 
 
 def _heads(x: Tensor, attn: nn.Module) -> Tensor:

@@ -1,0 +1,195 @@
+"""What a subject adapter is: something that turns an encoded picture, and a time, into keys and values for some blocks of a FLUX model.
+
+A block's own queries ask those keys and values, and the answer is added to what the block's attention found. All published FLUX adapters
+are of that kind; they differ in the encoder, in the projector, in how queries and keys are normalised and in where the answer is added.
+An adapter is one file with one class; whatever runs the network (core's diffusers backbone, a ComfyUI MODEL's patches) knows only
+`SubjectCall` below.
+
+Convention: queries, keys and values are [B, heads, tokens, head width]; in a sequence of both, text tokens come before image tokens.
+Queries are as a block has them after its query normalisation and before position encoding; `scale` [head width] is that
+normalisation's weight, so that an adapter can take it out again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ..blocks import Block
+from ..instruction_json import show
+
+Place = Literal["attention", "block"]
+"""Where the answer is added: to the attention's output before its projection and gate, or to the image stream behind the whole block."""
+
+
+@dataclass(frozen=True, eq=False)
+class Subject:
+    """An encoded picture: all of an adapter's work that depends on neither time nor block.  kind: of the adapter that made it."""
+
+    kind: str
+    tensors: dict[str, Tensor]
+
+
+class SubjectAdapter(Protocol):
+    """An adapter with its weights.
+
+    kind: its name, the same in every `Subject` that it made.  place: see `Place`.  text_rows: whether, in single blocks, text queries ask
+    too (in double blocks they never do).  blocks: which blocks it has keys and values for.  heads, head_width: of the model it was made
+    for.  depends_on_time: whether `keys_values` differ from time to time.
+    """
+
+    kind: str
+    place: Place
+    text_rows: bool
+    blocks: frozenset[Block]
+    heads: int
+    head_width: int
+    depends_on_time: bool
+
+    def keys_values(self, subject: Subject, t: float) -> dict[Block, tuple[Tensor, Tensor]]:
+        """Keys and values [1, heads, tokens, head width] for every block at time t in [0, 1]."""
+        ...
+
+    def query(self, block: Block, q: Tensor, scale: Tensor | None) -> Tensor:
+        """What is asked with, of a block's queries q [B, heads, rows, head width]."""
+        ...
+
+
+@dataclass(frozen=True, eq=False)
+class Injection:
+    """An adapter at work: whose subject, how strongly, when and where.
+
+    strength: what the answer is multiplied by.  start, end: the times in [0, 1] between which it is at work; start is the noisier one.
+    area: float [h, w] in [0, 1], in which part of the picture; any size, None for everywhere. Text rows always get the whole answer.
+    schedule: strength by time instead of one number inside [end, start]; given t, multiplies `strength`.
+    """
+
+    adapter: SubjectAdapter
+    subject: Subject
+    strength: float = 1.0
+    start: float = 1.0
+    end: float = 0.0
+    area: Tensor | None = None
+    schedule: Callable[[float], float] | None = None
+
+    def __post_init__(self) -> None:
+        if self.subject.kind != self.adapter.kind:
+            made, wanted = show(self.subject.kind), show(self.adapter.kind)
+            raise ValueError(f"the subject was encoded for {made}, the adapter is {wanted}: encode it with this adapter")
+        if not 0.0 <= self.end <= self.start <= 1.0:
+            raise ValueError(f"the adapter would work from {self.start} to {self.end}: use 1 >= start >= end >= 0, where 1 is pure noise")
+        if self.area is not None and self.area.ndim != 2:
+            raise ValueError(f"the adapter's area has the shape {list(self.area.shape)}: give [height, width]")
+
+    def strength_at(self, t: float) -> float:
+        if not self.end <= t <= self.start:
+            return 0.0
+        return self.strength * (1.0 if self.schedule is None else float(self.schedule(t)))
+
+
+class Injections:
+    """Several injections into one model; keys and values are made once for as long as the time stays the same."""
+
+    def __init__(self, injections: Sequence[Injection]) -> None:
+        self.injections = tuple(injections)
+        self._made: dict[int, tuple[float | None, dict[Block, tuple[Tensor, Tensor]]]] = {}
+
+    def check(self, heads: int, head_width: int, blocks: frozenset[Block]) -> None:
+        """Refuse, in one sentence, a model that one of the adapters was not made for."""
+        for adapter in (one.adapter for one in self.injections):
+            if (adapter.heads, adapter.head_width) != (heads, head_width) or not adapter.blocks <= blocks:
+                made = f"{adapter.heads} heads of {adapter.head_width} and {len(adapter.blocks)} of its blocks"
+                raise ValueError(
+                    f"the adapter {adapter.kind} was made for a model with {made}; this one has {heads} heads of {head_width} and "
+                    f"{len(blocks)} blocks: use the model that the adapter was made for"
+                )
+
+    def begin(self, t: float | Tensor, grid: tuple[int, int]) -> SubjectCall | None:
+        """The injections of one network call at time t on `grid` (rows, columns) of image tokens; None when none is at work.
+
+        t: one time, or [B] of them while an adapter is trained; then every injection has to be at work all the time.
+        """
+        if isinstance(t, Tensor) and t.numel() > 1:
+            if any(one.adapter.depends_on_time or one.schedule or (one.start, one.end) != (1.0, 0.0) for one in self.injections):
+                raise ValueError("several times in one call, and an adapter whose work depends on time: call it with one time")
+            strengths = [one.strength for one in self.injections]
+            t = 0.0
+        else:
+            strengths = [one.strength_at(float(t)) for one in self.injections]
+        parts = [
+            _Part(one, strength, self._keys_values(i, one, float(t)), grid)
+            for i, (one, strength) in enumerate(zip(self.injections, strengths, strict=True))
+            if strength != 0.0
+        ]
+        return SubjectCall(parts) if parts else None
+
+    def _keys_values(self, index: int, one: Injection, t: float) -> dict[Block, tuple[Tensor, Tensor]]:
+        if torch.is_grad_enabled() and getattr(one.adapter, "training", False):
+            return one.adapter.keys_values(one.subject, t)
+        time = t if one.adapter.depends_on_time else None
+        if index not in self._made or self._made[index][0] != time:
+            # Usable by a backward pass even when first made in inference mode.
+            with torch.inference_mode(False), torch.no_grad():
+                self._made[index] = (time, one.adapter.keys_values(one.subject, t))
+        return self._made[index][1]
+
+
+class SubjectCall:
+    """What all adapters together add to one network call: a backbone calls `mix` inside a block's attention, `behind` after the block."""
+
+    def __init__(self, parts: Sequence[_Part]) -> None:
+        self._parts = tuple(parts)
+        self._answers_behind: list[Tensor] = []
+
+    def blocks(self) -> frozenset[Block]:
+        return frozenset().union(*(part.keys_values for part in self._parts))
+
+    def mix(self, block: Block, q: Tensor, scale: Tensor | None, text_rows: int, mixed: Tensor) -> Tensor:
+        """mixed [B, rows, heads·d], the attention's output, with the answers added.
+
+        q: [B, heads, rows, d], the queries of the same rows, of which the first `text_rows` are text.
+        """
+        self._answers_behind = []
+        for part in self._parts:
+            if block not in part.keys_values:
+                continue
+            first = 0 if part.adapter.text_rows and block[0] == "single" else text_rows
+            answer = part.answer(block, q[:, :, first:], scale, text_rows - first)
+            if part.adapter.place == "block":
+                self._answers_behind.append(answer)
+            else:
+                mixed = torch.cat([mixed[:, :first], mixed[:, first:] + answer], dim=1) if first else mixed + answer
+        return mixed
+
+    def behind(self, image: Tensor) -> Tensor:
+        """The image stream [B, n, width] behind the block whose attention was mixed last, with the answers that belong there."""
+        answers, self._answers_behind = self._answers_behind, []
+        return image if not answers else image + sum(answers[1:], start=answers[0])
+
+
+class _Part:
+    """One injection in one call."""
+
+    def __init__(self, one: Injection, strength: float, keys_values: dict[Block, tuple[Tensor, Tensor]], grid: tuple[int, int]) -> None:
+        self.adapter, self.strength, self.keys_values, self.grid, self.area = one.adapter, strength, keys_values, grid, one.area
+
+    def answer(self, block: Block, q: Tensor, scale: Tensor | None, text_rows: int) -> Tensor:
+        keys, values = (x.to(q.device, q.dtype) for x in self.keys_values[block])
+        asked = self.adapter.query(block, q, scale)
+        batch = q.shape[0]
+        out = F.scaled_dot_product_attention(asked, keys.expand(batch, -1, -1, -1), values.expand(batch, -1, -1, -1))
+        out = self.strength * out.transpose(1, 2).flatten(2)
+        return out if self.area is None else out * self._weights(out, text_rows)
+
+    def _weights(self, out: Tensor, text_rows: int) -> Tensor:
+        """[rows, 1]: the area at every image token; 1 for text, and for tokens behind the picture's own (reference pictures)."""
+        rows, columns = self.grid
+        area = F.interpolate(self.area[None, None].float(), size=(rows, columns), mode="area").flatten()
+        weights = torch.ones(out.shape[1], device=out.device)
+        weights[text_rows : text_rows + rows * columns] = area.to(out.device)
+        return weights[:, None].to(out.dtype)
