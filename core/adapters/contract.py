@@ -12,9 +12,9 @@ normalisation's weight, so that an adapter can take it out again.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
 import torch
 import torch.nn.functional as F
@@ -38,18 +38,24 @@ class Subject:
 class SubjectAdapter(Protocol):
     """An adapter with its weights.
 
+    needs: the names of the encoders that `encode` asks for ("autoencoder", "clip_vision", "siglip", "dinov2", ...).
     kind: its name, the same in every `Subject` that it made.  place: see `Place`.  text_rows: whether, in single blocks, text queries ask
     too (in double blocks they never do).  blocks: which blocks it has keys and values for.  heads, head_width: of the model it was made
     for.  depends_on_time: whether `keys_values` differ from time to time.
     """
 
     kind: str
+    needs: tuple[str, ...]
     place: Place
     text_rows: bool
     blocks: frozenset[Block]
     heads: int
     head_width: int
     depends_on_time: bool
+
+    def encode(self, picture: Tensor, encoders: Mapping[str, Any]) -> Subject:
+        """The subject of a picture [1, 3, H, W] in [0, 1]; `encoders` holds what `needs` names."""
+        ...
 
     def keys_values(self, subject: Subject, t: float) -> dict[Block, tuple[Tensor, Tensor]]:
         """Keys and values [1, heads, tokens, head width] for every block at time t in [0, 1]."""
@@ -166,10 +172,16 @@ class SubjectCall:
                 mixed = torch.cat([mixed[:, :first], mixed[:, first:] + answer], dim=1) if first else mixed + answer
         return mixed
 
-    def behind(self, image: Tensor) -> Tensor:
-        """The image stream [B, n, width] behind the block whose attention was mixed last, with the answers that belong there."""
+    def behind(self, stream: Tensor, text_rows: int = 0) -> Tensor:
+        """The stream [B, n, width] behind the block whose attention was mixed last, with the answers that belong there.
+
+        text_rows: how many of its rows, the first ones, are text; they get no answer.
+        """
         answers, self._answers_behind = self._answers_behind, []
-        return image if not answers else image + sum(answers[1:], start=answers[0])
+        for answer in answers:
+            answer = answer[:, answer.shape[1] - (stream.shape[1] - text_rows) :]
+            stream = torch.cat([stream[:, :text_rows], stream[:, text_rows:] + answer], dim=1) if text_rows else stream + answer
+        return stream
 
 
 class _Part:

@@ -6,6 +6,7 @@ them, the demo autoencoder's encoder is here. It is trained on crops of the pict
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
@@ -16,6 +17,7 @@ from torch import Tensor, nn
 from ..adapters.contract import Subject
 from ..adapters.resampler import Resampler
 from ..adapters.tokens import TokenAttention, TokenLayout
+from ..backbone import Autoencoder
 from ..blocks import Block
 from .flux import CONFIG
 
@@ -27,6 +29,7 @@ class DemoAdapter(nn.Module):
     """A `SubjectAdapter` for demo-flux."""
 
     kind = "demo-flux-subject"
+    needs = ("autoencoder",)
     place = "attention"
     text_rows = False
     depends_on_time = False
@@ -46,10 +49,15 @@ class DemoAdapter(nn.Module):
             # Adds nothing at first.
             nn.init.zeros_(layer["to_v_ip"].weight)
 
-    def encode(self, z: Tensor) -> Subject:
-        """The subject of a picture's normalised latent z [B, 16, h, w]; of any size, it is stretched to 32 x 32 cells."""
-        side = 2 * GRID
-        z = z if z.shape[-2:] == (side, side) else F.interpolate(z, size=(side, side), mode="bilinear", antialias=True)
+    def encode(self, picture: Tensor, encoders: Mapping[str, Autoencoder]) -> Subject:
+        """See `SubjectAdapter`; a picture of any size is stretched to a square."""
+        autoencoder = encoders["autoencoder"]
+        side = 2 * GRID * autoencoder.factor
+        square = F.interpolate(picture, size=(side, side), mode="bilinear", antialias=True, align_corners=False)
+        return self.subject(autoencoder.encode(square.clamp(0, 1)))
+
+    def subject(self, z: Tensor) -> Subject:
+        """The subject of a normalised latent z [B, 16, 32, 32]."""
         features = self.read(z.to(self.read.weight.dtype)).flatten(2).transpose(1, 2)
         return Subject(self.kind, {"tokens": self.projector(features + self.place_of)})
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
+from ..likeness import psnr
 from .cases import DemoCase
 
 SEEN = (0.12, 0.35)
@@ -45,11 +46,6 @@ def measure(case: DemoCase, result: np.ndarray, mask: np.ndarray) -> Measured:
         background_max_abs=float(outside.max()) if outside.size else 0.0,
         source_left=source_left(case, result),
     )
-
-
-def psnr(a: np.ndarray, b: np.ndarray) -> float:
-    """Peak signal to noise ratio in dB of values in [0, 1]; identical pictures give 100."""
-    return float(-10 * np.log10(max(np.mean((a - b) ** 2), 1e-10)))
 
 
 def source_left(case: DemoCase, result: np.ndarray) -> float | None:

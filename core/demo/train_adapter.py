@@ -72,7 +72,7 @@ def train(
         seen = crops(z0, generator)
         z0, noise, t, guidance, seen = (x.to(device) for x in (z0, noise, t, guidance, seen))
         with PlainAttention():
-            live = backbone.with_subjects(Injections([Injection(adapter, adapter.encode(seen))]))
+            live = backbone.with_subjects(Injections([Injection(adapter, adapter.subject(seen))]))
             v = live.velocity(torch.lerp(z0, noise, t[:, None, None, None]), t, cond, guidance=guidance)
             loss = (v - (noise - z0)).square().mean()
             optimiser.zero_grad()

@@ -1,0 +1,104 @@
+"""Subject adapters in a ComfyUI MODEL of the FLUX family: patches on a clone, no forward replaced.
+
+Each network call finds out its time and grid in a DIFFUSION_MODEL wrapper and carries core's `SubjectCall` in its own options. In every
+block an attn1_patch hands the queries on, an attn1_output_patch adds the answers, and where answers belong behind the block, a block
+replacement in front of whatever else is there adds them. Several injections chain, and so do other packs' patches.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import comfy.model_management
+from comfy.patcher_extension import WrappersMP
+from torch import Tensor
+
+from ...core.adapters.contract import Injection, Injections
+from ...core.blocks import Block
+from .recognise import flux_of
+
+CALL, QUERY = "dragfield_subject", "dragfield_subject_query"
+
+
+def with_subjects(patcher: Any, injections: Sequence[Injection]) -> Any:
+    """A clone of the MODEL in which the adapters are at work, after those that it has already.
+
+    Raises: ValueError, one sentence, for a MODEL that isn't of the FLUX family or that an adapter wasn't made for.
+    """
+    network = flux_of(patcher)
+    together = Injections(injections)
+    blocks: list[Block] = [("double", i) for i in range(len(network.double_blocks))]
+    blocks += [("single", i) for i in range(len(network.single_blocks))]
+    together.check(network.num_heads, network.hidden_size // network.num_heads, frozenset(blocks))
+    clone = patcher.clone()
+    # Several Adapter Inject nodes in a row: each has a key of its own.
+    number = sum(1 for key in clone.wrappers.get(WrappersMP.DIFFUSION_MODEL, {}) if key.startswith(CALL))
+    call, query = f"{CALL}_{number}", f"{QUERY}_{number}"
+    clone.add_wrapper_with_key(WrappersMP.DIFFUSION_MODEL, call, _begins(together, network.patch_size, call))
+    clone.set_model_attn1_patch(_hands_on(call, query))
+    clone.set_model_attn1_output_patch(_mixes(network, call, query))
+    for block in sorted({b for one in injections if one.adapter.place == "block" for b in one.adapter.blocks}):
+        kind = f"{block[0]}_block"
+        before = clone.model_options["transformer_options"].get("patches_replace", {}).get("dit", {}).get((kind, block[1]))
+        clone.set_model_patch_replace(_adds_behind(call, before), "dit", kind, block[1])
+    return clone
+
+
+def _begins(injections: Injections, patch: int, call: str) -> Callable[..., Tensor]:
+    def wrapper(executor: Callable[..., Tensor], x: Tensor, timestep: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+        grid = tuple(-(-side // patch) for side in x.shape[-2:])
+        begun = injections.begin(float(timestep.flatten()[0]), grid)
+        if "transformer_options" in kwargs:
+            kwargs["transformer_options"] = {**kwargs["transformer_options"], call: begun}
+            return executor(x, timestep, *args, **kwargs)
+        # By position it comes at another place in each class of the family, and is the last dict everywhere.
+        at = max(i for i, value in enumerate(args) if isinstance(value, dict))
+        return executor(x, timestep, *args[:at], {**args[at], call: begun}, *args[at + 1 :], **kwargs)
+
+    return wrapper
+
+
+def _hands_on(call: str, query: str) -> Callable[..., dict[str, Tensor]]:
+    def patch(q: Tensor, k: Tensor, v: Tensor, *, extra_options: dict[str, Any], **_: Any) -> dict[str, Tensor]:
+        if extra_options.get(call) is not None:
+            # The block hands the same options to its output patch, and to nobody else.
+            extra_options[query] = q
+        return {}
+
+    return patch
+
+
+def _mixes(network: Any, call: str, query: str) -> Callable[[Tensor, dict[str, Any]], Tensor]:
+    def patch(mixed: Tensor, extra_options: dict[str, Any]) -> Tensor:
+        subject, q = extra_options.get(call), extra_options.get(query)
+        if subject is None or q is None:
+            return mixed
+        block = (extra_options["block_type"], extra_options["block_index"])
+        return subject.mix(block, q, _query_scale(network, block, q), extra_options["img_slice"][0], mixed)
+
+    return patch
+
+
+def _adds_behind(call: str, before: Callable | None) -> Callable[..., dict[str, Tensor]]:
+    def replacement(args: dict[str, Any], extra: dict[str, Any]) -> dict[str, Tensor]:
+        out = extra["original_block"](args) if before is None else before(args, extra)
+        options = args["transformer_options"]
+        subject = options.get(call)
+        if subject is None:
+            return out
+        if "txt" in out:
+            return {**out, "img": subject.behind(out["img"])}
+        return {**out, "img": subject.behind(out["img"], text_rows=options["img_slice"][0])}
+
+    return replacement
+
+
+def _query_scale(network: Any, block: Block, like: Tensor) -> Tensor | None:
+    """The weight of the block's own query normalisation."""
+    if block[0] == "double":
+        norm = network.double_blocks[block[1]].img_attn.norm.query_norm
+    else:
+        norm = network.single_blocks[block[1]].norm.query_norm
+    weight = getattr(norm, "weight", None)
+    return None if weight is None else comfy.model_management.cast_to(weight.detach(), like.dtype, like.device)
