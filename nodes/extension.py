@@ -20,6 +20,7 @@ from .preview import DragPreview
 from .red_bench import LoadReDBench
 from .region_optimizer import RegionDragOptimizer
 from .report import DragReport
+from .subject import AdapterInject, EncodeSubject, LoadSubjectAdapter
 
 NODES: list[type[io.ComfyNode]] = [
     DragCanvas,
@@ -36,6 +37,9 @@ NODES: list[type[io.ComfyNode]] = [
     DragEdit,
     DragReport,
     FireFlowSampler,
+    LoadSubjectAdapter,
+    EncodeSubject,
+    AdapterInject,
     LoadDemoModel,
     LoadDemoScene,
     LoadReDBench,

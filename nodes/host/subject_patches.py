@@ -45,6 +45,12 @@ def with_subjects(patcher: Any, injections: Sequence[Injection]) -> Any:
     return clone
 
 
+def time_of(patcher: Any, progress: float) -> float:
+    """The time in [0, 1] at a part of the MODEL's schedule: 0 is its start, pure noise, 1 its end, the picture."""
+    sigma = patcher.get_model_object("model_sampling").percent_to_sigma(progress)
+    return min(1.0, max(0.0, float(sigma)))
+
+
 def _begins(injections: Injections, patch: int, call: str) -> Callable[..., Tensor]:
     def wrapper(executor: Callable[..., Tensor], x: Tensor, timestep: Tensor, *args: Any, **kwargs: Any) -> Tensor:
         grid = tuple(-(-side // patch) for side in x.shape[-2:])

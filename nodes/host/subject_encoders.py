@@ -1,0 +1,92 @@
+"""The encoders that a subject adapter asks for, from what is connected: VAE, CLIP_VISION, or a folder of transformers."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import comfy.model_management
+import folder_paths
+import torch
+from torch import Tensor
+
+from ...core.adapters.contract import SubjectAdapter
+from ...core.adapters.vision import IMAGENET, TransformersVision, prepared
+from .autoencoder import ComfyAutoencoder
+
+TYPES = {"clip": "clip_vision_model", "siglip": "siglip_vision_model", "dinov2": "dinov2"}
+WANTED = {"clip": "CLIP-ViT-L/14 to clip_vision", "siglip": "SigLIP so400m 384 to clip_vision", "dinov2": "DINOv2-giant to dinov2"}
+
+
+def encoders_for(
+    adapter: SubjectAdapter, *, model: Any = None, vae: Any = None, clip_vision: Any = None, dinov2: Any = None, siglip_folder: str = ""
+) -> dict[str, Any]:
+    """One encoder for every name that the adapter needs. Raises ValueError, one sentence, when something isn't connected."""
+    found: dict[str, Any] = {}
+    for name in adapter.needs:
+        if name == "autoencoder":
+            if model is None or vae is None:
+                raise ValueError(f"{adapter.kind} reads latents: connect model and vae")
+            found[name] = ComfyAutoencoder(vae, model)
+        elif name == "siglip" and "dinov2" not in adapter.needs:
+            if not siglip_folder.strip():
+                raise ValueError(
+                    f"{adapter.kind} needs SigLIP's pooled vector, which ComfyUI's CLIP vision leaves out: name a folder in siglip_folder, "
+                    "of SigLIP so400m 384, inside models/clip_vision"
+                )
+            device = comfy.model_management.get_torch_device()
+            found[name] = TransformersVision.load(_folder(siglip_folder), side=384, device=str(device))
+        else:
+            connected = dinov2 if name == "dinov2" else clip_vision
+            if connected is None:
+                raise ValueError(f"{adapter.kind} needs another encoder: load it with Load CLIP Vision and connect {WANTED[name]}")
+            found[name] = ComfyVision(connected, name)
+    return found
+
+
+class ComfyVision:
+    """A CLIP_VISION as a VisionEncoder. name: "clip", "siglip" or "dinov2", which it has to be."""
+
+    def __init__(self, clip_vision: Any, name: str) -> None:
+        found = getattr(clip_vision, "model_type", None)
+        if found != TYPES[name]:
+            raise ValueError(f"the CLIP vision model connected as {name} is a {found}: connect a {TYPES[name]} (see the tooltip)")
+        self._clip, self._name = clip_vision, name
+
+    def embeds(self, picture: Tensor) -> Tensor:
+        """See VisionEncoder."""
+        return self._encoded(picture)["image_embeds"].float().clone()
+
+    def maps(self, picture: Tensor, layers: Sequence[int]) -> list[Tensor]:
+        """See VisionEncoder."""
+        if self._name == "dinov2":
+            return self._dino(picture, layers)
+        out = self._encoded(picture)
+        # Layer k of transformers is number k - 1 here: the embeddings aren't counted.
+        return [(out["last_hidden_state"] if k == -1 else out["all_hidden_states"][:, k - 1]).float().clone() for k in layers]
+
+    def _encoded(self, picture: Tensor) -> Any:
+        with torch.inference_mode(False), torch.no_grad():
+            return self._clip.encode_image(picture.movedim(1, -1), crop=False)
+
+    def _dino(self, picture: Tensor, layers: Sequence[int]) -> list[Tensor]:
+        comfy.model_management.load_model_gpu(self._clip.patcher)
+        network, end = self._clip.model, len(self._clip.model.encoder.layer) - 1
+        with torch.inference_mode(False), torch.no_grad():
+            given = prepared(picture.float(), picture.shape[-1], IMAGENET).to(self._clip.load_device, self._clip.dtype)
+            inner = [k - 1 for k in layers if k != -1]
+            found = dict(zip(inner, network.get_intermediate_layers(given, inner, apply_norm=False), strict=True)) if inner else {}
+            if -1 in layers:
+                found[-2] = network.get_intermediate_layers(given, [end], apply_norm=True)[0]
+        # Each is (patches, class token).
+        return [found[k - 1][0].float().clone() for k in layers]
+
+
+def _folder(name: str) -> Path:
+    root = Path(folder_paths.models_dir) / "clip_vision"
+    path = Path(os.path.normpath(root / name.strip()))
+    if path == root or not path.is_relative_to(root):
+        raise ValueError(f"the folder {name[:60]!r} is not inside clip_vision of ComfyUI's models directory; copy or link it there")
+    return path
