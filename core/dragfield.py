@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from .backbone import Autoencoder, Conditioning, FlowBackbone
-from .edit import Edit, inverted, pictured, untouched
+from .edit import Edit, inverted, paste_back, untouched
 from .field import DragField
 from .inversion import Inversion, InversionSettings, velocity_of
 from .masks import grow, to_latent
@@ -37,22 +37,27 @@ class DragFieldSettings:
     start_at: time in [0, 1] of the flow to start from; the sampling time nearest to it is taken. Higher leaves more to the model.
     hold_until: time until which what moved is held to the evidence.
     shadows: carry the region's cast shadow along in the start (shadow.py).
+    detail: what the autoencoder loses of the picture is carried along too and added to the result, where content came from the picture.
+        Needs `shadows`; the latent of the result does not have it.
     renew: "vacated" draws new noise only where the region was; "mask" wherever the mask is open and nothing moved in, so that old shadows
         go too.
     refine: region supervision of the start, before denoising; None: none.
     deformation: "stretch" keeps a dragged end connected, "rigid" is DragFlow's.
+    stretch_length: how much material behind a dragged end gives, in multiples of the drag's length, see `Stretch`.
     margin: how far around the region, where it was and where it lands, the picture may change, as a fraction of its shorter side: room
         for shadows and seams.
     """
 
     inversion: InversionSettings = InversionSettings()
     guidance: float = 1.0
-    start_at: float = 0.6
-    hold_until: float = 0.1
+    start_at: float = 0.3
+    hold_until: float = 0.0
     shadows: bool = True
+    detail: bool = True
     renew: Literal["vacated", "mask"] = "vacated"
     refine: RegionDragSettings | None = None
     deformation: Literal["stretch", "rigid"] = "stretch"
+    stretch_length: float = 0.5
     margin: float = 0.08
     paste_back: bool = True
     feather: float = 0.0
@@ -75,7 +80,7 @@ def dragfield(
     """Edit `image` [1, 3, H, W] by a warm start from the field. Arguments as for `dragflow`."""
     began = time.perf_counter()
     target = target or source
-    field = DragField.from_drag(drag, deformation=settings.deformation)
+    field = DragField.from_drag(drag, deformation=settings.deformation, stretch_length=settings.stretch_length)
     mask = open_mask(field, settings.margin * min(drag.size))
     inversion, spent = inverted(backbone, autoencoder, image, source, settings.inversion, inversion, report, should_stop)
     if not field.moves():
@@ -101,12 +106,24 @@ def dragfield(
         stop_if(should_stop)
         flow = _held_step(velocity, flow, to, cells, kept, warm, to >= settings.hold_until)
         tell(report, Progress("denoise", done, len(times) - 1, flow.z))
+    reconstruction, edited = _decoded(autoencoder, image, path[-1], flow.z, warm if settings.detail else None)
     return Edit(
-        image=pictured(autoencoder, flow.z, image, mask, settings.paste_back, settings.feather), z=flow.z, mask=mask,
-        reconstruction=autoencoder.decode(path[-1]), inversion=inversion, drag=state,
+        image=paste_back(edited, image, mask, settings.feather) if settings.paste_back else edited, z=flow.z, mask=mask,
+        reconstruction=reconstruction, inversion=inversion, drag=state,
         nfe_forward=spent + flow.nfe + (state.nfe_forward if state else 0), nfe_backward=state.nfe_backward if state else 0,
         seconds=time.perf_counter() - began,
     )  # fmt: skip
+
+
+@torch.no_grad()
+def _decoded(autoencoder: Autoencoder, image: Tensor, z0: Tensor, z: Tensor, warm: WarmStart | None) -> tuple[Tensor, Tensor]:
+    """The undragged picture and the edited one, decoded; what the first lacks of `image` follows the drag into the second."""
+    whole, edited = autoencoder.decode(z0), autoencoder.decode(z)
+    if warm is None or warm.carried is None:
+        return whole, edited
+    lost = (image.to(whole) - whole)[0].permute(1, 2, 0).float().cpu().numpy()
+    detail = torch.from_numpy(warm.carried.follow(lost)).permute(2, 0, 1)[None].to(edited)
+    return whole, (edited + detail).clamp(0, 1)
 
 
 def open_mask(field: DragField, margin: float) -> np.ndarray:

@@ -1,110 +1,197 @@
-"""A thing's shadow goes where the thing goes: found beside the region, lifted off the old place, laid down at the new one.
+"""A thing's shadow goes where the thing goes: lifted off the old place with the thing, laid down with it at the new one.
 
-A region is drawn around a thing, never around its shadow, so a plain warp leaves the shadow behind and the filled hole inherits its
-dark rim. Here the ground around the region is estimated from farther away; what is darker than that estimate but of the same hue, and
-touches the region, is taken as cast shadow, held as a ratio (shadowed / lit). Dividing by it lights the old place with its texture kept;
-multiplying the moved ratio in darkens the new one. It is a guess to start from, not a claim about the light.
+A region is drawn around a thing, never around its shadow, so a plain warp leaves the shadow behind and the filled hole inherits its dark
+rim. Here the thing is cut out of its region with a soft edge (matte.py) and its shadow is measured (cast_shadow.py, else shadow_pixels.py).
+Dividing by the shadow lights the old place with its texture kept; the hole is filled from lit ground; at the new place the shadow of the
+moved outline darkens the ground, turned and the thing brightened as the light there asks for (light.py). Of a stretched region the
+whole thing takes part, where it can be told from its ground. It is a guess to start from, not a claim about the light.
 
-Convention: pictures are float [H, W, 3] in [0, 1]; masks bool [H, W]; lengths px of the picture.
+Convention: pictures are float [H, W, 3] in [0, 1]; masks bool [H, W]; alphas float32 [H, W] in [0, 1]; lengths px of the picture.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
+import torch
 
+from .cast_shadow import CastShadow, fit_cast_shadow
 from .field import DragField
+from .geometry import Point, Size, cell_centres, centroid, transform
+from .light import Light, fit_light
 from .masks import grow
+from .matte import matte, nearest_colour, whole_thing
 from .moves import RegionMove
 from .preview import fill_hole
-
-LUMA = np.array([0.299, 0.587, 0.114], np.float32)
-DARKER, DARKEST = 0.93, 0.2
-"""Ratio to the lit ground between which a pixel may be shadow."""
-SAME_HUE = 0.25
-"""Largest difference of colour / brightness to the ground for it to be the same ground."""
+from .shadow_pixels import Shadow, find_shadow
+from .stretch import drawn_out
 
 
 @dataclass(frozen=True, eq=False)
-class Shadow:
-    """ratio: float32 [H, W] in [0.2, 1], how much light is left; 1 outside of `where`.  where: bool [H, W]."""
+class Thing:
+    """What a region of the field moves.
 
-    ratio: np.ndarray
-    where: np.ndarray
+    alpha: where the thing is, None if it is stretched and cannot be told from its surroundings.  backward: float32 [H, W, 2], where the
+    content of each pixel comes from.  cast: its shadow as a shifted outline, or None.  pixels: else, its shadow as dark pixels.
+    light: which way the shadow turns, None if unknown.
+    """
 
+    move: RegionMove
+    alpha: np.ndarray | None
+    backward: np.ndarray
+    cast: CastShadow | None = None
+    pixels: Shadow | None = None
+    light: Light | None = None
 
-def find_shadow(image: np.ndarray, region: np.ndarray, reach: float) -> Shadow:
-    """The cast shadow within `reach` px of a region, which itself is not looked at. Nothing found: a ratio of 1 everywhere."""
-    band = grow(region, reach) & ~region
-    ground = fill_hole(image, region | band, ~(region | band))
-    light, lit = image @ LUMA, np.maximum(ground @ LUMA, 1e-3)
-    ratio = (light / lit).astype(np.float32)
-    hue = np.abs(image / np.maximum(light, 1e-3)[..., None] - ground / lit[..., None]).max(-1)
-    dark = (band & (ratio < DARKER) & (ratio > DARKEST) & (hue < SAME_HUE)).astype(np.uint8)
-    dark = cv2.morphologyEx(dark, cv2.MORPH_OPEN, np.ones((3, 3), np.uint8))
-    _, labels = cv2.connectedComponents(dark)
-    touching = np.unique(labels[grow(region, 3) & (dark > 0)])
-    where = np.isin(labels, touching[touching > 0])
-    if where.any():
-        where = grow(where, 3) & band
-    smooth = cv2.GaussianBlur(ratio, (0, 0), 2)
-    return Shadow(np.where(where, np.clip(smooth, DARKEST, 1), 1).astype(np.float32), where)
+    def shade(self) -> np.ndarray | None:
+        """How much light its shadow leaves where the thing stood. float32 [H, W], None without a shadow."""
+        if self.cast is not None:
+            return self.cast.ratio(self.alpha)
+        return self.pixels.ratio if self.pixels is not None else None
 
 
 @dataclass(frozen=True, eq=False)
 class CleanPlate:
     """The picture with what moves lifted off, its shadow too, and the holes filled roughly.
 
-    image: float32 [H, W, 3].  changed: bool [H, W], where it differs from the picture.  shadows: per region of the field.
+    image: float32 [H, W, 3].  changed: bool [H, W], where it differs from the picture.  things: what was lifted, per region of the field;
+    with an alpha or a shadow where it was.
     """
 
     image: np.ndarray
     changed: np.ndarray
-    shadows: tuple[Shadow, ...]
+    things: tuple[Thing, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class Carried:
+    """The picture with the field applied.
+
+    image: float32 [H, W, 3].  moved: float32 [H, W] in [0, 1], how much of a pixel moved in.  backward: float32 [H, W, 2], from where.
+    changed: bool [H, W], where something was lifted or left, or a shadow fell.
+    """
+
+    image: np.ndarray
+    moved: np.ndarray
+    backward: np.ndarray
+    changed: np.ndarray
+
+    def follow(self, values: np.ndarray) -> np.ndarray:
+        """Values [H, W, 3] of the undragged picture, carried along: with what moves, in place where nothing changed, elsewhere 0."""
+        still = np.where(self.changed[..., None], 0, values)
+        return still + self.moved[..., None] * (_remapped(values, self.backward) - still)
 
 
 def clean_plate(image: np.ndarray, field: DragField, reach: float) -> CleanPlate:
     """Lift the field's regions and their shadows within `reach` px. What is stretched or pulled by points is left where it is."""
-    shadows = tuple(find_shadow(image, move.mask, reach) for move in field.regions)
-    lit = image.astype(np.float32)
-    for shadow in shadows:
-        lit = lit / shadow.ratio[..., None]
-    lit = np.clip(lit, 0, 1)
-    lifted = np.logical_or.reduce([move.mask for move in field.regions if move.stretch is None] or [np.zeros(image.shape[:2], bool)])
-    plate = fill_hole(lit, lifted, ~lifted) if lifted.any() and not lifted.all() else lit
-    changed = np.logical_or.reduce([lifted, *(shadow.where for shadow in shadows)])
-    return CleanPlate(plate, changed, shadows)
+    image = image.astype(np.float32)
+    return _plate(image, [lift(image, move, field.size, reach) for move in field.regions if move.stretch is None])
 
 
 def warp_with_shadows(image: np.ndarray, field: DragField, reach: float) -> np.ndarray:
-    """The picture with the field applied, shadows of its regions carried along, holes filled roughly. -> [H, W, 3], a new array.
+    """`carry`, the picture only. -> float32 [H, W, 3], a new array."""
+    return carry(image, field, reach).image
+
+
+def carry(image: np.ndarray, field: DragField, reach: float) -> Carried:
+    """The picture with the field applied, shadows of its regions carried along, holes filled roughly.
 
     reach: how far from its region a shadow is looked for, px. Pinned and uneditable pixels are left as they are.
     """
+    image = image.astype(np.float32)
     layout = field.layout()
-    moved, vacated = layout.moved.numpy(), layout.vacated.numpy()
-    plate = clean_plate(image, field, reach)
-    result = plate.image
-    known = ~(moved | vacated | plate.changed)
-    if vacated.any() and known.any():
-        result = fill_hole(result, vacated, known)
-    for move, shadow in zip(field.regions, plate.shadows, strict=True):
-        if shadow.where.any():
-            result = result * np.where(moved, 1, _carried(move, shadow, field.size))[..., None]
-    source = layout.backward.numpy() - 0.5
-    warped = cv2.remap(image.astype(np.float32), source[..., 0], source[..., 1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
-    result = np.where(moved[..., None], warped, result)
+    plate = _plate(image, [lift(image, move, field.size, reach) for move in field.regions])
+    ground, changed = plate.image, plate.changed.copy()
+    left = layout.vacated.numpy() & ~changed
+    changed |= left
+    if left.any() and not (left | layout.moved.numpy()).all():
+        ground = fill_hole(ground, left, ~(left | layout.moved.numpy()))
+    by_points = (layout.operation >= len(field.regions)).numpy().astype(np.float32)
+    done = Carried(ground, np.zeros_like(by_points), cell_centres((0, 0, *field.size), torch.float32).numpy(), changed)
+    done = _over(done, _remapped(image, layout.backward.numpy()), by_points, layout.backward.numpy())
+    for thing in plate.things:
+        done = _laid_down(image, done, thing)
     for fixed, keep in ((field.pinned, True), (field.editable, False)):
         if fixed is not None:
-            result[fixed == keep] = image[fixed == keep]
-    return result.astype(np.float32)
+            done.image[fixed == keep], done.moved[fixed == keep], done.changed[fixed == keep] = image[fixed == keep], 0, False
+    return replace(done, image=np.clip(done.image, 0, 1).astype(np.float32))
 
 
-def _carried(move: RegionMove, shadow: Shadow, size: tuple[int, int]) -> np.ndarray:
-    """The ratio where it lies after the move, softened over a pixel. float32 [H, W]."""
-    along = DragField(size, (RegionMove(move.mask | shadow.where, move.motion, None, move.name),)).layout()
-    source = along.backward.numpy() - 0.5
-    ratio = cv2.remap(shadow.ratio, source[..., 0], source[..., 1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT, borderValue=1.0)
-    return cv2.GaussianBlur(np.where(along.moved.numpy(), ratio, 1).astype(np.float32), (0, 0), 1.0)
+def lift(image: np.ndarray, move: RegionMove, size: Size, reach: float) -> Thing:
+    """The thing that a region moves, and its shadow within `reach` px of it. image: float32 [H, W, 3]."""
+    region, backward = move.mask, None
+    if move.stretch is None:
+        centres = cell_centres((0, 0, *size), torch.float64)
+        backward = transform(move.motion.backward(1.0, size), centres).float().numpy()
+    else:
+        (sx, sy), (fx, fy) = move.motion.shift, move.motion.frame
+        shift = sx / fx * size[0], sy / fy * size[1]
+        backward = drawn_out(move.mask, shift, move.stretch)
+        whole = None if backward is None else whole_thing(image, move.mask, 2 * float(np.hypot(*shift)) + reach / 2)
+        if whole is None:
+            return Thing(move, None, DragField(size, (move,)).backward().numpy())
+        region = whole
+    alpha = matte(image, region)
+    cast = fit_cast_shadow(image, alpha, reach)
+    if cast is not None:
+        ignore = grow(region, reach)
+        light = fit_light(image, ignore, centroid(alpha), cast.offset) if np.hypot(*cast.offset) > 2 else None
+        return Thing(move, alpha, backward, cast, light=light)
+    pixels = find_shadow(image, region, reach) if move.stretch is None else None
+    return Thing(move, alpha, backward, pixels=pixels if pixels is not None and pixels.where.any() else None)
+
+
+def _plate(image: np.ndarray, things: list[Thing]) -> CleanPlate:
+    lit, hole, changed = image.copy(), np.zeros(image.shape[:2], bool), np.zeros(image.shape[:2], bool)
+    for thing in things:
+        shade = thing.shade()
+        if shade is not None:
+            lit /= shade[..., None]
+            changed |= shade < 0.98
+        if thing.alpha is not None:
+            # Antialiased edges reach a pixel beyond.
+            hole |= grow(thing.alpha > 0.02, 1)
+    lit = np.clip(lit, 0, 1)
+    if hole.any() and not hole.all():
+        lit = fill_hole(lit, hole, ~hole)
+    return CleanPlate(lit, changed | hole, tuple(things))
+
+
+def _laid_down(image: np.ndarray, done: Carried, thing: Thing) -> Carried:
+    """Draw the thing and its shadow where they belong after the move."""
+    size = image.shape[1::-1]
+    if thing.alpha is None:
+        cells = DragField(size, (thing.move,)).moved().numpy()
+        return _over(done, _remapped(image, thing.backward), cells.astype(np.float32), thing.backward)
+    alpha = _remapped(thing.alpha, thing.backward, cv2.BORDER_CONSTANT)
+    solid = thing.alpha > 0.9
+    # Edges are mixed with the old ground: there, the thing's own colour is taken from beside.
+    colour = _remapped(np.where(solid[..., None], image, nearest_colour(image, solid)) if solid.any() else image, thing.backward)
+    ratio = thing.pixels.carried(thing.move, size) if thing.pixels is not None else np.ones_like(alpha)
+    if thing.cast is not None:
+        offset, gain = _light_at(thing, alpha)
+        ratio, colour = CastShadow(offset, thing.cast.softness, thing.cast.strength).ratio(alpha), colour * gain
+    done = replace(done, image=done.image * ratio[..., None], changed=done.changed | (ratio < 0.98))
+    return _over(done, colour, alpha, thing.backward)
+
+
+def _light_at(thing: Thing, alpha: np.ndarray) -> tuple[Point, float]:
+    """The shadow's offset and how much brighter it is, where the thing has got to."""
+    if thing.light is None or not (alpha > 0.5).any():
+        return thing.cast.offset, 1.0
+    place = centroid(alpha)
+    return thing.light.turned(thing.cast.offset, place), thing.light.gain(place)
+
+
+def _over(done: Carried, colour: np.ndarray, alpha: np.ndarray, backward: np.ndarray) -> Carried:
+    return replace(
+        done, image=done.image + alpha[..., None] * (colour - done.image), moved=np.maximum(done.moved, alpha),
+        backward=np.where((alpha > 0)[..., None], backward, done.backward),
+    )  # fmt: skip
+
+
+def _remapped(image: np.ndarray, backward: np.ndarray, border: int = cv2.BORDER_REPLICATE) -> np.ndarray:
+    # OpenCV counts positions from pixel centres.
+    return cv2.remap(image, backward[..., 0] - 0.5, backward[..., 1] - 0.5, cv2.INTER_LINEAR, borderMode=border)

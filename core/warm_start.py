@@ -18,7 +18,7 @@ from torch import Tensor
 from .backbone import Autoencoder
 from .field import DragField, warp
 from .preview import preview
-from .shadow import clean_plate, warp_with_shadows
+from .shadow import Carried, carry, clean_plate
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,13 +26,14 @@ class WarmStart:
     """The drag as evidence: what the picture would be if pixels were all that moved.
 
     evidence: [1, C, h, w], the warped and filled picture's latent.  noise: [1, C, h, w], of unit variance; what moved brings its own.
-    moved, vacated: bool [h, w].
+    moved, vacated: bool [h, w].  carried: the warped picture itself, None without shadows.
     """
 
     evidence: Tensor
     noise: Tensor
     moved: Tensor
     vacated: Tensor
+    carried: Carried | None = None
 
     def at(self, t: float) -> Tensor:
         """The evidence at time t: (1 - t) evidence + t noise."""
@@ -52,17 +53,26 @@ def make_warm_start(
 ) -> WarmStart:
     """Warp the picture by the field, fill what it vacates, encode, and carry the noise along.
 
+    With shadows the moved cells are those that the thing itself fills by more than half, not all that its region covers.
+
     image: [1, 3, H, W] in [0, 1].  noise: [1, C, h, w] of the undragged picture, such as `Inversion.noise()`.
     shadow_reach: px around a region in which its cast shadow is looked for, to be carried along; 0: pixels of regions only.
     renew: bool [h, w], cells besides the vacated ones whose noise is drawn afresh, from `seed`.
     """
     picture = _array(image)
-    carried = warp_with_shadows(picture, field, shadow_reach) if shadow_reach else preview(picture, field)
-    warped = torch.from_numpy(carried).permute(2, 0, 1)[None].to(image)
     layout = field.layout(1.0, (noise.shape[-1], noise.shape[-2]))
-    moved, vacated = layout.moved.to(noise.device), layout.vacated.to(noise.device)
+    moved, vacated, carried = layout.moved, layout.vacated, None
+    if shadow_reach:
+        carried = carry(picture, field, shadow_reach)
+        warped = carried.image
+        moved = _cells(carried.moved, noise) > 0.5
+        vacated = (vacated | layout.moved) & ~moved
+    else:
+        warped = preview(picture, field)
+    warped = torch.from_numpy(warped).permute(2, 0, 1)[None].to(image)
+    moved, vacated = moved.to(noise.device), vacated.to(noise.device)
     fresh = vacated if renew is None else vacated | (renew & ~moved)
-    return WarmStart(autoencoder.encode(warped), _carried(noise, layout.backward, fresh, seed), moved, vacated)
+    return WarmStart(autoencoder.encode(warped), _carried(noise, layout.backward, fresh, seed), moved, vacated, carried)
 
 
 @torch.no_grad()
@@ -74,7 +84,7 @@ def emptied(
     Regions that are stretched stay, and so does what points move. -> [1, C, h, w].
     """
     plate = clean_plate(_array(image), field, shadow_reach)
-    cells = torch.nn.functional.adaptive_avg_pool2d(torch.from_numpy(plate.changed)[None].float(), z.shape[-2:])[0] > 0.1
+    cells = _cells(plate.changed, z) > 0.1
     filled = autoencoder.encode(torch.from_numpy(plate.image).permute(2, 0, 1)[None].to(image))
     noise = torch.randn(z.shape, generator=torch.Generator().manual_seed(seed)).to(z)
     return torch.where(cells.to(z.device), (1 - t) * filled.to(z) + t * noise, z)
@@ -97,6 +107,11 @@ def _carried(noise: Tensor, backward: Tensor, fresh: Tensor, seed: int) -> Tenso
     generator = torch.Generator().manual_seed(seed)
     drawn = torch.randn(noise.shape, generator=generator).to(noise)
     return torch.where(fresh, drawn, warp(noise, backward, mode="nearest"))
+
+
+def _cells(mask: np.ndarray, z: Tensor) -> Tensor:
+    """Share of each cell of z's grid that a mask [H, W] covers. -> float32 [h, w]."""
+    return torch.nn.functional.adaptive_avg_pool2d(torch.from_numpy(mask)[None].float(), z.shape[-2:])[0]
 
 
 def _array(image: Tensor) -> np.ndarray:

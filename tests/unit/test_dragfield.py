@@ -27,7 +27,7 @@ def run(tiny, drag=None, report=None, **changes):
 
 def evidence_of(tiny, edit):
     """The warm start that `edit` had, and the cells it was allowed to change."""
-    field = DragField.from_drag(tiny.drag(), deformation=FEW.deformation)
+    field = DragField.from_drag(tiny.drag(), deformation=FEW.deformation, stretch_length=FEW.stretch_length)
     reach = FEW.margin * 64 if FEW.shadows else 0.0
     warm = make_warm_start(tiny.autoencoder, tiny.image, field, edit.inversion.noise(), shadow_reach=reach)
     return warm, to_latent(edit.mask, edit.z.shape[-2:])
@@ -74,6 +74,20 @@ def test_the_seed_changes_the_filling_and_nothing_else(tiny):
     assert torch.equal(first.image, again.image) and not torch.equal(first.image, other.image)
     outside = torch.from_numpy(~first.mask)
     assert torch.equal(first.image[..., outside], other.image[..., outside])
+
+
+def test_what_the_autoencoder_loses_follows_the_drag(tiny):
+    plain, detailed = run(tiny, hold_until=0.0, detail=False), run(tiny, hold_until=0.0)
+    assert torch.equal(plain.z, detailed.z)
+    warm, _ = evidence_of(tiny, detailed)
+    wanted = torch.from_numpy(warm.carried.image).permute(2, 0, 1)
+    landed = torch.from_numpy(warm.carried.moved > 0.99)
+    errors = [(edit.image[0] - wanted)[..., landed].square().mean() for edit in (plain, detailed)]
+    assert landed.any() and errors[1] < errors[0]
+
+
+def test_detail_needs_the_carried_picture(tiny):
+    assert torch.equal(run(tiny, shadows=False).image, run(tiny, shadows=False, detail=False).image)
 
 
 @pytest.mark.parametrize("change", [{"renew": "mask"}, {"guidance": 3.0}, {"start_at": 0.5}, {"hold_until": 0.9}], ids=str)
