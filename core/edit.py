@@ -23,12 +23,17 @@ from .backbone import Autoencoder, Conditioning, FlowBackbone
 from .field import DragField
 from .inversion import Inversion, InversionSettings, invert, reconstruct, velocity_of
 from .masks import adaptive_gradient_mask, feather, to_latent
+from .moves import RegionMove
 from .operations import Drag
 from .progress import Interrupted, Progress, Report, stop_if, tell
 from .region_drag import REFERENCE as REFERENCE_DRAG
 from .region_drag import DragState, RegionDragSettings, region_drag
+from .shadow import lift
 from .solvers import FlowState, Velocity, fireflow_step, start
 from .warm_start import emptied, warp_latent
+
+SHADED = 0.97
+"""Share of light left below which a place counts as a region's shadow."""
 
 
 @dataclass(frozen=True)
@@ -45,7 +50,9 @@ class DragFlowSettings:
         (published).
     vacated: what a relocated or rotated region leaves behind. "renew": the roughly filled ground, noised to the same level with `seed`;
         "keep": what was there (published), so that the thing easily comes back at its old place.
-    shadow_reach: how far from the region its cast shadow is looked for to be renewed too, as a fraction of the picture's shorter side.
+    shadows: whether a region's cast shadow is carried with it, as part of the region; False: only what was drawn (published).
+    shadow_reach: how far from the region its cast shadow is looked for, to be carried and renewed too, as a fraction of the picture's
+        shorter side.
     hard_mask: False drops the background constraint everywhere (an ablation).
     mask_margin: by how much the gradient mask grows, as a fraction of the picture's shorter side (0 is the paper's).
     paste_back: keep every pixel outside of the feathered mask bit for bit.  feather: px over which the edit fades into the picture.
@@ -64,6 +71,7 @@ class DragFlowSettings:
     kv_except_last: int = 0
     deformation: Literal["stretch", "rigid"] = "stretch"
     vacated: Literal["renew", "keep"] = "renew"
+    shadows: bool = True
     shadow_reach: float = 0.08
     seed: int = 0
     hard_mask: bool = True
@@ -80,6 +88,7 @@ REFERENCE = DragFlowSettings(
     kv_pairing="lifo",
     deformation="rigid",
     vacated="keep",
+    shadows=False,
     paste_back=False,
 )
 
@@ -149,10 +158,11 @@ def dragflow(
     cells = to_latent(mask, inversion.z.shape[-2:]).to(inversion.z.device)
     movable = cells if settings.hard_mask else None
 
-    behind = inversion.z
+    behind, reach = inversion.z, settings.shadow_reach * min(drag.size)
+    if settings.shadows:
+        field = with_shadows(field, image, reach)
     if settings.vacated == "renew":
         moved = DragField.from_drag(drag, deformation="stretch")
-        reach = settings.shadow_reach * min(drag.size)
         behind = emptied(autoencoder, image, inversion.z, inversion.t, moved, shadow_reach=reach, seed=settings.seed)
     state = None
     for state in region_drag(
@@ -174,6 +184,23 @@ def dragflow(
         nfe_forward=spent + state.nfe_forward + recon_nfe + nfe, nfe_backward=state.nfe_backward,
         seconds=time.perf_counter() - began,
     )  # fmt: skip
+
+
+def with_shadows(field: DragField, image: Tensor, reach: float) -> DragField:
+    """The field with each region that is shifted as a whole grown by its cast shadow, found within `reach` px of it (see shadow.py).
+
+    Not where a region turns: the light does not turn with it, nor does its shadow. Not where what lies behind it gives: there the
+    region is a part of a thing, and beside it is the rest of the thing.
+    """
+    picture = np.ascontiguousarray(image[0].permute(1, 2, 0).float().cpu().numpy())
+
+    def grown(move: RegionMove) -> RegionMove:
+        if move.motion.angle or move.stretch is not None:
+            return move
+        shade = lift(picture, move, field.size, reach).shade()
+        return move if shade is None else replace(move, mask=move.mask | (shade < SHADED))
+
+    return replace(field, regions=tuple(grown(move) for move in field.regions))
 
 
 def latent_copy_paste(
@@ -229,10 +256,11 @@ def paste_back(edited: Tensor, original: Tensor, mask: np.ndarray, radius: float
 def inverted(backbone, autoencoder, image, source, settings, given, report, should_stop) -> tuple[Inversion, int]:
     """The inversion to use and the network calls it cost now. Refuses one that was made with other settings or another size."""
     factor = autoencoder.factor
+    multiple = factor * backbone.patch
     height, width = image.shape[-2:]
-    if image.ndim != 4 or image.shape[0] != 1 or height % (2 * factor) or width % (2 * factor):
+    if image.ndim != 4 or image.shape[0] != 1 or height % multiple or width % multiple:
         raise ValueError(
-            f"the picture has shape {list(image.shape)}; an edit takes [1, 3, H, W] with H and W multiples of {2 * factor}: "
+            f"the picture has shape {list(image.shape)}; an edit takes [1, 3, H, W] with H and W multiples of {multiple}: "
             "crop or pad it first, and edit a batch one by one"
         )
     if given is None:

@@ -28,7 +28,7 @@ from torch import Tensor
 
 from .attention import KVSession
 from .backbone import Conditioning, FlowBackbone
-from .supervision import Correspondence, Grid, Layout, RegionLoss, cut_shape
+from .supervision import Correspondence, Grid, Layout, RegionLoss, cell_features, cut_shape
 from .taps import Tap, default_taps
 
 RateMode = Literal["normalised", "raw", "polyak"]
@@ -40,7 +40,8 @@ Term = Callable[[Sequence[Tensor], Tensor], Tensor]
 class RegionDragSettings:
     """How a region drag descends. The defaults are the principled preset; `REFERENCE` is what the published code did.
 
-    transport_steps, intensify_steps: iterations of the two phases.
+    transport_steps, intensify_steps: iterations of the two phases (published: 50 and 20). Where the trail is reset, what
+        arrives is formed at the target for the most part: more of the same 70 are spent there.
     rate_mode, rate, intensify_rate: "normalised" makes every step `rate` times as long as the reference latent, as root
         mean squares over the cells where the region is; "raw" multiplies the gradient (1000 published; 1200 while intensifying
         according to the paper, 1000 in its code); "polyak" aims the linearised loss at (1 - rate) of itself.
@@ -48,6 +49,11 @@ class RegionDragSettings:
         region is; None: no limit.
     layout, grid: how tap maps are read (supervision.py) and where the loss is taken: at latent cells, at tokens, or
         on the published grid at 1/2 to 1/4 of the picture.
+    reference_grid: how finely the reference features are known. "tokens": one per token (published), mixed in between.
+        "cells": one per latent cell, from patch² - 1 more forwards of the shifted reference before the first iteration,
+        and compared token by token (supervision.py); things a few tokens wide then land where they should, and turn.
+    settle: how the rate goes on while intensifying. "linear": falls to zero, because steps of a fixed length come no
+        closer to the optimum than that length; "none": stays (published).
     guidance: the scale given to the network.  taps: None for `default_taps`.
     background: what the background is held to: the reference latent ("same_t", Eq. 4) or that latent advanced by half a
         step towards t_next ("half_step", as the published code does).
@@ -58,14 +64,16 @@ class RegionDragSettings:
     patience: stop intensifying once this many iterations brought no loss lower than before; None: never.
     """
 
-    transport_steps: int = 50
-    intensify_steps: int = 20
+    transport_steps: int = 30
+    intensify_steps: int = 40
     rate_mode: RateMode = "normalised"
     rate: float = 0.3
-    intensify_rate: float = 0.1
+    intensify_rate: float = 0.2
     step_limit: float | None = None
     layout: Layout = "tokens"
     grid: Grid = "latent"
+    reference_grid: Literal["cells", "tokens"] = "cells"
+    settle: Literal["linear", "none"] = "linear"
     guidance: float = 3.5
     taps: tuple[Tap, ...] | None = None
     background: Literal["same_t", "half_step"] = "same_t"
@@ -85,17 +93,22 @@ class RegionDragSettings:
             "rate_mode": ("normalised", "raw", "polyak"),
             "layout": ("tokens", "shuffled"),
             "grid": ("latent", "tokens", "cut"),
+            "reference_grid": ("cells", "tokens"),
+            "settle": ("linear", "none"),
             "background": ("same_t", "half_step"),
             "trail": ("reset", "free"),
         }
         for name, values in allowed.items():
             if getattr(self, name) not in values:
                 raise ValueError(f"{name} = {getattr(self, name)!r} is unknown: use one of {', '.join(values)}")
+        if self.layout == "shuffled" and self.reference_grid == "cells":
+            raise ValueError("layout = 'shuffled' knows no features between tokens: use reference_grid = 'tokens' with it")
 
 
 REFERENCE = RegionDragSettings(
-    rate_mode="raw", rate=1000.0, intensify_rate=1000.0, layout="shuffled", grid="cut", background="half_step", trail="free"
-)
+    transport_steps=50, intensify_steps=20, rate_mode="raw", rate=1000.0, intensify_rate=1000.0, layout="shuffled", grid="cut",
+    reference_grid="tokens", settle="none", background="half_step", trail="free",
+)  # fmt: skip
 
 
 @dataclass(frozen=True, eq=False)
@@ -143,7 +156,7 @@ def region_drag(
     t_next: the next time of the schedule, for background = "half_step" only.
     kv: a session that gives every call the same keys and values, `bank.hold()`.
     terms: extra losses (features, z) -> [] or [B], added to the region loss.
-    should_stop: asked before every iteration; True ends the drag.
+    should_stop: asked before every iteration and every pass of the reference; True ends the drag.
     """
     shared = reference is None
     origin = (z if shared else reference).detach()
@@ -166,11 +179,19 @@ def region_drag(
     left = origin if behind is None else behind.detach()
     window, placed = movable, None  # where the region is, and at which progress that was found out
 
+    parts = backbone.patch**2 - 1 if settings.reference_grid == "cells" else 0
+
+    def loss_against(found: Sequence[Tensor]) -> RegionLoss | None:
+        finer = cell_features(features, origin, found, backbone.patch, should_stop) if parts else None
+        return None if parts and finer is None else _region_loss(field, found, finer, z, settings)
+
     loss_of: RegionLoss | None = None
     if not shared:
         with torch.no_grad():
-            loss_of = _region_loss(field, features(origin), z, settings)
-        forwards += 1
+            loss_of = loss_against(features(origin))
+        if loss_of is None:
+            return
+        forwards += 1 + parts
     arrival = _Arrival(settings)
     for step, (phase, progress) in enumerate(_phases(settings), start=1):
         if (should_stop is not None and should_stop()) or arrival.reached:
@@ -179,7 +200,10 @@ def region_drag(
             leaf = z.clone().requires_grad_()
             found = features(leaf)
             if loss_of is None:
-                loss_of = _region_loss(field, found, z, settings)
+                loss_of = loss_against(found)
+                if loss_of is None:
+                    return
+                forwards += parts
             region = loss_of(found, progress)
             loss = region + sum((term(found, leaf) for term in terms), start=torch.zeros_like(region))
             (g,) = torch.autograd.grad(loss.sum(), leaf, allow_unused=True, materialize_grads=True)
@@ -189,7 +213,7 @@ def region_drag(
             window, placed = movable & present_cells(field, progress, z), progress
         around = window if settings.trail == "reset" else movable
         g = torch.where(around, g, torch.zeros_like(g))
-        rate = settings.rate if phase == "transport" else settings.intensify_rate
+        rate = settings.rate if phase == "transport" else settings.intensify_rate * _settling(settings, step)
         limit = None if settings.step_limit is None else settings.step_limit * _rms(origin, window)
         moved = z - _step(g, loss, rate, settings.rate_mode, origin, window, limit)
         z = torch.where(around, moved, torch.where(movable, left, background))
@@ -224,13 +248,20 @@ def _phases(settings: RegionDragSettings) -> Iterator[tuple[Phase, float]]:
         yield "intensify", 1.0
 
 
+def _settling(settings: RegionDragSettings, step: int) -> float:
+    """Share of the intensify rate at iteration `step` (from 1): 1 at the first of the phase, 1/Q at its last."""
+    if settings.settle == "none":
+        return 1.0
+    return 1.0 - (step - settings.transport_steps - 1) / settings.intensify_steps
+
+
 def _region_loss(
-    field: Correspondence, features: Sequence[Tensor], z: Tensor, settings: RegionDragSettings
+    field: Correspondence, features: Sequence[Tensor], finer: Sequence[Tensor] | None, z: Tensor, settings: RegionDragSettings
 ) -> RegionLoss:
     h, w = z.shape[-2:]
     token_grid = (features[0].shape[-1], features[0].shape[-2])
     grids = {"latent": (w, h), "tokens": token_grid, "cut": cut_shape((8 * w, 8 * h))}
-    return RegionLoss(field, features, grids[settings.grid], settings.layout)
+    return RegionLoss(field, features, grids[settings.grid], settings.layout, finer)
 
 
 def _step(

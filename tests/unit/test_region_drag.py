@@ -12,6 +12,7 @@ from dragfield.core.blocks import choose_blocks
 from dragfield.core.field import DragField
 from dragfield.core.operations import Drag, RegionOperation
 from dragfield.core.region_drag import REFERENCE, RegionDragSettings, present_cells, region_drag, run_region_drag
+from dragfield.core.supervision import cell_features
 from dragfield.core.taps import Tap
 
 CONDITIONING = Conditioning(torch.zeros(1, 1, 1), torch.zeros(1, 1))
@@ -75,14 +76,17 @@ def first_step(z, settings=FEW, **kwargs):
     return next(drag(z, settings, **kwargs)).z - z
 
 
-@pytest.mark.parametrize("mode", ["normalised", "polyak"])
-def test_features_arrive(mode):
+@pytest.mark.parametrize(
+    ("mode", "reference_grid", "left"), [("normalised", "tokens", 0.25), ("polyak", "tokens", 0.25), ("normalised", "cells", 0.4)]
+)
+def test_features_arrive(mode, reference_grid, left):
+    # Tokens at the rim are compared whole with "cells", but only their cells next to the region may change: more is left of the loss.
     z = latent(1, 4, 16, 16)
     rate = {"normalised": 0.05, "polyak": 0.5}[mode]
-    settings = RegionDragSettings(30, 30, rate_mode=mode, rate=rate, intensify_rate=rate / 2)
+    settings = RegionDragSettings(30, 30, rate_mode=mode, rate=rate, intensify_rate=rate / 2, reference_grid=reference_grid, settle="none")
     states = list(drag(z, settings))
     assert states[0].residual.item() == pytest.approx(1.0)
-    assert states[-1].residual.item() < 0.25
+    assert states[-1].residual.item() < left
 
 
 def test_published_preset_descends_the_loss():
@@ -102,7 +106,7 @@ def test_zero_drag_changes_nothing(settings):
 
 
 def test_phases_and_progress_are_the_published_ones():
-    states = list(drag(latent(1, 4, 16, 16), RegionDragSettings()))
+    states = list(drag(latent(1, 4, 16, 16), replace(REFERENCE, background="same_t")))
     assert [s.step for s in states] == list(range(1, 71))
     assert [s.phase for s in states] == ["transport"] * 50 + ["intensify"] * 20
     assert [s.progress for s in states[:50]] == pytest.approx([k / 50 for k in range(1, 51)])
@@ -111,8 +115,38 @@ def test_phases_and_progress_are_the_published_ones():
 
 def test_the_first_forward_is_the_reference_pass_too():
     backbone = LinearBackbone()
-    states = list(drag(latent(1, 4, 16, 16), backbone=backbone))
+    states = list(drag(latent(1, 4, 16, 16), replace(FEW, reference_grid="tokens"), backbone=backbone))
     assert len(backbone.calls) == states[-1].nfe_forward == states[-1].nfe_backward == 6
+
+
+def test_a_reference_at_every_cell_costs_three_more_forwards_without_gradient():
+    backbone = LinearBackbone()
+    states = list(drag(latent(1, 4, 16, 16), backbone=backbone))
+    assert len(backbone.calls) == states[-1].nfe_forward == 6 + 3
+    assert [graph for *_, graph in backbone.calls] == [True, False, False, False] + [True] * 5
+    assert states[-1].nfe_backward == 6
+
+
+def test_cell_features_are_those_of_the_shifted_latent():
+    backbone, z = LinearBackbone(), latent(1, 4, 16, 16)
+
+    def features(at):
+        return backbone.features(at, 0.85, CONDITIONING, taps=[Tap("double", 0)])
+
+    (finer,) = cell_features(features, z, features(z), 2)
+    assert torch.equal(finer[..., ::2, ::2], features(z)[0])
+    moved = features(torch.roll(z, (-1, -1), dims=(2, 3)))[0]
+    assert torch.equal(finer[..., 1:-1:2, 1:-1:2], moved[..., :-1, :-1])
+
+
+def test_the_rate_settles_to_nothing_while_intensifying():
+    z = latent(1, 4, 16, 16)
+    settings = replace(FEW, transport_steps=1, intensify_steps=4, intensify_rate=0.1)
+    for settle, shares in (("linear", [1, 0.75, 0.5, 0.25]), ("none", [1, 1, 1, 1])):
+        states = list(drag(z, replace(settings, settle=settle)))
+        steps = [rms((b.z - a.z)[..., present_cells(Moves(RIGHT), 1.0, z)]) for a, b in itertools.pairwise(states)]
+        whole = 0.1 * rms(z[..., present_cells(Moves(RIGHT), 1.0, z)])
+        assert steps == pytest.approx([whole * share for share in shares], rel=0.2)
 
 
 def test_a_warm_start_is_compared_with_its_reference():
@@ -120,7 +154,7 @@ def test_a_warm_start_is_compared_with_its_reference():
     moved = z.clone()
     moved[..., 4:12, 8:12] = z[..., 4:12, 4:8]
     states = list(drag(moved, reference=z, backbone=backbone))
-    assert len(backbone.calls) == states[-1].nfe_forward == 7
+    assert len(backbone.calls) == states[-1].nfe_forward == 6 + 1 + 3
     assert states[-1].nfe_backward == 6
     arrived = next(drag(moved, RegionDragSettings(1, 0), reference=z, mask=torch.ones(16, 16)))
     # A token is read bilinearly, so the cells beside the region still see what was there before.
@@ -131,7 +165,7 @@ def test_every_call_gets_the_time_the_guidance_and_the_keys_and_values():
     backbone = LinearBackbone()
     session = object()
     list(drag(latent(1, 4, 16, 16), replace(FEW, guidance=2.5), backbone=backbone, kv=session))
-    assert set(backbone.calls) == {("features", 0.85, 2.5, session, True)}
+    assert {call[:4] for call in backbone.calls} == {("features", 0.85, 2.5, session)}
 
 
 def test_background_is_the_reference_after_every_step():
@@ -152,7 +186,7 @@ def test_half_step_background_is_advanced_by_half_a_step():
     states = list(drag(z, settings, mask=mask, t_next=0.81, backbone=backbone))
     torch.testing.assert_close(states[0].z[..., ~mask], z[..., ~mask] - 0.02)
     assert backbone.calls[0] == ("velocity", 0.85, 3.5, None, False)
-    assert states[-1].nfe_forward == 7
+    assert states[-1].nfe_forward == 7 + 3
     with pytest.raises(ValueError, match="needs t_next"):
         next(drag(z, settings))
 
@@ -213,7 +247,7 @@ def test_raw_step_is_the_rate_times_the_gradient():
         return (mine - carried).abs().sum() / (32 * 16 * 16)
 
     (g,) = torch.autograd.grad(loss(leaf := z.clone().requires_grad_()), leaf)
-    step = first_step(z, replace(FEW, rate_mode="raw", rate=7.0))
+    step = first_step(z, replace(FEW, rate_mode="raw", rate=7.0, reference_grid="tokens"))
     torch.testing.assert_close(step, -7.0 * g)
 
 
@@ -305,7 +339,7 @@ def test_samples_of_a_batch_do_not_influence_each_other():
 def test_whole_gradient_equals_finite_differences():
     backbone = LinearBackbone()
     z, seen = latent(1, 4, 8, 8, dtype=torch.float64), latent(1, 4, 8, 8, seed=3, dtype=torch.float64)
-    raw = RegionDragSettings(1, 0, rate_mode="raw", rate=1.0, layout="shuffled", trail="free")
+    raw = RegionDragSettings(1, 0, rate_mode="raw", rate=1.0, layout="shuffled", reference_grid="tokens", trail="free")
     state = next(drag(seen, raw, reference=z, backbone=backbone))
     g = seen - state.z
     for cell in [(0, 0, 2, 3), (0, 3, 4, 5), (0, 1, 3, 4)]:
@@ -325,12 +359,20 @@ def test_results_repeat_bit_for_bit():
 
 def test_stopping_ends_within_one_iteration():
     asked = iter([False, False, True, False])
-    states = list(drag(latent(1, 4, 16, 16), should_stop=lambda: next(asked)))
+    tokens = replace(FEW, reference_grid="tokens")
+    states = list(drag(latent(1, 4, 16, 16), tokens, should_stop=lambda: next(asked)))
     assert len(states) == 2
     with pytest.raises(ValueError, match="stopped before its first iteration"):
         run_region_drag(
             LinearBackbone(), latent(1, 4, 16, 16), 0.85, CONDITIONING, Moves(RIGHT), None, FEW, should_stop=lambda: True
         )
+
+
+@pytest.mark.parametrize("reference", [None, latent(1, 4, 16, 16, seed=2)])
+def test_stopping_does_not_wait_for_the_reference_at_every_cell(reference):
+    backbone = LinearBackbone()
+    assert not list(drag(latent(1, 4, 16, 16), backbone=backbone, reference=reference, should_stop=lambda: len(backbone.calls) >= 2))
+    assert len(backbone.calls) == 2
 
 
 def test_a_drag_that_has_arrived_stops_early_but_never_while_transporting():
@@ -382,6 +424,9 @@ def test_grad_mode_is_the_callers_between_iterations():
         ({"rate_mode": "adam"}, "rate_mode = 'adam'"),
         ({"layout": "rows"}, "layout = 'rows'"),
         ({"grid": "pixels"}, "grid = 'pixels'"),
+        ({"reference_grid": "pixels"}, "reference_grid = 'pixels'"),
+        ({"settle": "slowly"}, "settle = 'slowly'"),
+        ({"layout": "shuffled"}, "use reference_grid = 'tokens' with it"),
         ({"background": "black"}, "background = 'black'"),
         ({"trail": "smoke"}, "trail = 'smoke'"),
     ],

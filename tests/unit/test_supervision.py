@@ -2,7 +2,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from dragfield.core.supervision import RegionLoss, cut_shape, feature_rows, make_reader
+from dragfield.core.supervision import RegionLoss, at_tokens, cut_shape, feature_rows, make_reader
 
 
 class Moves:
@@ -137,6 +137,72 @@ def test_half_precision_features_are_compared_in_single_precision():
     loss = RegionLoss(field, [reference], (8, 8))([own], 1.0)
     assert loss.dtype == torch.float32
     torch.testing.assert_close(loss, RegionLoss(field, [reference.float()], (8, 8))([own.float()], 1.0))
+
+
+def tokens_of(z):
+    """One map of 8 features per token of 2x2 cells, not linear in where in the token something lies."""
+    mix = maps(8, 4 * z.shape[1], seed=9, dtype=z.dtype)
+    return torch.einsum("dc,bchw->bdhw", mix, F.pixel_unshuffle(z, 2)).tanh()
+
+
+def at_cells(z):
+    whole = torch.zeros(z.shape[0], 8, *z.shape[-2:], dtype=z.dtype)
+    for dy in (0, 1):
+        for dx in (0, 1):
+            whole[..., dy::2, dx::2] = tokens_of(F.pad(z, (0, dx, 0, dy), mode="replicate")[..., dy:, dx:])
+    return whole
+
+
+@pytest.mark.parametrize(("dx", "dy"), [(0, 0), (1, 0), (3, -1), (4, 2)])
+def test_content_shifted_by_parts_of_a_token_costs_nothing_against_finer_features(dx, dy):
+    z = maps(1, 3, 16, 16)
+    field = Moves(((0.3, 0.3, 0.6, 0.65), (dx / 16, dy / 16)))
+    shifted = tokens_of(torch.roll(z, (dy, dx), dims=(2, 3)))
+    finer = RegionLoss(field, [tokens_of(z)], (16, 16), finer=[at_cells(z)])
+    assert finer([shifted], 1.0).item() == pytest.approx(0.0, abs=1e-6)
+    if dx % 2 or dy % 2:
+        # Read between tokens, the very same content hardly seems to have moved.
+        published = RegionLoss(field, [tokens_of(z)], (16, 16))
+        assert published([shifted], 1.0) > 0.5 * published.undone(1.0)
+
+
+def test_nothing_moved_costs_exactly_nothing_against_finer_features():
+    z = maps(1, 3, 16, 16)
+    loss = RegionLoss(Moves(((0.2, 0.3, 0.6, 0.7), (0.2, 0.1))), [tokens_of(z)], (16, 16), finer=[at_cells(z)])
+    assert loss.undone(0.0).item() == 0.0 < loss.undone(1.0).item()
+
+
+def test_tokens_at_the_rim_of_a_turned_region_turn_with_it():
+    turn = torch.tensor([[0.5, -(0.75**0.5)], [0.75**0.5, 0.5]], dtype=torch.float64)
+    y, x = torch.meshgrid(torch.arange(3.0) + 2.75, torch.arange(2.0) + 3.25, indexing="ij")
+    target = torch.stack([x, y], dim=-1).reshape(-1, 2).double()
+    source = (target - 4.0) @ turn.T + 4.0
+    reader = make_reader(target, (8, 8), (8, 8), target.device)
+    positions, mass = at_tokens(target, source, reader, (8, 8))
+    centres = torch.stack([reader.cells % 8, reader.cells // 8], dim=-1) + 0.5
+    torch.testing.assert_close(positions, (centres.double() - 4.0) @ turn.T + 4.0)
+    assert mass.sum().item() == pytest.approx(len(target)) and (mass > 0).all()
+
+
+def test_a_single_position_carries_its_tokens_by_its_own_shift():
+    target, shift = torch.tensor([[3.25, 4.0]]), torch.tensor([[1.5, -2.0]])
+    reader = make_reader(target, (8, 8), (8, 8), target.device)
+    positions, _ = at_tokens(target, target + shift, reader, (8, 8))
+    centres = torch.stack([reader.cells % 8, reader.cells // 8], dim=-1) + 0.5
+    torch.testing.assert_close(positions, (centres + shift).double())
+
+
+def test_gradient_against_finer_features_equals_finite_differences():
+    z = maps(1, 3, 8, 8, dtype=torch.float64)
+    field = Moves(((0.2, 0.2, 0.6, 0.7), (0.15, 0.1)), ((0.6, 0.6, 0.9, 0.9), (-0.1, 0.0)))
+    loss = RegionLoss(field, [tokens_of(z)], (8, 8), finer=[at_cells(z)])
+    own = tokens_of(maps(1, 3, 8, 8, seed=3, dtype=torch.float64)).requires_grad_()
+    assert torch.autograd.gradcheck(lambda feature: loss([feature], 0.7), [own], eps=1e-7, atol=1e-6, rtol=1e-6)
+
+
+def test_shuffled_rows_have_no_finer_features():
+    with pytest.raises(ValueError, match="layout = 'shuffled' cannot read them, use 'tokens'"):
+        RegionLoss(Moves(((0.2, 0.2, 0.6, 0.7), (0.1, 0.1))), [maps(1, 8, 4, 4)], (8, 8), "shuffled", [maps(1, 8, 8, 8)])
 
 
 @pytest.mark.parametrize(
