@@ -1,0 +1,246 @@
+"""Shared test vectors of the drag canvas: what core answers, as JSON that the JavaScript side is tested against.
+
+    python tests/web/make_vectors.py
+
+writes tests/web/vectors/. `test_javascript.py` checks that the files are what core answers today.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from dragfield.core.field import DragField
+from dragfield.core.geometry import centroid
+from dragfield.core.instruction import DragInstruction, InstructionError
+from dragfield.core.instruction_outline import fill
+from dragfield.core.masks import adaptive_gradient_mask
+from dragfield.core.moves import motion_of
+from dragfield.core.preview import preview
+
+VECTORS = Path(__file__).parent / "vectors"
+
+SQUARE = [[[[0.2, 0.3], [0.4, 0.3], [0.4, 0.6], [0.2, 0.6]]]]
+RING = [[[[0.1, 0.1], [0.9, 0.15], [0.85, 0.9], [0.12, 0.8]], [[0.4, 0.4], [0.6, 0.4], [0.6, 0.6], [0.4, 0.6]]]]
+LEAF = [[[[0.3, 0.25], [0.47, 0.21], [0.62, 0.33], [0.58, 0.52], [0.41, 0.55], [0.28, 0.43]]]]
+TWO = [[[[0.1, 0.1], [0.3, 0.12], [0.2, 0.35]]], [[[0.6, 0.55], [0.8, 0.5], [0.9, 0.7], [0.7, 0.8]]]]
+STAR = [[[[0.5, 0.05], [0.62, 0.95], [0.05, 0.35], [0.95, 0.4], [0.33, 0.9]]]]
+BORDER = [[[[0, 0.5], [0.25, 0.45], [0.3, 1], [0, 1]]]]
+NEAR = [[[[0.5, 0.4], [0.6, 0.4], [0.6, 0.6], [0.5, 0.6]]]]
+OUTLINES = {"square": SQUARE, "ring": RING, "leaf": LEAF, "two": TWO, "star": STAR, "border": BORDER}
+SIZES = [(64, 48), (37, 53), (128, 96)]
+
+
+def region(outline: Any, task: str, target: Any = None, **more: Any) -> dict[str, Any]:
+    return {"kind": "region", "task": task, "region": outline, **({"target": target} if target else {}), **more}
+
+
+def drag(*operations: dict[str, Any], **more: Any) -> dict[str, Any]:
+    return {"version": 1, "operations": list(operations), **more}
+
+
+POINTS = {"kind": "points", "pairs": [[[0.25, 0.4], [0.4, 0.42]], [[0.7, 0.7], [0.72, 0.5]]]}
+DRAGS = {
+    "relocation": drag(region(LEAF, "relocation", [0.7, 0.62])),
+    "over the border": drag(region(LEAF, "relocation", [0.98, 0.9])),
+    "rotation": drag(region(LEAF, "rotation", [0.62, 0.2], anchor=[0.4, 0.7])),
+    "half a turn": drag(region(SQUARE, "rotation", [0.6, 0.7], anchor=[0.45, 0.55])),
+    "deformation": drag(region(NEAR, "deformation", [0.8, 0.5])),
+    "deformation up and left": drag(region(LEAF, "deformation", [0.31, 0.2])),
+    "an end that stays": drag(region(NEAR, "deformation", [0.7, 0.55], anchor=[0.2, 0.45])),
+    "pressed against its end": drag(region(NEAR, "deformation", [0.65, 0.5], anchor=[0.95, 0.5])),
+    "points": drag(POINTS),
+    "points in an area": drag(POINTS, editable=[[[[0.1, 0.2], [0.85, 0.2], [0.85, 0.9], [0.1, 0.9]]]]),
+    "all at once": drag(
+        region(SQUARE, "relocation", [0.2, 0.7]),
+        region(NEAR, "deformation", [0.75, 0.45]),
+        region([[[[0.6, 0.7], [0.8, 0.7], [0.8, 0.8], [0.6, 0.8]]]], "rotation", [0.75, 0.9], anchor=[0.55, 0.75]),
+        region([[[[0.05, 0.05], [0.3, 0.05], [0.3, 0.2], [0.05, 0.2]]]], "pin"),
+    ),
+    "a pin in the way": drag(region(LEAF, "relocation", [0.7, 0.62]), region([[[[0.6, 0.5], [0.9, 0.5], [0.9, 0.7], [0.6, 0.7]]]], "pin")),
+    "a hidden one": drag(region(LEAF, "relocation", [0.7, 0.62]), region(BORDER, "relocation", [0.5, 0.8], visible=False)),
+    "editable": drag(region(LEAF, "relocation", [0.7, 0.62]), editable=[[[[0.2, 0.1], [0.75, 0.1], [0.75, 0.9], [0.2, 0.9]]]]),
+}
+
+TEXTS = {
+    "empty drag": '{"version":1,"operations":[]}',
+    "only a version": '{"version":1}',
+    "a mark of byte order": '\ufeff{"version":1}',
+    "remarks": '{"version":1,"_by":"me","operations":[{"kind":"points","pairs":[[[0,0],[1,1]]],"_colour":3}]}',
+    "nulls": '{"version":1,"size":null,"operations":null,"prompts":null,"editable":null}',
+    "prompts": '{"version":1,"prompts":{"background":"a cup","editing":"\\u00e9"}}',
+    "a closed ring": json.dumps(drag(region([[[[0.2, 0.3], [0.4, 0.3], [0.4, 0.6], [0.2, 0.3]]]], "pin"))),
+    "pins and points": json.dumps(drag(region(RING, "pin", name="rock", id="7"), POINTS, size=[1024, 768])),
+    "no text": "",
+    "not JSON": "{",
+    "trailing comma": '{"version":1,}',
+    "single quotes": "{'version':1}",
+    "a list": "[1]",
+    "no version": '{"operations":[]}',
+    "version 2": '{"version":2}',
+    "version as text": '{"version":"1"}',
+    "version true": '{"version":true}',
+    "unknown key": '{"version":1,"operation":[]}',
+    "two of a key": '{"version":1,"version":1}',
+    "NaN": '{"version":1,"operations":[{"kind":"points","pairs":[[[NaN,0],[1,1]]]}]}',
+    "infinity": '{"version":1,"operations":[{"kind":"points","pairs":[[[1e999,0],[1,1]]]}]}',
+    "a long integer": '{"version":1,"size":[1,' + "1" * 40 + "]}",
+    "deep": "[" * 50 + "]" * 50,
+    "an end that stays": json.dumps(drag(region(SQUARE, "deformation", [0.5, 0.5], anchor=[0.1, 0.5]))),
+    "a deep remark": '{"version":1,"_x":' + "[" * 9 + "]" * 9 + "}",
+    "a too deep remark": '{"version":1,"_x":' + "[" * 10 + "]" * 10 + "}",
+    "half a pair": '{"version":1,"prompts":{"editing":"\\ud800"}}',
+    "off the picture": json.dumps(drag(region(SQUARE, "relocation", [1.2, 0.5]))),
+    "no target": json.dumps(drag(region(SQUARE, "relocation"))),
+    "a pin with a target": json.dumps(drag(region(SQUARE, "pin", [0.5, 0.5]))),
+    "no anchor": json.dumps(drag(region(SQUARE, "rotation", [0.5, 0.5]))),
+    "anchor without rotation": json.dumps(drag(region(SQUARE, "relocation", [0.5, 0.5], anchor=[0.5, 0.5]))),
+    "anchor outside": json.dumps(drag(region(SQUARE, "rotation", [0.5, 0.5], anchor=[-0.9, 1.9]))),
+    "anchor too far": json.dumps(drag(region(SQUARE, "rotation", [0.5, 0.5], anchor=[-1.1, 0.5]))),
+    "two corners": json.dumps(drag(region([[[[0.1, 0.1], [0.2, 0.2]]]], "pin"))),
+    "two corners, closed": json.dumps(drag(region([[[[0.1, 0.1], [0.2, 0.2], [0.1, 0.1]]]], "pin"))),
+    "an unwrapped ring": json.dumps(drag(region([[0.1, 0.1], [0.2, 0.2], [0.3, 0.1]], "pin"))),
+    "no polygons": json.dumps(drag(region([], "pin"))),
+    "an unknown task": json.dumps(drag(region(SQUARE, "scale", [0.5, 0.5]))),
+    "an unknown kind": '{"version":1,"operations":[{"kind":"line"}]}',
+    "visible as a number": '{"version":1,"operations":[{"kind":"points","pairs":[[[0,0],[1,1]]],"visible":1}]}',
+    "no pairs": '{"version":1,"operations":[{"kind":"points","pairs":[]}]}',
+    "one id twice": json.dumps(drag({**POINTS, "id": "a"}, {**POINTS, "id": "a"})),
+    "a size of 0": '{"version":1,"size":[0,10]}',
+    "a huge size": '{"version":1,"size":[16000,16000]}',
+    "half a pixel": '{"version":1,"size":[10.5,10]}',
+    "65 operations": json.dumps(drag(*[POINTS] * 65)),
+    "1,025 pairs": json.dumps(drag({"kind": "points", "pairs": [[[0, 0], [1, 1]]] * 1025})),
+    "501 sides": json.dumps(drag(region([[[[0, 0], [1, 0], [1, 1], [0, 1]] * 126]], "pin"))),
+    "a long name": json.dumps(drag({**POINTS, "name": "x" * 201})),
+    "a name of pairs": json.dumps(drag({**POINTS, "name": "\U0001f600" * 200})),
+    "a number for a name": json.dumps(drag({**POINTS, "name": 3})),
+    "an operation of null": '{"version":1,"operations":[null]}',
+}
+
+MOVED = region(SQUARE, "relocation", [0.7, 0.5])
+
+
+def box(x0: float, y0: float, x1: float, y1: float) -> list[Any]:
+    return [[[[x0, y0], [x1, y0], [x1, y1], [x0, y1]]]]
+
+
+REFUSED_BY_PICTURE = {
+    "fine": drag(MOVED),
+    "too small": drag(region([[[[0.5, 0.5], [0.51, 0.5], [0.51, 0.51]]]], "relocation", [0.7, 0.5])),
+    "overlap": drag(MOVED, region(box(0.3, 0.3, 0.5, 0.6), "deformation", [0.7, 0.7])),
+    "touching": drag(MOVED, region(box(0.4, 0.3, 0.5, 0.6), "relocation", [0.7, 0.7])),
+    "hidden overlap": drag(MOVED, region(SQUARE, "relocation", [0.7, 0.7], visible=False)),
+    "under a pin": drag(MOVED, region(box(0.1, 0.2, 0.5, 0.7), "pin")),
+    "partly under a pin": drag(MOVED, region(box(0.1, 0.2, 0.3, 0.7), "pin")),
+    "anchor on centroid": drag(region(SQUARE, "rotation", [0.7, 0.5], anchor=[0.3, 0.45])),
+    "target on anchor": drag(region(SQUARE, "rotation", [0.3, 0.6], anchor=[0.3, 0.6])),
+    "turned away": drag(region(SQUARE, "rotation", [0.95, 0.02], anchor=[0.9, 0.05])),
+    "two targets": drag({"kind": "points", "pairs": [[[0.5, 0.5], [0.6, 0.5]], [[0.5, 0.5], [0.6, 0.6]]]}),
+    "one target twice": drag({"kind": "points", "pairs": [[[0.5, 0.5], [0.6, 0.5]], [[0.5, 0.5], [0.6, 0.5]]]}),
+    "nowhere editable": drag(MOVED, editable=[[[[0.1, 0.1], [0.11, 0.1], [0.11, 0.11]]]]),
+}
+
+
+def picture(size: tuple[int, int]) -> np.ndarray:
+    """[H, W, 3] uint8 that both sides can make: waves, so that half a pixel off is seen."""
+    x, y = np.meshgrid(np.arange(size[0]) + 0.5, np.arange(size[1]) + 0.5)
+    waves = [128 + 100 * np.sin(x / 5), 128 + 100 * np.cos(y / 7), 128 + 60 * np.sin((x + y) / 9)]
+    return np.floor(np.stack(waves, axis=-1)).astype(np.uint8)
+
+
+def runs(mask: np.ndarray) -> list[int]:
+    """Lengths of the runs of a mask, row by row, beginning with how many cells are outside."""
+    flat = mask.ravel().astype(np.int8)
+    changes = np.flatnonzero(np.diff(np.concatenate(([0], flat, [1 - flat[-1]]))))
+    return np.diff(np.concatenate(([0], changes))).tolist()
+
+
+def fills() -> list[dict[str, Any]]:
+    found = []
+    for name, outline in OUTLINES.items():
+        for size in SIZES:
+            mask = fill(DragInstruction.from_json(drag(region(outline, "pin"))).operations[0].region, size)[0]
+            found.append({"name": name, "outline": outline, "size": size, "runs": runs(mask), "centroid": centroid(mask)})
+    return found
+
+
+def motions() -> list[dict[str, Any]]:
+    found = []
+    for name, data in DRAGS.items():
+        for size in SIZES[::2]:
+            instruction = DragInstruction.from_json(data)
+            for index, operation in enumerate(instruction.rasterise(*size).regions):
+                if operation.task == "pin":
+                    continue
+                motion = motion_of(operation)
+                steps = [{"progress": w, "forward": motion.forward(w, size).ravel().tolist(),
+                          "backward": motion.backward(w, size).ravel().tolist()} for w in (0.5, 1.0)]
+                found.append({"name": name, "drag": data, "operation": index, "size": size,
+                              "angle": motion.angle, "shift": motion.shift, "steps": steps})
+    return found
+
+
+def masks() -> list[dict[str, Any]]:
+    return [{"name": name, "drag": data, "size": size, "margin": margin,
+             "runs": runs(adaptive_gradient_mask(DragInstruction.from_json(data).rasterise(*size), margin=margin * min(size)))}
+            for name, data in DRAGS.items() for size in SIZES[::2] for margin in (0.0, 0.08)]
+
+
+def previews() -> list[dict[str, Any]]:
+    found = []
+    for name, data in DRAGS.items():
+        size = (96, 80)
+        field = DragField.from_drag(DragInstruction.from_json(data).rasterise(*size), deformation="stretch")
+        for progress in (0.5, 1.0):
+            layout = field.layout(progress)
+            result = preview(picture(size), field, progress=progress, fill=False)
+            moved = layout.moved.numpy()
+            found.append({"name": name, "drag": data, "size": size, "progress": progress, "moved": runs(moved),
+                          "vacated": runs(layout.vacated.numpy()), "values": result[moved].ravel().tolist()})
+    return found
+
+
+def texts() -> list[dict[str, Any]]:
+    found = []
+    for name, text in TEXTS.items():
+        try:
+            again = json.loads(DragInstruction.from_json(text).to_json())
+        except InstructionError:
+            again = None
+        found.append({"name": name, "text": text, "drag": again})
+    return found
+
+
+def pictures() -> list[dict[str, Any]]:
+    found = []
+    for name, data in REFUSED_BY_PICTURE.items():
+        try:
+            DragInstruction.from_json(data).rasterise(128, 96)
+            refused = False
+        except InstructionError:
+            refused = True
+        found.append({"name": name, "drag": data, "size": [128, 96], "refused": refused})
+    return found
+
+
+def vectors() -> dict[str, list[dict[str, Any]]]:
+    """The content of each file."""
+    made = {"fill": fills(), "motion": motions(), "gradient_mask": masks(), "preview": previews(), "texts": texts(), "pictures": pictures()}
+    return json.loads(json.dumps(made))
+
+
+def main() -> None:
+    VECTORS.mkdir(exist_ok=True)
+    for name, cases in vectors().items():
+        lines = ",\n".join(json.dumps(case, separators=(",", ":")) for case in cases)
+        (VECTORS / f"{name}.json").write_text(f"[\n{lines}\n]\n", encoding="utf-8")
+        sys.stdout.write(f"{name}: {len(cases)}\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,128 @@
+/**
+ * What may lie behind a thing that moves away: its surroundings, averaged ever more coarsely until the hole is full
+ * (push-pull, as core/preview.py). Meant for a copy of the picture of at most `FILL_SIDE` px; drawn larger, it is soft.
+ *
+ * It depends on where the holes are, not on where things go: while a target is dragged it stays the same.
+ *
+ * @import {Outline, State} from "./types.mjs"
+ */
+
+import { holes } from "./preview.mjs";
+import { rasterised, spanMask } from "./spans.mjs";
+
+export const FILL_SIDE = 256;
+
+/** Changes when the fill has to be made anew (or when the picture does, which only the view knows). @param {State} state */
+export function fillKey(state) {
+  return holes(state).map(({ outline }) => numberOf(outline)).join(" ");
+}
+
+/** Where holes are, one cell wider than drawn, so that no seam of what was there shines into the fill.
+ * @param {State} state @param {number} width @param {number} height @returns {Uint8Array} [h * w] of 0 and 1 */
+export function holeMask(state, width, height) {
+  const mask = new Uint8Array(width * height);
+  for (const { outline } of holes(state)) {
+    const inside = spanMask(rasterised(outline, [width, height]));
+    for (let r = 0; r < height; r++) {
+      for (let c = 0; c < width; c++) {
+        if (!inside[r * width + c]) continue;
+        for (let y = Math.max(0, r - 1); y <= Math.min(height - 1, r + 1); y++) {
+          mask.fill(1, y * width + Math.max(0, c - 1), y * width + Math.min(width, c + 2));
+        }
+      }
+    }
+  }
+  return mask;
+}
+
+/**
+ * @param {Uint8ClampedArray} rgba @param {number} width @param {number} height @param {Uint8Array} mask  1 where to fill
+ * @returns {Uint8ClampedArray} a copy; without anything known the holes get the picture's mean
+ */
+export function fillHoles(rgba, width, height, mask) {
+  /** @type {Level} */
+  const finest = { width, height, sums: new Float32Array(width * height * 3), share: new Float32Array(width * height) };
+  const known = mask.includes(0);
+  for (let i = 0; i < mask.length; i++) {
+    if (known && mask[i]) continue;
+    finest.share[i] = 1;
+    for (let k = 0; k < 3; k++) finest.sums[3 * i + k] = rgba[4 * i + k];
+  }
+  const levels = [finest];
+  while (Math.max(levels[0].width, levels[0].height) > 1) levels.unshift(halved(levels[0]));
+  /** @type {Float32Array} */
+  let colours = levels[0].sums.map((sum, i) => sum / Math.max(levels[0].share[Math.floor(i / 3)], 1e-12));
+  if (!known) {
+    const mean = Uint8ClampedArray.from(rgba);
+    for (let i = 0; i < mask.length; i++) mean.set(colours, 4 * i);
+    return mean;
+  }
+  for (let i = 1; i < levels.length; i++) colours = refined(levels[i], levels[i - 1], colours);
+  const filled = Uint8ClampedArray.from(rgba);
+  for (let i = 0; i < mask.length; i++) {
+    if (mask[i]) filled.set(colours.subarray(3 * i, 3 * i + 3), 4 * i);
+  }
+  return filled;
+}
+
+/** @typedef {{width: number, height: number, sums: Float32Array, share: Float32Array}} Level
+ *   sums: [h * w * 3] known colour times how much of a cell is known, its share [h * w] */
+
+/** Every two by two cells become one. @param {Level} fine @returns {Level} */
+function halved({ width, height, sums, share }) {
+  const [w, h] = [Math.ceil(width / 2), Math.ceil(height / 2)];
+  /** @type {Level} */
+  const coarse = { width: w, height: h, sums: new Float32Array(w * h * 3), share: new Float32Array(w * h) };
+  for (let r = 0; r < height; r++) {
+    for (let c = 0; c < width; c++) {
+      const [from, to] = [r * width + c, (r >> 1) * w + (c >> 1)];
+      coarse.share[to] += share[from] / 4;
+      for (let k = 0; k < 3; k++) coarse.sums[3 * to + k] += sums[3 * from + k] / 4;
+    }
+  }
+  return coarse;
+}
+
+/** What a level lacks comes from the coarser one, bilinear. @param {Level} level @param {Level} coarse @param {Float32Array} colours
+ * @returns {Float32Array} [h * w * 3] */
+function refined({ width, height, sums, share }, coarse, colours) {
+  const out = new Float32Array(width * height * 3);
+  for (let r = 0; r < height; r++) {
+    const [r0, r1, fr] = between(r, coarse.height);
+    for (let c = 0; c < width; c++) {
+      const i = r * width + c;
+      const rest = 1 - share[i];
+      if (rest <= 0) {
+        out.set(sums.subarray(3 * i, 3 * i + 3), 3 * i);
+        continue;
+      }
+      const [c0, c1, fc] = between(c, coarse.width);
+      const [a, b, d, e] = [r0 * coarse.width + c0, r0 * coarse.width + c1, r1 * coarse.width + c0, r1 * coarse.width + c1];
+      for (let k = 0; k < 3; k++) {
+        const upper = colours[3 * a + k] * (1 - fc) + colours[3 * b + k] * fc;
+        const lower = colours[3 * d + k] * (1 - fc) + colours[3 * e + k] * fc;
+        out[3 * i + k] = sums[3 * i + k] + (upper * (1 - fr) + lower * fr) * rest;
+      }
+    }
+  }
+  return out;
+}
+
+/** The two coarse cells around a fine one, and the share of the second. @param {number} fine @param {number} length
+ * @returns {[number, number, number]} */
+function between(fine, length) {
+  const at = (fine + 0.5) / 2 - 0.5;
+  const low = Math.floor(at);
+  return [Math.max(0, low), Math.min(length - 1, low + 1), at - low];
+}
+
+/** @type {WeakMap<Outline, number>} */
+const numbers = new WeakMap();
+let last = 0;
+
+/** @param {Outline} outline @returns {number} the same for the same object */
+function numberOf(outline) {
+  const known = numbers.get(outline) ?? ++last;
+  numbers.set(outline, known);
+  return known;
+}

@@ -1,0 +1,95 @@
+/**
+ * The preview on plain bytes, pixel by pixel: what a view that draws `previewPlan` should look like. Slow; for tests.
+ *
+ * @import {Matrix, Outline, Point, Size, State} from "./types.mjs"
+ */
+
+import { fillHoles, holeMask } from "./fill.mjs";
+import { apply, invert } from "./motion.mjs";
+import { previewPlan } from "./preview.mjs";
+import { rasterised, spanMask } from "./spans.mjs";
+
+/**
+ * @param {Uint8ClampedArray} rgba @param {number} width @param {number} height @param {State} state @param {number} progress
+ * @returns {Uint8ClampedArray} a new picture
+ */
+export function renderPreview(rgba, width, height, state, progress = 1) {
+  /** @type {Size} */
+  const size = [width, height];
+  const plan = previewPlan(state, size, progress);
+  const result = Uint8ClampedArray.from(rgba);
+  const filled = fillHoles(rgba, width, height, holeMask(state, width, height));
+  for (const { outline } of plan.holes) copy(result, filled, masked(outline, size));
+  for (const { triangles } of plan.meshes) {
+    for (let i = 0; i < triangles.length; i += 12) drawTriangle(result, rgba, size, triangles.subarray(i, i + 12));
+  }
+  for (const { outline, matrix } of plan.regions) drawRegion(result, rgba, size, masked(outline, size), matrix);
+  for (const { outline } of plan.pins) copy(result, rgba, masked(outline, size));
+  if (plan.editable) {
+    const free = masked(plan.editable, size);
+    copy(result, rgba, free.map((inside) => 1 - inside));
+  }
+  return result;
+}
+
+/** @param {Outline} outline @param {Size} size */
+function masked(outline, size) {
+  return spanMask(rasterised(outline, size));
+}
+
+/** @param {Uint8ClampedArray} into @param {Uint8ClampedArray} from @param {Uint8Array} mask */
+function copy(into, from, mask) {
+  mask.forEach((inside, i) => inside && into.set(from.subarray(4 * i, 4 * i + 4), 4 * i));
+}
+
+/** Pixels whose source lies in the region: its soft mask there is above one half, as core has it.
+ * @param {Uint8ClampedArray} into @param {Uint8ClampedArray} from @param {Size} size @param {Uint8Array} mask @param {Matrix} matrix */
+function drawRegion(into, from, size, mask, matrix) {
+  const back = invert(matrix);
+  const soft = Float32Array.from(mask);
+  for (let r = 0; r < size[1]; r++) {
+    for (let c = 0; c < size[0]; c++) {
+      const at = apply(back, [c + 0.5, r + 0.5]);
+      if (read(soft, size, 1, 0, at, false) > 0.5 + 1e-6) paint(into, r * size[0] + c, from, size, at);
+    }
+  }
+}
+
+/** @param {Uint8ClampedArray} into @param {Uint8ClampedArray} from @param {Size} size @param {Float32Array} t */
+function drawTriangle(into, from, size, t) {
+  const [ax, ay, bx, by, cx, cy] = t;
+  const twice = (bx - ax) * (cy - ay) - (by - ay) * (cx - ax);
+  if (Math.abs(twice) < 1e-9) return;
+  const rows = [Math.max(0, Math.floor(Math.min(ay, by, cy))), Math.min(size[1], Math.ceil(Math.max(ay, by, cy)))];
+  const columns = [Math.max(0, Math.floor(Math.min(ax, bx, cx))), Math.min(size[0], Math.ceil(Math.max(ax, bx, cx)))];
+  for (let r = rows[0]; r < rows[1]; r++) {
+    for (let c = columns[0]; c < columns[1]; c++) {
+      const [x, y] = [c + 0.5 - ax, r + 0.5 - ay];
+      const u = (x * (cy - ay) - y * (cx - ax)) / twice;
+      const v = (y * (bx - ax) - x * (by - ay)) / twice;
+      if (u < 0 || v < 0 || u + v > 1) continue;
+      const at = /** @type {Point} */ ([6, 7].map((k) => t[k] + u * (t[k + 2] - t[k]) + v * (t[k + 4] - t[k])));
+      paint(into, r * size[0] + c, from, size, at);
+    }
+  }
+}
+
+/** @param {Uint8ClampedArray} into @param {number} i @param {Uint8ClampedArray} from @param {Size} size @param {Point} at */
+function paint(into, i, from, size, at) {
+  for (let k = 0; k < 4; k++) into[4 * i + k] = Math.round(read(from, size, 4, k, at, true));
+}
+
+/** Bilinear. @param {ArrayLike<number>} values @param {Size} size @param {number} channels @param {number} k @param {Point} at
+ * @param {boolean} border  repeat the border, or read 0 beyond it */
+function read(values, [width, height], channels, k, [x, y], border) {
+  let [u, v] = [x - 0.5, y - 0.5];
+  if (border) [u, v] = [Math.min(width - 1, Math.max(0, u)), Math.min(height - 1, Math.max(0, v))];
+  const [c, r] = [Math.floor(u), Math.floor(v)];
+  let sum = 0;
+  for (const [dc, dr, share] of [
+    [0, 0, (1 - u + c) * (1 - v + r)], [1, 0, (u - c) * (1 - v + r)], [0, 1, (1 - u + c) * (v - r)], [1, 1, (u - c) * (v - r)],
+  ]) {
+    if (c + dc >= 0 && c + dc < width && r + dr >= 0 && r + dr < height) sum += share * values[channels * ((r + dr) * width + c + dc) + k];
+  }
+  return sum;
+}

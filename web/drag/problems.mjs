@@ -1,0 +1,89 @@
+/**
+ * What core would refuse when this drag meets this picture (core/instruction_picture.py), so that the canvas can say it
+ * beside the operation before anything is queued.
+ *
+ * @import {Operation, Point, Reason, Region, Size, State} from "./types.mjs"
+ * @import {Spans} from "./spans.mjs"
+ */
+
+import { frameOf } from "./model.mjs";
+import { centroid, landing, scaled } from "./motion.mjs";
+import { sharedPixels, spanArea, spansOf, union } from "./spans.mjs";
+
+export const MIN_PIXELS = 4;
+export const OVERLAP = 0.02;
+/** Pixels between the anchor of a rotation and its centroid or target. */
+export const MIN_ARM = 1;
+
+/**
+ * @param {State} state @param {Size} size  of the picture
+ * @returns {{id: string | null, reason: Reason}[]}  by operation, in their order; null speaks of the editable area
+ */
+export function problems(state, size = frameOf(state)) {
+  /** @type {{id: string | null, reason: Reason}[]} */
+  const found = [];
+  const tell = (/** @type {string | null} */ id, /** @type {string} */ key, /** @type {Reason["params"]} */ params = undefined) =>
+    found.push({ id, reason: params ? { key, params } : { key } });
+  const shown = state.operations.map((operation, index) => ({ operation, index })).filter(({ operation }) => operation.visible);
+  /** @type {{region: Region, index: number, spans: Spans, area: number}[]} */
+  const moving = [];
+  const pins = [];
+  for (const { operation, index } of shown) {
+    if (operation.kind !== "region") continue;
+    const spans = spansOf(operation.region, size);
+    const area = spanArea(spans);
+    if (area < MIN_PIXELS) tell(operation.id, "problem.small", { pixels: area });
+    else if (operation.task === "pin") pins.push(spans);
+    else moving.push({ region: operation, index, spans, area });
+  }
+  const pinned = pins.length > 0 ? pins.reduce(union) : null;
+  moving.forEach((one, i) => {
+    for (const other of moving.slice(0, i)) {
+      const part = sharedPixels(one.spans, other.spans) / Math.min(one.area, other.area);
+      if (part <= OVERLAP) continue;
+      tell(one.region.id, "problem.overlap", { other: nameOf(other.region, other.index), percent: Math.round(part * 100) });
+    }
+    if (pinned && sharedPixels(one.spans, pinned) === one.area) tell(one.region.id, "problem.pinned");
+    const turned = one.region.task === "rotation" ? rotationProblem(one.region, size) : null;
+    if (turned) tell(one.region.id, turned);
+  });
+  for (const id of contradicted(shown.map(({ operation }) => operation))) tell(id, "problem.twoTargets");
+  if (state.editable && spanArea(spansOf(state.editable, size)) < MIN_PIXELS) tell(null, "problem.editable");
+  return found;
+}
+
+/** How an operation is called where it has no name. @param {Operation} operation @param {number} index  from 0 */
+export function nameOf({ name }, index) {
+  return name || `#${index + 1}`;
+}
+
+/** @param {Region} region @param {Size} size @returns {string | null} */
+function rotationProblem(region, size) {
+  const anchor = scaled(region.anchor ?? [0, 0], size);
+  if (distance(centroid(region, size), anchor) < MIN_ARM) return "problem.anchorOnCentroid";
+  if (distance(scaled(region.target ?? [0, 0], size), anchor) < MIN_ARM) return "problem.targetOnAnchor";
+  const [x, y] = landing(region, size);
+  return x < 0 || x > 1 || y < 0 || y > 1 ? "problem.landsOutside" : null;
+}
+
+/** Operations that send a handle elsewhere than an earlier one does. @param {Operation[]} operations @returns {Set<string>} */
+function contradicted(operations) {
+  /** @type {Map<string, string>} */
+  const targets = new Map();
+  /** @type {Set<string>} */
+  const ids = new Set();
+  for (const operation of operations) {
+    if (operation.kind !== "points") continue;
+    for (const [handle, target] of operation.pairs) {
+      const [at, to] = [handle.join(), target.join()];
+      if ((targets.get(at) ?? to) !== to) ids.add(operation.id);
+      else targets.set(at, to);
+    }
+  }
+  return ids;
+}
+
+/** @param {Point} p @param {Point} q */
+function distance(p, q) {
+  return Math.hypot(p[0] - q[0], p[1] - q[1]);
+}
