@@ -19,28 +19,21 @@ from ..core.demo.cases import DemoCase, sample_cases
 from ..core.demo.flux import DemoFlux, load
 from ..core.demo.measure import Measured, measure
 from ..core.demo.text import embed
-from ..core.dragfield import dragfield
+from ..core.dragfield import DragFieldSettings, dragfield
 from ..core.edit import DragFlowSettings, Edit, dragflow, latent_copy_paste, paste_back
 from ..core.field import DragField
 from ..core.inversion import InversionSettings
 from ..core.masks import adaptive_gradient_mask
 from ..core.operations import Drag, PointOperation
 from ..core.preview import preview
-from ..core.region_drag import RegionDragSettings
 from ..core.shadow import warp_with_shadows
 
 MARGIN = 0.08
 """By how much every method's mask grows beyond the paper's rectangle, as a fraction of the picture: room for a shadow."""
 
-GUIDANCE = 1.0
-"""The demo model has learned no other (its card); 3.5 is FLUX.1's."""
-
-DRAGFLOW = DragFlowSettings(
-    inversion=InversionSettings(skip=10), mask_margin=MARGIN, guidance=GUIDANCE, drag=RegionDragSettings(guidance=GUIDANCE), kv_eta=0.5
-)
-"""All defaults, in the same mask as everybody, but for what this small model asks for. Guidance: above. Keys and values are mixed half and
-half: replaced outright, as published, they cost likeness. The drag is at t = 0.71 instead of 0.84: noisier, the model now and then draws
-a thing of the prompt into the vacated ground, or none at all."""
+DRAGFLOW = DragFlowSettings(inversion=InversionSettings(skip=10), mask_margin=MARGIN, kv_eta=0.5)
+"""All defaults, in the same mask as everybody, but for what this small model asks for. The drag is at t = 0.71 instead of 0.84: noisier,
+the model now and then draws a thing of the prompt into the vacated ground, or none at all. Keys and values are mixed half and half."""
 
 Outcome = tuple[Tensor, int, int]
 """Picture [1, 3, H, W] and network passes forward and backward."""
@@ -67,8 +60,8 @@ def pixel_warp(model: DemoFlux, case: DemoCase, mask: np.ndarray) -> Outcome:
 @torch.no_grad()
 def shadow_warp(model: DemoFlux, case: DemoCase, mask: np.ndarray) -> Outcome:
     """The same, the thing's shadow carried along: what `dragfield` starts from."""
-    source = to_picture(case.source)
-    field = DragField.from_drag(case.drag, deformation="stretch")
+    source, settings = to_picture(case.source), DragFieldSettings()
+    field = DragField.from_drag(case.drag, deformation=settings.deformation, stretch_length=settings.stretch_length)
     warped = to_picture(warp_with_shadows(case.source, field, MARGIN * case.size))
     return paste_back(model.autoencoder.decode(model.autoencoder.encode(warped)), source, mask), 0, 0
 

@@ -50,7 +50,7 @@ class DragFieldSettings:
 
     inversion: InversionSettings = InversionSettings()
     guidance: float = 1.0
-    start_at: float = 0.3
+    start_at: float = 0.45
     hold_until: float = 0.0
     shadows: bool = True
     detail: bool = True

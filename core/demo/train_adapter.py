@@ -19,8 +19,10 @@ from ..adapters.contract import Injection, Injections
 from ..backbone import Conditioning
 from ..backbones.flux import DiffusersFlux
 from .adapter import DemoAdapter
+from .plain_attention import PlainAttention
 from .text import embed
-from .train_flux import GUIDANCE, PlainAttention, latent_pool
+from .train_flux import latent_pool
+from .train_guidance import RANGE
 from .training import Ema, Run, cosine
 
 RIGHT, MISSING = 0.4, 0.3
@@ -67,7 +69,7 @@ def train(
         z0 = latents[picks].float()
         cond = Conditioning(*(x.to(device) for x in _told(prompts, picks, generator)))
         t = torch.sigmoid(1.2 * torch.randn(batch, generator=generator) + 0.2)
-        guidance = GUIDANCE[0] + (GUIDANCE[1] - GUIDANCE[0]) * torch.rand(batch, generator=generator)
+        guidance = RANGE[0] + (RANGE[1] - RANGE[0]) * torch.rand(batch, generator=generator)
         noise = torch.randn(z0.shape, generator=generator)
         seen = crops(z0, generator)
         z0, noise, t, guidance, seen = (x.to(device) for x in (z0, noise, t, guidance, seen))

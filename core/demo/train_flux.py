@@ -1,8 +1,7 @@
-"""Training of demo-flux on latents of procedural scenes: rectified flow with logit-normal times, prompt dropout and a guidance input.
+"""Training of demo-flux on latents of procedural scenes: rectified flow with logit-normal times and prompt dropout.
 
-Two phases. First plain flow matching at guidance 1, with the prompt dropped in a tenth of the samples. In the last part of the steps the
-guidance input gets its meaning by distillation: for guidance g the target is the classifier-free combination of the moving average's own
-velocities, v0 + g (v1 - v0), as FLUX.1-dev was made. Resumable; the same script for CPU and GPU.
+Two phases. First plain flow matching at guidance 1, with the prompt dropped in a tenth of the samples; then the guidance input gets its
+meaning (train_guidance.py). Resumable; the same script for CPU and GPU.
 
 The master weights are float32, the pass itself runs on a bfloat16 copy: on a CPU that is nearly twice as fast as autocast.
 """
@@ -11,22 +10,22 @@ from __future__ import annotations
 
 import copy
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
-from torch.overrides import TorchFunctionMode
 
 from ..backbone import Conditioning
 from ..backbones.flux import DiffusersFlux
 from .autoencoder import DemoAutoencoder
 from .flux import build
+from .plain_attention import PlainAttention
 from .text import embed
+from .train_guidance import teach_guidance
 from .training import Ema, Run, cosine, scene_pool, to_tensor
 
 DROPOUT = 0.1
-GUIDANCE = (1.0, 5.0)
 
 
 def train(
@@ -37,7 +36,7 @@ def train(
     batch: int = 16,
     pool: int = 16000,
     learning_rate: float = 4e-3,
-    distill_last: float = 0.08,
+    guidance_steps: int = 400,
     optimiser: str = "muon",
     minutes: float = float("inf"),
     device: str = "cpu",
@@ -45,7 +44,7 @@ def train(
 ) -> Path:
     """Train until `steps`, or stop resumably after `minutes`. Returns the folder of the exported weights (diffusers layout).
 
-    vae: folder of the trained demo autoencoder.  distill_last: the last share of the steps that trains the guidance input.
+    vae: folder of the trained demo autoencoder.  guidance_steps: of the second phase, after `steps` of the first.
     """
     torch.manual_seed(0)
     started = time.monotonic()
@@ -54,30 +53,21 @@ def train(
     model = build().to(device)
     work = DiffusersFlux(copy.deepcopy(model).to(torch.bfloat16))
     work.model.requires_grad_(True)
-    teacher = DiffusersFlux(copy.deepcopy(model).to(torch.bfloat16))
     run = Run(folder, model, make_optimiser(optimiser, model, learning_rate), Ema(model))
     base_rates = [group["initial_lr"] for group in run.optimiser.param_groups]
-    teacher.model.load_state_dict(run.ema.state)
     report(f"{sum(p.numel() for p in model.parameters()) / 1e6:.2f} M parameters, {len(latents)} scenes, from step {run.step}")
     average = 0.0
     while run.step < steps and time.monotonic() - started < 60 * minutes:
         for group, rate in zip(run.optimiser.param_groups, base_rates, strict=True):
-            group["lr"] = rate * rate_factor(run.step, steps, distill_last)
+            group["lr"] = rate * cosine(run.step, steps)
         generator = torch.Generator().manual_seed(run.step)
         picks = torch.randint(len(latents), (batch,), generator=generator)
         z0 = latents[picks].float()
-        txt, pooled = prompts.txt[picks], prompts.pooled[picks]
         t = torch.sigmoid(1.2 * torch.randn(batch, generator=generator) + 0.2)
         noise = torch.randn(z0.shape, generator=generator)
-        distilling = run.step >= round(steps * (1 - distill_last))
         keep = (torch.rand(batch, generator=generator) >= DROPOUT).float()[:, None]
-        guidance = torch.ones(batch)
-        if distilling:
-            guidance = GUIDANCE[0] + (GUIDANCE[1] - GUIDANCE[0]) * torch.rand(batch, generator=generator)
-            guidance[: batch // 4] = 1.0
-        else:
-            txt, pooled = txt * keep[..., None], pooled * keep
-        z0, noise, t, txt, pooled, guidance = (x.to(device) for x in (z0, noise, t, txt, pooled, guidance))
+        txt, pooled = prompts.txt[picks] * keep[..., None], prompts.pooled[picks] * keep
+        z0, noise, t, txt, pooled = (x.to(device) for x in (z0, noise, t, txt, pooled))
         zt = torch.lerp(z0, noise, t[:, None, None, None])
         target = noise - z0
 
@@ -85,9 +75,7 @@ def train(
             for p, q in zip(work.model.parameters(), model.parameters(), strict=True):
                 p.copy_(q)
         with PlainAttention():
-            if distilling:
-                target = _guided_target(teacher, run.ema, zt, t, txt, pooled, guidance, target)
-            v = work.velocity(zt, t, Conditioning(txt, pooled), guidance=guidance)
+            v = work.velocity(zt, t, Conditioning(txt, pooled))
             loss = (v - target).square().mean()
             loss.backward()
         for p, q in zip(work.model.parameters(), model.parameters(), strict=True):
@@ -102,16 +90,17 @@ def train(
             run.log(report, loss=average)
         if run.step % 250 == 0:
             run.save()
-            export(run, folder)
+            export(run.ema.state, folder)
     run.save()
-    export(run, folder)
+    trained = export(run.ema.state, folder)
+    left = minutes - (time.monotonic() - started) / 60
+    if run.step >= steps and guidance_steps and left > 0:
+        guided = teach_guidance(
+            folder / "guidance", trained.float(), latents, prompts, steps=guidance_steps, batch=batch, minutes=left, device=device,
+            report=report,
+        )  # fmt: skip
+        export(guided.state_dict(), folder)
     return folder / "transformer"
-
-
-def rate_factor(step: int, steps: int, distill_last: float) -> float:
-    """A cosine over the plain phase; then, in the last share of the steps, a second one from three tenths: the tail of the first would teach nothing."""
-    plain = round(steps * (1 - distill_last))
-    return cosine(step, plain) if step < plain else 0.3 * cosine(step - plain, steps - plain, warmup=0)
 
 
 def make_optimiser(name: str, model: nn.Module, rate: float) -> torch.optim.Optimizer:
@@ -179,30 +168,9 @@ def latent_pool(folder: Path, vae: Path, count: int, device: str, report: Callab
     return torch.cat(latents), captions
 
 
-@torch.no_grad()
-def _guided_target(teacher, ema: Ema, zt, t, txt, pooled, guidance, target) -> Tensor:
-    """v0 + g (v1 - v0) with the moving average as teacher, re-read now and then; where g is 1 the plain flow target stays."""
-    if ema.updates % 50 == 0:
-        teacher.model.load_state_dict(ema.state)
-    with_text = teacher.velocity(zt, t, Conditioning(txt, pooled))
-    without = teacher.velocity(zt, t, Conditioning(torch.zeros_like(txt), torch.zeros_like(pooled)))
-    g = guidance[:, None, None, None]
-    return torch.where(g > 1, without + g * (with_text - without), target)
-
-
-class PlainAttention(TorchFunctionMode):
-    """Attention as two matrix products: on a CPU, at 276 tokens, its backward is several times faster than the fused kernel's."""
-
-    def __torch_function__(self, func, types, args=(), kwargs=None):
-        if func is not nn.functional.scaled_dot_product_attention or args[0].is_cuda:
-            return func(*args, **(kwargs or {}))
-        q, k, v = args
-        scores = (q * q.shape[-1] ** -0.5) @ k.transpose(-1, -2)
-        return scores.softmax(-1) @ v
-
-
-def export(run: Run, folder: Path) -> None:
-    """Write the moving average as diffusers weights in bfloat16 to folder/transformer."""
+def export(state: Mapping[str, Tensor], folder: Path) -> nn.Module:
+    """Write weights as diffusers does, in bfloat16, to folder/transformer. Returns the model with them."""
     model = build()
-    model.load_state_dict({k: v.cpu() for k, v in run.ema.state.items()})
+    model.load_state_dict({k: v.cpu() for k, v in state.items()})
     model.to(torch.bfloat16).save_pretrained(folder / "transformer")
+    return model

@@ -11,8 +11,10 @@ import pytest
 import torch
 from torch import nn
 
-from dragfield.core.demo import train_autoencoder, train_flux
+from dragfield.core.backbone import Conditioning
+from dragfield.core.demo import train_autoencoder, train_flux, train_guidance
 from dragfield.core.demo.autoencoder import AutoencoderConfig, DemoAutoencoder
+from dragfield.core.demo.plain_attention import PlainAttention
 from dragfield.core.demo.training import Ema, Run, cosine, psnr, scene_pool, to_tensor
 
 pytest.importorskip("diffusers")
@@ -85,7 +87,7 @@ def train_tiny_autoencoder(folder: Path, **changes) -> Path:
 
 
 def train_tiny_flux(folder: Path, vae: Path, **changes) -> Path:
-    arguments = dict(steps=4, batch=4, pool=6, distill_last=0.0, report=silent)
+    arguments = dict(steps=4, batch=4, pool=6, guidance_steps=0, report=silent)
     return train_flux.train(folder, vae, **{**arguments, **changes})
 
 
@@ -134,31 +136,29 @@ def test_what_a_transformer_training_gives_is_what_diffusers_reads(small_world, 
     assert all(torch.equal(value, ema[name].bfloat16()) for name, value in model.state_dict().items())
 
 
-def test_distillation_trains_the_guidance_input(small_world, vae, tmp_path):
-    def guidance_weights(folder: Path, distill_last: float):
-        train_tiny_flux(folder, vae, steps=3, distill_last=distill_last, optimiser="adamw")
-        return checkpoint(folder)["optimiser"]["state"], tiny_flux()
+def test_the_second_phase_teaches_guidance_and_goes_on_where_it_was(small_world, vae, tmp_path):
+    from diffusers import FluxTransformer2DModel
 
-    state, model = guidance_weights(tmp_path / "distilled", 1.0)
-    names = [name for name, _ in model.named_parameters()]
-    index = names.index("time_text_embed.guidance_embedder.linear_1.weight")
-    moments = state[index]["exp_avg"]
-    plain, _ = guidance_weights(tmp_path / "plain", 0.0)
-    assert moments.abs().max() > 0
-    # At guidance 1 alone the input is a constant, with it the gradient of different samples differs.
-    assert not torch.equal(moments, plain[index]["exp_avg"])
+    def weights(folder: Path) -> dict[str, torch.Tensor]:
+        return FluxTransformer2DModel.from_pretrained(folder / "transformer", use_safetensors=True).state_dict()
+
+    for name, guidance_steps in (("plain", 0), ("whole", 4), ("parts", 2)):
+        train_tiny_flux(tmp_path / name, vae, steps=2, optimiser="adamw", guidance_steps=guidance_steps)
+    plain, taught = weights(tmp_path / "plain"), weights(tmp_path / "whole")
+    changed = {name for name in plain if not torch.equal(plain[name], taught[name])}
+    assert any("guidance_embedder" in name for name in changed)
+    assert alike(tmp_path / "plain", tmp_path / "whole"), "the first phase's checkpoint is not touched"
+    assert checkpoint(tmp_path / "parts" / "guidance")["step"] == 2
+    train_tiny_flux(tmp_path / "parts", vae, steps=2, optimiser="adamw", guidance_steps=4)
+    assert checkpoint(tmp_path / "parts" / "guidance")["step"] == 4
 
 
-def test_the_guided_target_is_the_flows_own_at_one_and_classifier_free_beyond():
-    with_text, without, flow = (torch.full((2, 1, 1, 1), v) for v in (3.0, 1.0, 7.0))
-
-    def velocity(zt, t, cond):
-        return with_text if cond.txt.any() else without
-
-    teacher, ema = SimpleNamespace(velocity=velocity), SimpleNamespace(updates=1)
-    txt, pooled = torch.ones(2, 1, 1), torch.ones(2, 1)
-    target = train_flux._guided_target(teacher, ema, flow, 0.5, txt, pooled, torch.tensor([1.0, 4.0]), flow)
-    assert target.flatten().tolist() == [7.0, 1.0 + 4.0 * (3.0 - 1.0)]
+def test_the_guided_target_is_the_teachers_own_at_one_and_classifier_free_beyond():
+    with_text, without = (torch.full((2, 1, 1, 1), v) for v in (3.0, 1.0))
+    teacher = SimpleNamespace(velocity=lambda z, t, cond: with_text if cond.txt.any() else without)
+    cond = Conditioning(torch.ones(2, 1, 1), torch.ones(2, 1))
+    target = train_guidance.guided(teacher, with_text, torch.tensor(0.5), cond, torch.tensor([1.0, 4.0]))
+    assert target.flatten().tolist() == [3.0, 1.0 + 4.0 * (3.0 - 1.0)]
 
 
 @needs_muon
@@ -185,7 +185,7 @@ def test_plain_attention_is_attention():
     q, k, v = (torch.randn(1, 2, 5, 8, generator=g, dtype=torch.float64, requires_grad=True) for _ in range(3))
     attend = nn.functional.scaled_dot_product_attention
     expected = attend(q, k, v)
-    with train_flux.PlainAttention():
+    with PlainAttention():
         found = attend(q, k, v)
     torch.testing.assert_close(found, expected)
     ours, theirs = (torch.autograd.grad(out.square().sum(), (q, k, v)) for out in (found, expected))
