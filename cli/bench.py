@@ -11,15 +11,17 @@ import typer
 from .console import choose_device, err, out, progress_bar
 from .tables import table
 
+SCENES = ("demo", "demo-points")
+"""Suites of drawn cases."""
 SPEED = ("model", "size", "seconds", "time_ratio", "memory_ratio", "flops_ratio", "flops_over_minimum")
 
 
 def bench(
-    suite: Annotated[Literal["demo", "speed"], typer.Option(help="What to measure.")] = "demo",
-    cases: Annotated[int, typer.Option(min=1, help="demo: how many fresh cases are drawn.")] = 48,
-    seed: Annotated[int, typer.Option(min=0, help="demo: which cases are drawn.")] = 0,
-    methods: Annotated[str, typer.Option(help="demo: only these, separated by commas.")] = "",
-    device: Annotated[str, typer.Option(help="speed: cpu, cuda or cuda:N; auto takes a GPU if there is one.")] = "auto",
+    suite: Annotated[Literal["demo", "demo-points", "speed", "point-speed"], typer.Option(help="What to measure.")] = "demo",
+    cases: Annotated[int, typer.Option(min=1, help="demo, demo-points: how many fresh cases are drawn.")] = 48,
+    seed: Annotated[int, typer.Option(min=0, help="demo, demo-points: which cases are drawn.")] = 0,
+    methods: Annotated[str, typer.Option(help="demo, demo-points: only these, separated by commas.")] = "",
+    device: Annotated[str, typer.Option(help="speed, point-speed: cpu, cuda or cuda:N; auto takes a GPU if there is one.")] = "auto",
     json_path: Annotated[Path | None, typer.Option("--json", help="Write the whole report here.")] = None,
 ) -> None:
     """Measure the methods side by side on drawn cases, or the cost of a drag iteration."""
@@ -31,11 +33,22 @@ def bench(
 
             chosen = [name.strip() for name in methods.split(",") if name.strip()] or list(demo.METHODS)
             report = demo.run(cases, seed, chosen, progress=progress)
+        elif suite == "demo-points":
+            from ..benchmarks import points
+
+            chosen = [name.strip() for name in methods.split(",") if name.strip()] or list(points.ROWS)
+            report = points.run(cases, seed, chosen, progress=progress)
+        elif suite == "point-speed":
+            from ..benchmarks import point_speed
+
+            report = point_speed.run(device=choose_device(device), progress=progress)
         else:
             from ..benchmarks import speed
 
             report = speed.run(device=choose_device(device), progress=progress)
-    if suite == "demo":
+    if suite in SCENES:
+        for name, why in report.get("skipped", {}).items():
+            err.print(f"{name} left out: {why}", markup=False)
         rows = ({"method": name, **figures} for name, figures in report["methods"].items())
         out.print(table(f"{report['cases']} cases, seed {report['seed']}", rows))
     else:

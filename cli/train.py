@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -12,6 +12,7 @@ from .console import choose_device, out
 app = typer.Typer(no_args_is_help=True, help="Train the demo models. A stopped training goes on where it was.")
 
 Folder = Annotated[Path, typer.Option(help="Checkpoint, log and exported weights; a training found there goes on.")]
+Vae = Annotated[Path, typer.Option(help="Weights of the trained autoencoder.")]
 Steps = Annotated[int, typer.Option(min=1, help="Steps in all, earlier starts included.")]
 Minutes = Annotated[float, typer.Option(min=0, help="Stop after this long, to be continued.")]
 Device = Annotated[str, typer.Option(help="cpu, cuda or cuda:N; auto takes a GPU if there is one.")]
@@ -24,7 +25,7 @@ def autoencoder(
     minutes: Minutes = float("inf"),
     device: Device = "auto",
 ) -> None:
-    """Train the 16-channel autoencoder on crops of drawn scenes."""
+    """Train the 16-channel autoencoder of demo-flux on crops of drawn scenes."""
     from ..core.demo.train_autoencoder import train
 
     weights = train(folder, steps=steps, minutes=minutes, device=choose_device(device), report=out.print)
@@ -32,9 +33,25 @@ def autoencoder(
 
 
 @app.command()
+def unet_autoencoder(
+    folder: Folder = Path("runs/unet_autoencoder"),
+    steps: Steps = 6000,
+    minutes: Minutes = float("inf"),
+    device: Device = "auto",
+) -> None:
+    """Train the 4-channel autoencoder of demo-unet on crops of drawn scenes."""
+    from ..core.demo.train_autoencoder import train
+    from ..core.demo.unet import AUTOENCODER, LATENT_NOISE
+
+    chosen = {"config": AUTOENCODER, "latent_noise": LATENT_NOISE}
+    weights = train(folder, **chosen, steps=steps, minutes=minutes, device=choose_device(device), report=out.print)
+    out.print(f"weights in {weights}")
+
+
+@app.command()
 def flux(
     folder: Folder = Path("runs/flux"),
-    vae: Annotated[Path, typer.Option(help="Weights of the trained autoencoder.")] = Path("runs/autoencoder/weights"),
+    vae: Vae = Path("runs/autoencoder/weights"),
     steps: Steps = 12000,
     minutes: Minutes = float("inf"),
     device: Device = "auto",
@@ -42,7 +59,46 @@ def flux(
     """Train the FLUX transformer on the autoencoder's latents."""
     from ..core.demo.train_flux import train
 
-    if not vae.is_dir():
-        raise ValueError(f"--vae {vae} is no folder; train one first: dragfield train autoencoder")
+    _needs(vae, "autoencoder")
     weights = train(folder, vae, steps=steps, minutes=minutes, device=choose_device(device), report=out.print)
     out.print(f"weights in {weights}")
+
+
+@app.command()
+def unet(
+    folder: Folder = Path("runs/unet"),
+    vae: Vae = Path("runs/unet_autoencoder/weights"),
+    steps: Steps = 12000,
+    minutes: Minutes = float("inf"),
+    device: Device = "auto",
+) -> None:
+    """Train the UNet on its autoencoder's latents."""
+    from ..core.demo.train_unet import train
+
+    _needs(vae, "unet-autoencoder")
+    weights = train(folder, vae, steps=steps, minutes=minutes, device=choose_device(device), report=out.print)
+    out.print(f"weights in {weights}")
+
+
+@app.command()
+def readout(
+    folder: Annotated[Path, typer.Option(help="Where the head is written, readout.safetensors.")] = Path("runs/readout"),
+    model: Annotated[Literal["unet", "flux"], typer.Option(help="The demo model that the head shall read.")] = "unet",
+    weights: Annotated[Path | None, typer.Option(help="Folder of that model; left out: the bundled one.")] = None,
+    frames: Annotated[Path | None, typer.Option(help="Videos, or a folder of frames for each; left out: drawn scenes.")] = None,
+    steps: Annotated[int, typer.Option(min=1, help="Triplets to learn from.")] = 1000,
+    minutes: Minutes = float("inf"),
+    device: Device = "auto",
+) -> None:
+    """Train a demo model's readout head, which guides point drags."""
+    from ..core.demo.train_readout import train
+
+    path = train(
+        folder, model=model, weights=weights, frames=frames, steps=steps, minutes=minutes, device=choose_device(device), report=out.print
+    )
+    out.print(f"head in {path}")
+
+
+def _needs(vae: Path, command: str) -> None:
+    if not vae.is_dir():
+        raise ValueError(f"--vae {vae} is no folder; train one first: dragfield train {command}")

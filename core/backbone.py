@@ -5,20 +5,23 @@ ranges below are the contract. `core/backbones/` implements it for diffusers mod
 
 Convention: latents z are [B, C, h, w], normalised as the transformer sees them (after the autoencoder's shift and
 scale); z_t = (1 - t)·z_0 + t·noise with t in [0, 1]; the velocity is dz/dt = noise - data. A picture is [B, 3, H, W]
-in [0, 1] with H = factor·h, W = factor·w.
+in [0, 1] with H = factor·h, W = factor·w. Of a NoiseBackbone, t is one of its integer timesteps instead and
+z_t = sqrt(a_t)·z_0 + sqrt(1 - a_t)·noise, with a_t from its `schedule` (ddim.py).
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from typing import Literal, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
 
 from .attention import KVSession
+from .ddim import NoiseSchedule
 from .taps import Tap
+from .unet_taps import UNetTap
 
 
 @dataclass(frozen=True, eq=False)
@@ -86,6 +89,76 @@ class FlowBackbone(Protocol):
 
         Computes nothing behind the last tap: no later block, and in the last block no text output.
         """
+        ...
+
+
+@runtime_checkable
+class NoiseBackbone(Protocol):
+    """A UNet that predicts noise (Stable Diffusion 1.x, 2.x, XL), with frozen weights.
+
+    An implementer must provide
+      latent_channels  C of the latents (4)
+      schedule         noise level of every timestep, a `NoiseSchedule`
+      prediction       what the network itself predicts; the methods below give noise either way
+      up_resnets       ResNet blocks in each up block ((3, 3, 3, 3) for SD 1.5); they bound the indices of taps
+      attention_blocks self-attentions in order of execution (SD 1.5: 16); K/V blocks are ("self", 0 .. that - 1)
+      decoder_attention the first of them that belongs to an up block (SD 1.5: 7)
+      time_embed_dim   width of `time_embedding` (SD 1.5: 1280)
+      device, dtype    where and in what the network computes
+    and the methods below. None may leave a trace in the model: the next ordinary call gives the same output bit for
+    bit. All must be deterministic, differentiable with respect to z, and must build no graph for anything else.
+    Latents may have any size, odd ones too.
+
+    Shared arguments.  z: [B, C, h, w].  t: the timestep the network is told, an int, or int64 [B] for one a sample.
+    level: the timestep whose noise z really carries where that is not t (DDIM inversion asks at the next timestep); below 0
+    is the picture; None means t. Only networks that predict v need it, to turn v into noise.  kv: a session whose
+    `begin(float(t))` is called once per call; t must then be one int.
+    """
+
+    latent_channels: int
+    schedule: NoiseSchedule
+    prediction: Literal["epsilon", "v_prediction"]
+    up_resnets: tuple[int, ...]
+    attention_blocks: int
+    decoder_attention: int
+    time_embed_dim: int
+    device: torch.device
+    dtype: torch.dtype
+
+    def noise(
+        self, z: Tensor, t: int | Tensor, cond: Conditioning, *, level: int | None = None, kv: KVSession | None = None
+    ) -> Tensor:
+        """The noise in z: a tensor of z's shape, float32 (float64 when the model computes in it)."""
+        ...
+
+    def features(
+        self, z: Tensor, t: int | Tensor, cond: Conditioning, *, taps: Sequence[UNetTap], kv: KVSession | None = None
+    ) -> list[Tensor]:
+        """Feature maps at `taps`, in their order: a list of [B, C_k, h_k, w_k], each at its own resolution, in the model's dtype.
+
+        Computes nothing behind the last tap.
+        """
+        ...
+
+    def noise_and_features(
+        self,
+        z: Tensor,
+        t: int | Tensor,
+        cond: Conditioning,
+        *,
+        taps: Sequence[UNetTap],
+        level: int | None = None,
+        kv: KVSession | None = None,
+    ) -> tuple[Tensor, list[Tensor]]:
+        """What `noise` and `features` give, from one forward pass."""
+        ...
+
+    def time_embedding(self, t: int | Tensor) -> Tensor:
+        """The network's own embedding of the timestep, [1 or B, time_embed_dim], without gradient: readout heads take it."""
+        ...
+
+    def channels(self, tap: UNetTap) -> int:
+        """C_k of the map at `tap`."""
         ...
 
 

@@ -17,7 +17,8 @@ the centre of cell (c, r) at (c + 0.5, r + 0.5). Results are CPU tensors [h, w] 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -35,8 +36,14 @@ from .warp import sample, splat, warp
 __all__ = ["DragField", "Layout", "sample", "splat", "warp"]
 
 
+REMEMBERED = 4
+"""Layouts that a field keeps: an iteration of a drag asks for the same one once for each operation."""
+REMEMBERED_CELLS = 1 << 18
+"""Grids of more cells are laid out anew each time: four of a whole photograph would fill the memory."""
+
+
 class Layout(NamedTuple):
-    """A field at one progress on one grid, all of it from one evaluation."""
+    """A field at one progress on one grid, all of it from one evaluation. It may be handed out again: not to be written to."""
 
     backward: Tensor
     """float32 [h, w, 2]: source position of each cell; its own centre where nothing moved in."""
@@ -67,6 +74,7 @@ class DragField:
     points: PointMoves | None = None
     pinned: np.ndarray | None = None
     editable: np.ndarray | None = None
+    _laid: dict[tuple[float, Size], Layout] = field(default_factory=dict, init=False, repr=False)
 
     def __post_init__(self) -> None:
         named = {"pinned area": self.pinned, "editable area": self.editable}
@@ -82,7 +90,7 @@ class DragField:
         cls,
         drag: Drag,
         *,
-        point_mode: PointMode = "idw",
+        point_mode: PointMode | None = None,
         point_radius: float | None = None,
         point_fading: bool | None = None,
         deformation: Literal["rigid", "stretch"] = "rigid",
@@ -94,6 +102,8 @@ class DragField:
         point_mode, point_fading: how points spread, see points.py.  point_radius: px around a handle, None for 1/16 of
             the shorter side. Points move what is in `drag.editable` if that is given, else what is in their radius or,
             if they fade, everything.
+            point_mode None is "idw" in an editable area. Without one it is "latent_warp" within a circle around the points that
+            is wide enough for the surroundings to give way: nothing is torn out and nothing far away moves.
         deformation: "rigid" moves a deformed region like a relocated one (DragFlow); "stretch" covers the gap behind it
             by stretching what lies behind. If the operation has an anchor, that is the end that stays: the material
             between it and the region gives, and is pressed together if the region moves towards it.
@@ -117,7 +127,12 @@ class DragField:
         points = None
         if drag.points:
             radius = default_point_radius(drag.size) if point_radius is None else point_radius
-            points = PointMoves(drag.size, drag.points, radius, point_mode, drag.editable, point_fading)
+            free = point_mode is None and drag.editable is None
+            longest = max(math.dist(point.handle, point.target) for point in drag.points)
+            # Ahead of a target the circle is at least this far: nearer than the way, what lies between would fold over itself.
+            reach = longest + 2 * radius if free else None
+            mode = point_mode or ("latent_warp" if free else "idw")
+            points = PointMoves(drag.size, drag.points, radius, mode, drag.editable, point_fading, reach)
         pins = [region.mask for region in drag.regions if region.task == "pin"]
         return cls(drag.size, regions, points, np.logical_or.reduce(pins) if pins else None, drag.editable)
 
@@ -159,6 +174,16 @@ class DragField:
         left it.
         """
         size = self._checked(progress, size)
+        if (progress, size) in self._laid:
+            return self._laid[progress, size]
+        layout = self._laid_out(progress, size)
+        if size[0] * size[1] <= REMEMBERED_CELLS:
+            while len(self._laid) >= REMEMBERED:
+                self._laid.pop(next(iter(self._laid)))
+            self._laid[progress, size] = layout
+        return layout
+
+    def _laid_out(self, progress: float, size: Size) -> Layout:
         backward = cell_centres((0, 0, *size), torch.float32)
         operation = torch.full((size[1], size[0]), -1)
         fixed, pinned = self._fixed(size)

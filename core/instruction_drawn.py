@@ -28,7 +28,8 @@ class DrawnRegion:
     task: relocation and deformation carry the region's centroid to `target`; rotation turns it about `anchor` until its
         centroid lies in the direction of `target`; pin keeps it where it is.
     region: polygons of rings of points (`instruction_checks.polygons`).
-    target: on the picture; None for pin only.  anchor: rotation only, up to one picture size outside the picture.
+    target: on the picture; None for pin only.  anchor: up to one picture size outside the picture. A rotation needs one, to turn about;
+        a deformation may have one: the end that stays, away from which it is stretched.
     id: unique in its instruction; "" lets the instruction choose one.  name: a label, free.
     visible: a hidden operation is kept but takes no part in the edit.
     """
@@ -53,8 +54,8 @@ class DrawnRegion:
             assign(self, target=check.point(self.target, "target", fix="move it onto the picture"))
         if self.task == "rotation" and self.anchor is None:
             raise InstructionError("rotation has no anchor; add the point that the region turns about")
-        if self.task != "rotation" and self.anchor is not None:
-            raise InstructionError(f"{self.task} has an anchor, which only rotation uses; remove it or change the task")
+        if self.task not in ("rotation", "deformation") and self.anchor is not None:
+            raise InstructionError(f"{self.task} has an anchor, which only rotation and deformation use; remove it or change the task")
         if self.anchor is not None:
             assign(self, anchor=check.point(self.anchor, "anchor", -1.0, 2.0, "bring it nearer to the picture"))
         _set_label(self)

@@ -18,7 +18,7 @@ from torch import Tensor
 from .attention import KVBank, KVSession, choose_blocks
 from .backbone import Conditioning, FlowBackbone
 from .progress import Progress, Report, stop_if, tell
-from .schedules import Schedule, flux_schedule, inversion_times
+from .schedules import Schedule, custom_schedule, flux_schedule, sampling_times
 from .solvers import Velocity, fireflow_step, start
 
 
@@ -81,26 +81,34 @@ def invert(
     cond: Conditioning,
     settings: InversionSettings = InversionSettings(),
     *,
+    times: Schedule | None = None,
     report: Report | None = None,
     should_stop: Callable[[], bool] | None = None,
 ) -> Inversion:
-    """Carry a latent z0 [1, C, h, w] along the flow to its noise by FireFlow, remembering keys and values (DragFlow 3.1, 3.3)."""
-    schedule = flux_schedule(z0.shape[-2] * z0.shape[-1] // backbone.patch**2, settings.steps, shifted=settings.shifted)
-    times = inversion_times(schedule, settings.skip)
+    """Carry a latent z0 [1, C, h, w] along the flow to its noise by FireFlow, remembering keys and values (DragFlow 3.1, 3.3).
+
+    times: a schedule from elsewhere in place of FLUX's own, falling to 0; of `settings` it overrules steps and shifted, while skip leaves
+    out its noisiest steps too. Raises ValueError for one that `custom_schedule` refuses.
+    """
+    if times is None:
+        schedule = flux_schedule(z0.shape[-2] * z0.shape[-1] // backbone.patch**2, settings.steps, shifted=settings.shifted)
+    else:
+        schedule = custom_schedule(times)
+    times = sampling_times(schedule, settings.skip)
     bank = KVBank(
         choose_blocks(settings.kv_blocks, backbone.double_blocks, backbone.single_blocks),
         text_in_single=settings.kv_text_in_single, dtype=settings.kv_dtype, placement=settings.kv_placement,
     )  # fmt: skip
     capture = bank.capture()
     velocity = velocity_of(backbone, cond, settings.guidance, capture)
-    state = start(z0, times[0])
+    state = start(z0, times[-1])
     path = [z0]
-    for done, to in enumerate(times[1:], start=1):
+    for done, to in enumerate(times[-2::-1], start=1):
         stop_if(should_stop)
         state = fireflow_step(velocity, state, to)
         path.append(state.z)
         tell(report, Progress("invert", done, len(times) - 1, state.z))
-    return Inversion(z0, times[::-1], tuple(reversed(path)), bank, settings, state.nfe)
+    return Inversion(z0, times, tuple(reversed(path)), bank, settings, state.nfe)
 
 
 @torch.no_grad()

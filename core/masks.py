@@ -131,13 +131,16 @@ def feather(mask: np.ndarray, radius: float, *, within: np.ndarray | None = None
     return weight
 
 
-def auto_soft_mask(points: Sequence[PointOperation], size: Size, *, sigma: float = 30.0, stride: int = 2) -> np.ndarray:
+def auto_soft_mask(
+    points: Sequence[PointOperation], size: Size, *, sigma: float = 30.0, stride: int = 2, transposed: bool = False
+) -> np.ndarray:
     """Soft mask along the drag lines of a point drag: Gaussian around each line, 1 at its peak (DirectDrag eq. 5-7).
 
     points: in px of a picture of `size`.  stride: px per cell of the grid it is drawn on; DirectDrag's is half the
         picture's size.
-    sigma: in cells of that grid, cut off at 2 sigma as published. The published code transposes this mask;
-        this one is the right way round.
+    sigma: in cells of that grid, cut off at 2 sigma as published.
+    transposed: as the published code has it: x and y of every point are mistaken for each other, and what then lies off the picture is
+        dropped, so that the mask may be empty.
     -> float32 [H // stride, W // stride] in [0, 1].
     """
     if not points:
@@ -151,6 +154,10 @@ def auto_soft_mask(points: Sequence[PointOperation], size: Size, *, sigma: float
         steps = max(abs(tx - hx), abs(ty - hy)) + 1
         columns = np.rint(np.linspace(hx, tx, steps)).astype(int).clip(0, width - 1)
         rows = np.rint(np.linspace(hy, ty, steps)).astype(int).clip(0, height - 1)
+        if transposed:
+            columns, rows = rows, columns
+            inside = (columns < width) & (rows < height)
+            columns, rows = columns[inside], rows[inside]
         lines[rows, columns] = 1.0
     kernel = int(4 * sigma) | 1
     soft = cv2.GaussianBlur(lines, (kernel, kernel), sigma, borderType=cv2.BORDER_REFLECT_101)

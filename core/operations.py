@@ -25,7 +25,7 @@ class RegionOperation:
     mask: bool [H, W], the source region.
     task: relocation and deformation carry the centroid to `target`; rotation turns the region about `anchor` until its
         centroid lies in the direction of `target`; pin keeps the region where it is.
-    target: (x, y) px, None only for pin.  anchor: (x, y) px, rotation only.
+    target: (x, y) px, None only for pin.  anchor: (x, y) px, of a rotation; of a deformation, if given, the end that stays.
     """
 
     mask: np.ndarray

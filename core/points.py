@@ -46,6 +46,8 @@ class PointMoves:
     fading: whether displacements fade towards the circle. None: only for "latent_warp". True with "nearest" is
         LazyDrag's drag. What fading displacements take from is covered by its stretched surroundings: nothing is
         vacated.
+    reach: px beyond all handles and targets at which fading displacements end where there is no area; None fades them towards the
+        picture's own circle.
     """
 
     picture: Size
@@ -54,6 +56,7 @@ class PointMoves:
     mode: PointMode = "idw"
     area: np.ndarray | None = None
     fading: bool | None = None
+    reach: float | None = None
 
     def __post_init__(self) -> None:
         if self.mode not in ("idw", "nearest", "latent_warp"):
@@ -152,15 +155,21 @@ class PointMoves:
     def _circle(self, size: Size) -> tuple[Tensor, float]:
         """Centre and radius of the circle through the corner cells' centres of the box around the area (FastDrag).
 
-        It grows to hold every handle and target; the formula is undefined for points outside.
+        It grows to hold every handle and target; the formula is undefined for points outside. With a `reach` and no area, the circle
+        around handles and targets, that much wider.
         """
+        handles, ways = self._pairs(size)
+        ends = torch.cat((handles, handles + ways))
+        if self.area is None and self.reach is not None:
+            centre = (ends.amin(dim=0) + ends.amax(dim=0)) / 2
+            cells = max(side / whole for side, whole in zip(size, self.picture, strict=True))
+            return centre, float((ends - centre).norm(dim=1).max()) + self.reach * cells
         area = self._area(size) > INSIDE
         columns, rows = area.any(dim=0).nonzero() + 0.5, area.any(dim=1).nonzero() + 0.5
         low = torch.cat((columns[0], rows[0])).double()
         high = torch.cat((columns[-1], rows[-1])).double()
         centre = (low + high) / 2
-        handles, ways = self._pairs(size)
-        furthest = float((torch.cat((handles, handles + ways)) - centre).norm(dim=1).max())
+        furthest = float((ends - centre).norm(dim=1).max())
         return centre, max(float((high - centre).norm()), furthest + 1.0)
 
     def _pairs(self, size: Size) -> tuple[Tensor, Tensor]:

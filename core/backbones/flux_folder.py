@@ -67,23 +67,32 @@ def load_models(
 
 
 def encode_prompts(
-    folder: Path, prompts: Sequence[str], device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32
+    folder: Path,
+    prompts: Sequence[str],
+    device: torch.device | str = "cpu",
+    dtype: torch.dtype = torch.float32,
+    *,
+    t5_len: int = T5_TOKENS,
 ) -> list[Conditioning]:
-    """One Conditioning a prompt: T5 tokens [1, 512, D] and CLIP's pooled [1, P], by the folder's own encoders.
+    """One Conditioning a prompt: T5 tokens [1, t5_len, D] and CLIP's pooled [1, P], by the folder's own encoders.
 
-    A demo model's words are embedded by the demo embedder. Raises: FileNotFoundError where an encoder is missing.
+    t5_len: tokens of T5, 1 to 512; fewer are faster in every block, and longer prompts are cut.
+    A demo model's words are embedded by the demo embedder, whose length is fixed. Raises: FileNotFoundError where an encoder is missing,
+    ValueError for another t5_len.
     """
+    if not 1 <= t5_len <= T5_TOKENS:
+        raise ValueError(f"t5_len is {t5_len}; use 1 to {T5_TOKENS} tokens (FLUX.1-dev: {T5_TOKENS}, DragFlow's code: 256)")
     if _is_demo(folder):
         from ..demo.text import embed
 
         return [embed([prompt]) for prompt in prompts]
     pooled = _encoded(folder, "text_encoder", "tokenizer", prompts, device, dtype)
-    tokens = _encoded(folder, "text_encoder_2", "tokenizer_2", prompts, device, dtype)
+    tokens = _encoded(folder, "text_encoder_2", "tokenizer_2", prompts, device, dtype, t5_len)
     return [Conditioning(txt=t, pooled=p) for t, p in zip(tokens, pooled, strict=True)]
 
 
 @torch.no_grad()
-def _encoded(folder: Path, encoder: str, tokenizer: str, prompts: Sequence[str], device, dtype) -> list[Tensor]:
+def _encoded(folder: Path, encoder: str, tokenizer: str, prompts: Sequence[str], device, dtype, t5_len: int = 0) -> list[Tensor]:
     """CLIP's pooled output or T5's tokens, and nothing of the encoder left behind."""
     from transformers import AutoTokenizer, CLIPTextModel, T5EncoderModel
 
@@ -92,7 +101,7 @@ def _encoded(folder: Path, encoder: str, tokenizer: str, prompts: Sequence[str],
     pooling = encoder == "text_encoder"
     model = _read(CLIPTextModel if pooling else T5EncoderModel, folder / encoder, dtype).to(device).eval()
     words = AutoTokenizer.from_pretrained(folder / tokenizer, local_files_only=True)
-    length = model.config.max_position_embeddings if pooling else T5_TOKENS
+    length = model.config.max_position_embeddings if pooling else t5_len
     ids = words(list(prompts), padding="max_length", truncation=True, max_length=length, return_tensors="pt").input_ids
     out = model(ids.to(device))
     return list((out.pooler_output if pooling else out.last_hidden_state).split(1))
@@ -115,6 +124,12 @@ def _read(kind: type, folder: Path, dtype: torch.dtype):
     )
     if missing := sorted(info["missing_keys"]):
         raise ValueError(f"{folder} lacks {len(missing)} weights, {missing[0]} among them; fetch the model again")
+    # What transformers itself skips on purpose (a head that is not used here) is not among them.
+    if unknown := sorted(info["unexpected_keys"]):
+        raise ValueError(
+            f"{folder} holds {len(unknown)} weights that {kind.__name__} does not have, {unknown[0]} among them; give the model that its "
+            "config.json describes"
+        )
     return model
 
 

@@ -54,7 +54,11 @@ def test_help_answers_without_loading_torch() -> None:
     assert ran.stdout.strip().endswith("[]")
 
 
-@pytest.mark.parametrize("command", [["demo"], ["edit"], ["bench"], ["train", "autoencoder"], ["train", "flux"]])
+@pytest.mark.parametrize(
+    "command",
+    [["demo"], ["edit"], ["bench"], *(["train", what] for what in ("autoencoder", "flux", "unet-autoencoder", "unet", "readout"))],
+    ids=" ".join,
+)
 def test_every_command_and_every_option_says_what_it_is_for(command: list[str]) -> None:
     found = typer.main.get_command(app)
     for name in command:

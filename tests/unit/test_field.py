@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 
-from dragfield.core.field import DragField, warp
+from dragfield.core.field import REMEMBERED, DragField, warp
 from dragfield.core.geometry import Motion, cell_centres, centroid, cut_shape, rounded_centroid, transform
 from dragfield.core.masks import resample
 from dragfield.core.moves import RegionMove
@@ -295,6 +295,17 @@ def test_published_geometry_of_the_demo_samples(name) -> None:
     ties = int(((share - 0.5).abs() < 1e-5).sum())
     assert int(moved.sum()) <= after <= int(moved.sum()) + ties
     assert int(moved.sum()) == after or name == "view"
+
+
+def test_a_layout_asked_for_again_is_the_same_and_few_are_kept() -> None:
+    field, fresh = DragField.from_drag(DRAGS["relocation"]), DragField.from_drag(DRAGS["relocation"])
+    first = field.layout(0.5)
+    assert field.layout(0.5) is first
+    for step in range(10):
+        field.layout(step / 10)
+    assert len(field._laid) == REMEMBERED
+    for again, anew in zip(field.layout(0.5), fresh.layout(0.5), strict=True):
+        assert torch.equal(again, anew)
 
 
 @pytest.mark.parametrize(

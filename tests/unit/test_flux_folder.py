@@ -75,3 +75,23 @@ def test_weights_that_are_not_in_the_file_are_not_left_random(flux_folder: Path,
     save_file(weights, tmp_path / "transformer" / "diffusion_pytorch_model.safetensors", metadata={"format": "pt"})
     with pytest.raises(ValueError, match=r"proj_out\.weight"):
         load_models(tmp_path)
+
+
+def test_fewer_t5_tokens_can_be_asked_for(flux_folder: Path) -> None:
+    assert encode_prompts(flux_folder, ["a red star"], t5_len=6)[0].txt.shape == (1, 6, 12)
+    for wrong in (0, 513):
+        with pytest.raises(ValueError, match=f"t5_len is {wrong}; use 1 to 512"):
+            encode_prompts(flux_folder, ["a red star"], t5_len=wrong)
+
+
+def test_weights_that_the_config_does_not_know_are_refused(flux_folder: Path, tmp_path: Path) -> None:
+    from safetensors.torch import load_file, save_file
+
+    (tmp_path / "transformer").mkdir()
+    (tmp_path / "vae").symlink_to(flux_folder / "vae")
+    (tmp_path / "transformer" / "config.json").symlink_to(flux_folder / "transformer" / "config.json")
+    file = "diffusion_pytorch_model.safetensors"
+    weights = load_file(flux_folder / "transformer" / file)
+    save_file({**weights, "surplus.weight": torch.zeros(2)}, tmp_path / "transformer" / file)
+    with pytest.raises(ValueError, match="holds 1 weights that FluxTransformer2DModel does not have, surplus.weight among them"):
+        load_models(tmp_path)

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from dragfield.core.field import DragField
 from dragfield.core.instruction import MAX_OPERATIONS, DragInstruction, DrawnPoints, DrawnRegion, InstructionError
 from dragfield.core.instruction_checks import MAX_PIXELS, MAX_PROMPT, MAX_SIDE, MAX_VERTICES
 from dragfield.core.instruction_drawn import MAX_PAIRS
@@ -26,7 +27,7 @@ def box(x0: float, y0: float, x1: float, y1: float) -> tuple:
 LEFT, RIGHT = box(0.1, 0.2, 0.3, 0.6), box(0.5, 0.2, 0.7, 0.6)
 EVERYTHING = DragInstruction(
     operations=(
-        DrawnRegion("relocation", LEFT, target=(0.25, 0.5), name="Tasse 杯"),
+        DrawnRegion("relocation", LEFT, target=(0.25, 0.5), name="Tasse \u676f"),
         DrawnRegion("rotation", RIGHT, target=(0.8, 0.6), anchor=(0.6, 0.9), id="arm"),
         DrawnRegion("deformation", box(0.1, 0.8, 0.2, 0.9), target=(0.3, 0.85), visible=False),
         DrawnRegion("pin", box(0.8, 0.0, 1.0, 0.1)),
@@ -71,7 +72,7 @@ def test_rasterise_scales_points_and_masks_to_the_picture() -> None:
     expected = np.zeros((50, 100), bool)
     expected[10:30, 10:30] = True
     assert np.array_equal(cup.mask, expected)
-    assert cup.target == (25.0, 25.0) and cup.anchor is None and cup.name == "Tasse 杯"
+    assert cup.target == (25.0, 25.0) and cup.anchor is None and cup.name == "Tasse \u676f"
     assert drag.regions[1].anchor == pytest.approx((60.0, 45.0))
     assert drag.points[0] == PointOperation((20.0, 5.0), (30.0, 5.0))
     assert (drag.background_prompt, drag.editing_prompt) == ("a cup on a table", "the cup moves right")
@@ -130,6 +131,18 @@ def test_a_painted_region_fits_in_eight_kilobytes() -> None:
     assert (found != mask).sum() < 0.01 * mask.sum()
 
 
+def test_a_deformation_with_an_anchor_travels_and_stretches_away_from_it() -> None:
+    pulled = DragInstruction((DrawnRegion("deformation", box(0.4, 0.4, 0.5, 0.6), (0.65, 0.5), anchor=(0.1, 0.5)),))
+    assert DragInstruction.from_json(pulled.to_json()) == pulled
+    drag = pulled.rasterise(100, 100)
+    assert drag.regions[0].anchor == pytest.approx((10.0, 50.0))
+    field = DragField.from_drag(drag, deformation="stretch")
+    # From the anchor at 10 to the moved edge at 60 all is stretched from 10..40, and nothing beyond the anchor.
+    row = field.backward()[50, :, 0]
+    assert not field.moved()[50, :10].any() and field.moved()[50, 11:70].all()
+    assert row[35].item() == pytest.approx(10 + 25.5 * 30 / 50, abs=0.1)
+
+
 def test_regions_of_a_drag_never_share_a_pixel() -> None:
     near = DragInstruction((DrawnRegion("relocation", box(0.1, 0.1, 0.5, 0.5), (0.4, 0.4)),
                             DrawnRegion("relocation", box(0.497, 0.1, 0.9, 0.5), (0.8, 0.8))))
@@ -145,9 +158,10 @@ def test_twenty_operations_on_sixteen_megapixels_take_well_under_a_second() -> N
     instruction = DragInstruction(tuple(DrawnRegion("relocation", ((ring,),), (0.5, 0.5)) for ring in rings))
     seconds = []
     for _ in range(3):
-        start = time.perf_counter()
+        # This process's own time: what else runs on the machine does not count.
+        start = time.process_time()
         instruction.rasterise(4096, 4096)
-        seconds.append(time.perf_counter() - start)
+        seconds.append(time.process_time() - start)
     assert min(seconds) < 0.8
 
 
@@ -171,7 +185,7 @@ REFUSED = {
     "an infinity": ({"target": [0.5, float("inf")]}, "y of target is inf"),
     "a huge integer": ({"target": [10**5000, 0.5]}, "an integer of more than 18 digits"),
     "rotation without an anchor": ({"task": "rotation"}, "rotation has no anchor; add the point"),
-    "an anchor without rotation": ({"anchor": [0.5, 0.5]}, "relocation has an anchor, which only rotation uses"),
+    "an anchor without rotation": ({"anchor": [0.5, 0.5]}, "relocation has an anchor, which only rotation and deformation use"),
     "a pin with a target": ({"task": "pin"}, "a pin has a target"),
     "an anchor far away": ({"task": "rotation", "anchor": [2.5, 0]}, "x of anchor is 2.5; it must be from -1 to 2"),
     "an empty region": ({"region": []}, "region is empty; give it polygons"),
@@ -231,11 +245,11 @@ def test_a_mistake_is_refused_in_one_sentence(case: str) -> None:
     b"\xff\xfe{}": "is not UTF-8 text at byte 0",
 }.items())
 def test_broken_text_is_refused_quickly(text: str | bytes, expected: str) -> None:
-    start = time.perf_counter()
+    start = time.process_time()
     with pytest.raises(InstructionError) as caught:
         DragInstruction.from_json(text)
     assert expected in str(caught.value) and len(str(caught.value)) < 300
-    assert time.perf_counter() - start < 2.0
+    assert time.process_time() - start < 2.0
 
 
 def test_brackets_inside_a_prompt_are_not_nesting() -> None:

@@ -78,7 +78,8 @@ def survives(source: Any) -> DragInstruction | None:
             assert region.mask.shape == (height, width) and region.mask.dtype == bool
             assert region.mask.sum() >= MIN_PIXELS
             assert (region.target is None) == (region.task == "pin")
-            assert (region.anchor is not None) == (region.task == "rotation")
+            assert region.anchor is not None or region.task != "rotation"
+            assert region.anchor is None or region.task in ("rotation", "deformation")
             taken += region.mask & (region.task != "pin")
         assert taken.max(initial=0) <= 1
         points = [p for o in drag.points for p in (o.handle, o.target)]

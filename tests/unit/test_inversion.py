@@ -52,6 +52,16 @@ def test_noise_and_picture_mix_to_every_point_of_the_path(tiny):
         torch.testing.assert_close((1 - t) * made.z0 + t * made.noise(index), made.path[index])
 
 
+def test_times_of_ones_own_are_visited_less_the_skipped_ones():
+    g = torch.Generator().manual_seed(0)
+    z0, noise = (torch.randn(1, 4, 4, 6, generator=g, dtype=torch.float64) for _ in range(2))
+    made = invert(Straight(z0, noise), z0, None, replace(FEW, skip=1), times=(1.0, 0.75, 0.5, 0.125, 0.0))
+    assert made.times == (0.75, 0.5, 0.125, 0.0) and made.nfe == 4
+    torch.testing.assert_close(made.noise(), noise)
+    with pytest.raises(ValueError, match="must end at the picture"):
+        invert(Straight(z0, noise), z0, None, FEW, times=(1.0, 0.5, 0.25, 0.1))
+
+
 def test_a_straight_flow_is_inverted_to_its_own_noise():
     g = torch.Generator().manual_seed(0)
     z0, noise = (torch.randn(1, 4, 4, 6, generator=g, dtype=torch.float64) for _ in range(2))

@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 
 from dragfield.core.demo.cases import DemoCase, sample_cases
-from dragfield.core.demo.measure import measure, psnr, rotation_error, source_left
+from dragfield.core.demo.measure import measure, rotation_error, source_left
 from dragfield.core.demo.scenes import render
+from dragfield.core.likeness import psnr
 
 EVERYWHERE = np.ones((256, 256), bool)
 

@@ -143,7 +143,7 @@ def test_fading_vacates_nothing() -> None:
 
 
 def test_without_an_area_points_carry_the_disc_around_them() -> None:
-    field = field_of(PAIRS[0], point_radius=5.0)
+    field = field_of(PAIRS[0], point_radius=5.0, point_mode="idw")
     moved = field.moved()
     x, y = PAIRS[0].target
     centres = cell_centres((0, 0, *SIZE))
@@ -151,6 +151,25 @@ def test_without_an_area_points_carry_the_disc_around_them() -> None:
     assert moved[distance < 4].all() and not moved[distance > 6].any()
     assert field.vacated().any()
     assert field_of(PAIRS[0]).points.radius == 4.0
+
+
+@pytest.mark.parametrize("pairs", [PAIRS[:1], PAIRS], ids=["one", "several"])
+def test_points_alone_bend_their_surroundings_and_tear_nothing_out(pairs) -> None:
+    field = field_of(*pairs, point_radius=1.0)
+    assert not field.vacated().any()
+    for pair in pairs:
+        x, y = pair.target
+        torch.testing.assert_close(field.backward()[int(y), int(x)], torch.tensor(pair.handle).float(), atol=1.5, rtol=0)
+    backward = field.backward()
+    # Neighbours stay in their order, along rows and along columns: nothing folds over itself.
+    assert (backward[:, 1:, 0] > backward[:, :-1, 0]).all() and (backward[1:, :, 1] > backward[:-1, :, 1]).all()
+
+
+def test_points_alone_leave_what_is_far_away_where_it_is() -> None:
+    size = (96, 72)
+    field = DragField.from_drag(Drag(size, points=(PointOperation((20.5, 20.5), (24.5, 20.5)),)), point_radius=3.0)
+    far = (cell_centres((0, 0, *size)) - torch.tensor([22.5, 20.5]).double()).norm(dim=-1) > 2 + 4 + 2 * 3 + 1
+    assert field.kept()[far].all() and field.moved()[20, 24]
 
 
 def test_the_editable_area_is_what_points_move_and_may_change() -> None:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from dragfield.core.arrival import Arrival, arrivals
 from dragfield.core.field import DragField
 from dragfield.core.operations import Drag, PointOperation, RegionOperation
 from dragfield.core.preview import preview
-from dragfield.nodes.arrival import Arrival, arrivals
 
 SIZE = (120, 90)
 

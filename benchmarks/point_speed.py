@@ -1,0 +1,174 @@
+"""Suite `point-speed`: what one gradient step of a point drag costs, done the published way and done ours, side by side in one run.
+
+SD 1.5's proportions (4 levels of 1, 2, 4 and 4 widths, two ResNet blocks each, attention in the first three) at a fraction of its width,
+and the readout head that belongs to them; weights are random, which time does not mind. The two ways take turns, so that whatever else the
+machine does hits both; times are medians.
+
+`time_ratio` and `memory_ratio` are published over ours: above 1 is better. The report's own are the lowest among the cases.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from statistics import median
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..core.appearance import ReadoutSettings, appearance_term, readout_of
+from ..core.backbone import Conditioning
+from ..core.backbones.unet import DiffusersUNet
+from ..core.handles import Handles, make_handles
+from ..core.operations import PointOperation
+from ..core.point_drag import PointDragSettings, PointDragState, point_drag
+from ..core.probes import NoiseProbe
+from ..core.readout import ReadoutHead
+from ..core.readout_training import new_head
+from .cost import count_flops, peak_memory
+from .published_points import PublishedPointDrag
+
+CROSS_DOWN, CROSS_UP = "CrossAttnDownBlock2D", "CrossAttnUpBlock2D"
+SD15 = {
+    "in_channels": 4, "out_channels": 4, "layers_per_block": 2, "attention_head_dim": 8, "cross_attention_dim": 768,
+    "down_block_types": (CROSS_DOWN, CROSS_DOWN, CROSS_DOWN, "DownBlock2D"), "up_block_types": ("UpBlock2D", CROSS_UP, CROSS_UP, CROSS_UP),
+}  # fmt: skip
+LEVELS = (1, 2, 4, 4)
+"""Widths of the levels in multiples of the first (SD 1.5: 320)."""
+
+TIME, NEXT = 741, 721
+DEFAULTS = PointDragSettings()
+
+
+@dataclass(frozen=True, eq=False)
+class Case:
+    """One model at one picture size with one drag, ready for both ways."""
+
+    name: str
+    size: int
+    backbone: DiffusersUNet
+    head: ReadoutHead
+    z: Tensor
+    cond: Conditioning
+    handles: Handles
+    mask: Tensor
+    readout: ReadoutSettings = ReadoutSettings()
+
+    def ours(self, settings: PointDragSettings = DEFAULTS) -> Iterator[PointDragState]:
+        """Our steps, endlessly enough."""
+        probe = NoiseProbe(self.backbone, self.cond)
+        wanted = readout_of(probe, self.head, self.z, TIME, self.readout)
+        term = appearance_term(probe, self.head, self.z, TIME, wanted, self.readout)
+        endless = replace(settings, rounds=1000, patience=None)
+        return point_drag(
+            self.backbone, self.z, TIME, self.cond, self.handles, self.mask, endless, reference=self.z, t_next=NEXT, terms=[term]
+        )
+
+    def published(self, settings: PointDragSettings = DEFAULTS) -> PublishedPointDrag:
+        return PublishedPointDrag(
+            self.backbone, self.z, TIME, NEXT, self.cond, self.handles, self.mask, settings, self.head, self.readout
+        )
+
+
+def run(
+    sizes: Sequence[int] = (256, 512),
+    widths: Sequence[int] = (64,),
+    *,
+    device: str = "auto",
+    repeats: int = 5,
+    progress: Callable[[int, int, str], None] | None = None,
+) -> dict[str, Any]:
+    """Measure SD 1.5's proportions at each width (of its first level, multiples of 32; SD 1.5: 320) and size (px, multiples of 64).
+
+    repeats: timed steps a way.  progress(done, total, what) is told before each case.
+    -> {"suite", "device", "threads", "torch", "time_ratio", "memory_ratio", "flops_ratio", "cases": [...]}, see `measure`.
+    """
+    if bad := [s for s in sizes if s < 64 or s % 64]:
+        raise ValueError(f"size {bad[0]} does not fit: use multiples of 64 px")
+    if bad := [w for w in widths if w < 32 or w % 32]:
+        raise ValueError(f"width {bad[0]} does not fit groups of 32: use multiples of 32 (SD 1.5: 320)")
+    where = torch.device(("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device)
+    cases: list[dict[str, Any]] = []
+    for width in widths:
+        for size in sizes:
+            if progress is not None:
+                progress(len(cases), len(widths) * len(sizes), f"sd15-{width} at {size} px")
+            cases.append(measure(make_case(width, size, where), repeats))
+    return {
+        "suite": "point-speed",
+        "device": torch.cuda.get_device_name(where) if where.type == "cuda" else "cpu",
+        "threads": torch.get_num_threads(),
+        "torch": torch.__version__,
+        "repeats": repeats,
+        **{name: min(case[name] for case in cases) for name in ("time_ratio", "memory_ratio", "flops_ratio")},
+        "cases": cases,
+    }
+
+
+def measure(case: Case, repeats: int) -> dict[str, Any]:
+    """Seconds, peak bytes (over a reference pass and two steps) and FLOPs of one step, both ways."""
+    device = case.z.device
+    ways = {"published": case.published, "ours": case.ours}
+    memory = {name: peak_memory(lambda way=way: _steps(way(), 2), device) for name, way in ways.items()}
+    flops, seconds = {}, {"published": [], "ours": []}
+    published, ours = case.published(), case.ours()
+    next(published)
+    next(ours)
+    flops["published"] = count_flops(lambda: next(published))
+    # The weights are one and the same: they take gradients in the published steps and are frozen in ours.
+    published.close()
+    flops["ours"] = count_flops(lambda: next(ours))
+    for _ in range(repeats):
+        case.backbone.model.requires_grad_(True)
+        case.head.requires_grad_(True)
+        seconds["published"].append(_seconds(lambda: next(published), device))
+        published.close()
+        seconds["ours"].append(_seconds(lambda: next(ours), device))
+    times = {way: median(taken) for way, taken in seconds.items()}
+    return {
+        "model": case.name,
+        "size": case.size,
+        "seconds": times,
+        "time_ratio": times["published"] / times["ours"],
+        "memory_bytes": memory,
+        "memory_ratio": memory["published"] / memory["ours"],
+        "flops": flops,
+        "flops_ratio": flops["published"] / flops["ours"],
+    }
+
+
+def make_case(width: int, size: int, device: torch.device, projection: int | None = None, groups: int = 32, **config: Any) -> Case:
+    """A model of that width with random weights, its readout head, and one pair of points a quarter of the picture apart.
+
+    projection: of the head; None: SD 1.5's 384 at its width of 320, less with less, a multiple of 4 · groups.
+    """
+    from diffusers import UNet2DConditionModel
+
+    torch.manual_seed(0)
+    levels = tuple(width * n for n in LEVELS)
+    backbone = DiffusersUNet(UNet2DConditionModel(**{**SD15, "block_out_channels": levels, "sample_size": size // 8, **config}).to(device))
+    z = torch.randn(1, 4, size // 8, size // 8, device=device)
+    cond = Conditioning(torch.randn(1, 77, backbone.model.config.cross_attention_dim, device=device))
+    projection = projection or max(1, round(384 * width / 320 / (4 * groups))) * 4 * groups
+    head = new_head(NoiseProbe(backbone, cond), projection, groups).eval().requires_grad_(False)
+    handles = make_handles([PointOperation((0.35 * size, 0.5 * size), (0.6 * size, 0.5 * size))], (size, size), rounded=True)
+    mask = torch.full((size // 8, size // 8), 0.5, device=device)
+    return Case(f"sd15-{width}", size, backbone, head, z, cond, handles, mask)
+
+
+def _steps(way: Any, count: int) -> None:
+    for _ in range(count):
+        next(way)
+    way.close()
+
+
+def _seconds(work: Callable[[], object], device: torch.device) -> float:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    began = time.perf_counter()
+    work()
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    return time.perf_counter() - began

@@ -1,0 +1,170 @@
+"""Suite `demo-points`: point drags on fresh procedural scenes whose truth is known, the rows of DirectDrag's ablation side by side.
+
+It is the paper's Table 3 on a world with exact answers: GoodDrag without mask and prompt, then with the soft mask, with readout guidance,
+with the latent warp. The drags are those of suite `demo`, told by points alone: the centroid of what moves, and for a turn a second point
+out on it. No row pastes pixels back, so that fidelity is the method's own.
+
+Beside the figures of suite `demo` there are handle_error_px, how far from its place the thing stands as the truth shows it (found by its
+looks, all over the picture), tracked_px, what the method itself believes, and psnr_outside_db, fidelity where nothing should change.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from statistics import mean
+
+import cv2
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..core.backbone import Autoencoder, Conditioning, NoiseBackbone
+from ..core.ddim_inversion import DDIMInversion, invert_ddim
+from ..core.demo.cases import DemoCase, sample_cases
+from ..core.demo.measure import measure, psnr
+from ..core.demo.text import embed
+from ..core.demo.unet import WEIGHTS, load
+from ..core.directdrag import DirectDragSettings, ablation, directdrag
+from ..core.operations import Drag, PointOperation
+from ..core.readout import ReadoutHead, load_readout
+from .demo import case_mask, summarise, to_picture
+
+HEAD = "readout.safetensors"
+"""The demo UNet's readout head, beside its weights."""
+
+ROWS: dict[str, DirectDragSettings | None] = {
+    "no_edit": None,
+    **{name: replace(settings, paste_back=False) for name, settings in ablation().items()},
+}
+
+
+@dataclass(frozen=True, eq=False)
+class PointModel:
+    """What the suite needs of a model; head: None skips nothing but guides nothing."""
+
+    backbone: NoiseBackbone
+    autoencoder: Autoencoder
+    head: ReadoutHead | None
+
+
+def load_model(folder: Path = WEIGHTS) -> PointModel:
+    """The bundled demo UNet with its readout head. Raises FileNotFoundError, saying what to do, when the UNet is not there."""
+    model = load(folder)
+    head = load_readout(folder / HEAD) if (folder / HEAD).exists() else None
+    return PointModel(model.backbone, model.autoencoder, head)
+
+
+def run(
+    cases: int = 48,
+    seed: int = 0,
+    methods: Sequence[str] = tuple(ROWS),
+    *,
+    model: PointModel | None = None,
+    rows: dict[str, DirectDragSettings | None] | None = None,
+    progress: Callable[[int, int, str], None] | None = None,
+) -> dict:
+    """Run `methods` on `cases` fresh cases of `seed`. -> {"suite", "cases", "seed", "skipped": {name: why}, "methods": {name: means}}.
+
+    rows: other settings under other names, for trials.  progress(done, total, method) is told before each edit.
+    """
+    rows = rows or ROWS
+    unknown = [name for name in methods if name not in rows]
+    if unknown:
+        raise ValueError(f"method {unknown[0]!r} is unknown: use {', '.join(rows)}")
+    if cases < 1:
+        raise ValueError(f"{cases} cases measure nothing: use 1 or more (4 have every task in them)")
+    model = model or load_model()
+    skipped = {}
+    if model.head is None:
+        skipped = {
+            name: f"no readout head in {HEAD} beside the demo UNet: train one with `dragfield train readout`"
+            for name in methods
+            if rows[name] is not None and rows[name].readout is not None
+        }
+    chosen = [name for name in methods if name not in skipped]
+    found: dict[str, list[dict]] = {name: [] for name in chosen}
+    for i, case in enumerate(sample_cases(cases, seed)):
+        mask, drag, inversions = case_mask(case), point_drag_of(case), {}
+        for j, name in enumerate(chosen):
+            if progress is not None:
+                progress(i * len(chosen) + j, cases * len(chosen), name)
+            found[name].append(_row(model, case, drag, mask, rows[name], inversions))
+    return {
+        "suite": "demo-points", "cases": cases, "seed": seed, "skipped": skipped,
+        "methods": {name: {**summarise(results), **_points(results)} for name, results in found.items()},
+    }  # fmt: skip
+
+
+def point_drag_of(case: DemoCase) -> Drag:
+    """The case's drag by points: the centroid of what moves; for a turn also the point of the region farthest from the anchor."""
+    (region,) = case.drag.regions
+    rows, columns = np.nonzero(region.mask)
+    places = np.stack((columns, rows), axis=1) + 0.5
+    centre = places.mean(axis=0)
+    if case.task != "rotation":
+        return replace(case.drag, regions=(), points=(PointOperation(tuple(centre.tolist()), region.target),))
+    anchor, turn = np.array(region.anchor), math.radians(case.turn)
+    spin = np.array([[math.cos(turn), -math.sin(turn)], [math.sin(turn), math.cos(turn)]])
+    # Well inside of the region: a point on its very edge is half ground.
+    far = centre + 0.7 * (places[np.linalg.norm(places - anchor, axis=1).argmax()] - centre)
+    pairs = [(p, np.clip(anchor + spin @ (p - anchor), 0, case.size)) for p in (centre, far)]
+    return replace(case.drag, regions=(), points=tuple(PointOperation(tuple(h.tolist()), tuple(t.tolist())) for h, t in pairs))
+
+
+def handle_error(case: DemoCase, result: np.ndarray) -> float:
+    """How many px from its true place the thing stands in `result` [H, W, 3]: where it looks most like the truth, of all places."""
+    rows, columns = np.nonzero(case.landed)
+    top, bottom, left, right = rows.min(), rows.max() + 1, columns.min(), columns.max() + 1
+    looks = np.ascontiguousarray(case.truth[top:bottom, left:right], np.float32)
+    counts = np.repeat(case.landed[top:bottom, left:right, None].astype(np.float32), 3, axis=2)
+    apart = cv2.matchTemplate(np.ascontiguousarray(result, np.float32), looks, cv2.TM_SQDIFF, mask=counts)
+    y, x = np.unravel_index(int(np.argmin(apart)), apart.shape)
+    return math.hypot(x - left, y - top)
+
+
+def _row(
+    model: PointModel, case: DemoCase, drag: Drag, mask: np.ndarray, settings: DirectDragSettings | None, inversions: dict
+) -> dict:
+    picture, forward, backward, tracked, seconds = to_picture(case.source), 0, 0, None, 0.0
+    if settings is not None:
+        key = settings.inversion
+        if key not in inversions:
+            inversions[key] = _invert(model, picture, settings)
+        edit = directdrag(
+            model.backbone, model.autoencoder, picture, drag, empty_prompt(), settings, head=model.head, inversion=inversions[key]
+        )
+        picture, seconds = edit.image, edit.seconds
+        forward, backward = edit.nfe_forward + edit.inversion.nfe, edit.nfe_backward
+        tracked = mean(edit.drag.distances) if edit.drag is not None else None
+    began = time.perf_counter()
+    result = picture[0].permute(1, 2, 0).numpy()
+    measured = measure(case, result, mask)
+    return {
+        "measured": measured, "seconds": seconds, "forward": forward, "backward": backward, "handle": handle_error(case, result),
+        "tracked": tracked, "outside": psnr(result[~mask], case.source[~mask]), "judging": time.perf_counter() - began,
+    }  # fmt: skip
+
+
+def _invert(model: PointModel, picture: Tensor, settings: DirectDragSettings) -> DDIMInversion:
+    with torch.no_grad():
+        z0 = model.autoencoder.encode(picture)
+    return invert_ddim(model.backbone, z0, empty_prompt(), settings.inversion)
+
+
+def empty_prompt() -> Conditioning:
+    """What the demo UNet was told where its prompt was dropped."""
+    return embed([""])
+
+
+def _points(results: Sequence[dict]) -> dict:
+    errors = [row["handle"] for row in results]
+    tracked = [row["tracked"] for row in results if row["tracked"] is not None]
+    return {
+        "handle_error_px": {"mean": mean(errors), "p90": float(np.percentile(errors, 90))},
+        "tracked_px": mean(tracked) if tracked else None,
+        "psnr_outside_db": mean(row["outside"] for row in results),
+    }

@@ -1,0 +1,247 @@
+"""The point optimiser: move the latent until what is under each handle is found a little nearer to its target (DirectDrag section 4).
+
+At one noise level t, in rounds: a few gradient steps of
+
+    L = sum_i (2 r)² · mean | F(p_i + d_i + u) - sg F_0(p_i⁰ + u) |     motion supervision: u over (2 r + 1)² grid cells, all channels;
+      + mask_weight · sum (1 - M) · | z' - z'_0 |                       d_i points to the target, at most `longest_step` cells
+      + terms                                                           readout guidance and the like
+
+then every handle is tracked anew (tracking.py). F_0 are the features of the undragged latent at the same t, p_i⁰ the handle's first place.
+Adam makes the steps and starts afresh with every call, so that only the ratios of the three parts matter.
+
+Nothing but windows around the handles is ever read from a feature map, and the network stops behind the last tap unless the mask term asks
+for the latent after the step (z' = z_{t-1}).
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from .adam import Adam
+from .attention import KVSession
+from .backbone import Conditioning, FlowBackbone, NoiseBackbone
+from .guidance import TapPlan, Term
+from .handles import Handles
+from .motion import Patches, motion_loss, queries, reference_patches
+from .probes import Probe, probe_of
+from .tracking import Reading, track
+
+
+@dataclass(frozen=True)
+class PointDragSettings:
+    """How a point drag descends. The defaults are the principled preset; `REFERENCE` is what the published code did.
+
+    rounds, steps_per_round: tracking rounds, and gradient steps in each (DirectDrag: 10 and 3).
+    radius, search: half side of the supervised and of the searched window, in grid cells (4 and 12).
+    longest_step: how far a window is supervised beyond its handle, in cells (4).  arrive_within: of its target, in cells (2).
+    rate: Adam's.  betas: Adam's.
+    mask_weight: of the mask term (0.1 in the published tables, 0.2 in the published interface).
+    mask_on: "next" holds the latent after the denoising step (published), "latent" the latent itself, which saves the network's end.
+    track_on: "fresh" tracks with the features after the last step of a round, which the next round needs anyway; "stale" with those
+        before it (published).
+    reading: how windows are read, see `tracking.window`; "two_step" is the published one.
+    loss_threshold: ends a round early when the motion loss is at or below it (published 0).
+    patience: gives up after so many rounds in a row in which no handle moved; None: never, as the published code in effect.
+    taps: None for the backbone's own.  guidance: the distilled scale, flow models only.
+    """
+
+    rounds: int = 10
+    steps_per_round: int = 3
+    radius: int = 4
+    search: int = 12
+    longest_step: float = 4.0
+    arrive_within: float = 2.0
+    rate: float = 0.02
+    betas: tuple[float, float] = (0.9, 0.999)
+    mask_weight: float = 0.1
+    mask_on: Literal["next", "latent"] = "next"
+    track_on: Literal["fresh", "stale"] = "fresh"
+    reading: Reading = "direct"
+    loss_threshold: float = 0.0
+    patience: int | None = 5
+    taps: tuple[Any, ...] | None = None
+    guidance: float = 1.0
+
+    def __post_init__(self) -> None:
+        if min(self.rounds, self.steps_per_round) < 1 or min(self.radius, self.search) < 0:
+            raise ValueError(
+                f"{self.rounds} rounds of {self.steps_per_round} steps with windows of radius {self.radius} and {self.search} "
+                "make no drag: use at least 1 round of 1 step and radii of 0 or more (published: 10, 3, 4, 12)"
+            )
+        if not (self.rate > 0 and self.longest_step > 0 and self.arrive_within >= 0 and self.mask_weight >= 0):
+            raise ValueError(
+                f"rate {self.rate}, longest_step {self.longest_step}, arrive_within {self.arrive_within}, mask_weight {self.mask_weight}: "
+                "the first two must be positive, the others 0 or more"
+            )
+        if self.patience is not None and self.patience < 1:
+            raise ValueError(f"a patience of {self.patience} rounds gives up before it began: use 1 or more, or None")
+        allowed = {"mask_on": ("next", "latent"), "track_on": ("fresh", "stale"), "reading": ("direct", "two_step")}
+        for name, values in allowed.items():
+            if getattr(self, name) not in values:
+                raise ValueError(f"{name} = {getattr(self, name)!r} is unknown: use one of {', '.join(values)}")
+
+
+REFERENCE = PointDragSettings(track_on="stale", reading="two_step", patience=None)
+
+Ended = Literal["", "arrived", "stuck"]
+
+
+@dataclass(frozen=True, eq=False)
+class PointDragState:
+    """A point drag after `step` gradient steps (0: found arrived before the first).
+
+    round: the tracking round of the step, from 1.  handles: where the handles were last found.  z: the latent, [1, C, h, w].
+    loss: before the step, extra parts included; motion: its supervision part, both [].  residual: [1], mean distance left over mean
+    distance asked for.  distances: px of the picture left to each target.  ended: why this is the last state ("" if it is not, or the
+    rounds are over).
+    nfe_forward, nfe_backward: network passes so far.
+    """
+
+    step: int
+    round: int
+    handles: Handles
+    z: Tensor
+    loss: Tensor
+    motion: Tensor
+    residual: Tensor
+    distances: tuple[float, ...]
+    ended: Ended
+    nfe_forward: int
+    nfe_backward: int
+
+    @property
+    def progress(self) -> float:
+        """Share of the way done, in [0, 1]."""
+        return min(1.0, max(0.0, 1.0 - float(self.residual)))
+
+
+def point_drag(
+    backbone: NoiseBackbone | FlowBackbone,
+    z: Tensor,
+    t: float,
+    cond: Conditioning,
+    handles: Handles,
+    mask: Tensor | None = None,
+    settings: PointDragSettings = PointDragSettings(),
+    *,
+    reference: Tensor | None = None,
+    reference_next: Tensor | None = None,
+    t_next: float | None = None,
+    kv: KVSession | None = None,
+    terms: Sequence[Term] = (),
+    should_stop: Callable[[], bool] | None = None,
+) -> Iterator[PointDragState]:
+    """Drag the latent z [1, C, h, w] at t (a UNet's timestep, a flow's time); yields the state after every gradient step.
+
+    handles: from `make_handles`, or where an earlier call left them.
+    mask: [h, w] in [0, 1], how freely each cell may change; None: everywhere, and then there is no mask term.
+    reference: the undragged latent at t; None: z itself, and then the first pass serves as the reference pass too.
+    t_next, reference_next: where the schedule goes after t, and the undragged latent there (None: one step from `reference`); only for
+        mask_on = "next" with a mask.
+    terms: see guidance.py.  should_stop: asked before every gradient step.
+    """
+    if z.shape[0] != 1:
+        raise ValueError(f"a point drag takes one latent [1, C, h, w], got {list(z.shape)}: drag a batch one by one")
+    probe = probe_of(backbone, cond, guidance=settings.guidance, kv=kv)
+    plan = TapPlan(settings.taps or probe.drag_taps, terms)
+    loosely = None if mask is None or settings.mask_weight == 0 else (1 - mask.to(z.device, torch.float32)).clamp(0, 1)
+    steps_on = loosely is not None and settings.mask_on == "next"
+    if steps_on and t_next is None:
+        raise ValueError("mask_on = 'next' needs t_next, the time the schedule visits after t: give it, or use mask_on = 'latent'")
+    forwards = backwards = 0
+
+    patches: Patches | None = None
+    if reference is not None:
+        with torch.no_grad():
+            if steps_on and reference_next is None:
+                found, reference_next = probe.features_and_next(reference, t, t_next, plan.own)
+            else:
+                found = probe.features(reference, t, plan.own)
+            patches = reference_patches(found, handles, settings.radius, settings.reading)
+        forwards += 1
+    origin = (z if reference is None else reference).detach()
+
+    leaf = z.detach().clone().requires_grad_()
+    adam = Adam(settings.rate, settings.betas)
+    step, idle = 0, 0
+    for number in range(1, settings.rounds + 1):
+        for inner in range(settings.steps_per_round):
+            if should_stop is not None and should_stop():
+                return
+            with torch.enable_grad():
+                maps, after = _look(probe, leaf, t, t_next if steps_on else None, plan)
+                own = plan.split(maps)
+                forwards += 1
+                if patches is None:
+                    patches = reference_patches(own, handles, settings.radius, settings.reading)
+                    reference_next = None if after is None else after.detach()
+                if inner == 0 and (settings.track_on == "fresh" or number == 1):
+                    found = _tracked(own, patches, handles, settings)
+                    idle = idle + 1 if number > 1 and found.now == handles.now else 0
+                    handles = found
+                if ended := _ended(handles, idle, settings):
+                    nothing = torch.zeros((), device=z.device)
+                    yield _state(step, number, handles, leaf, nothing, nothing, ended, forwards, backwards)
+                    return
+                motion = motion_loss(
+                    own, patches, handles, settings.radius, settings.longest_step, settings.arrive_within, settings.reading
+                )
+                loss = motion + plan.total(maps, leaf).sum()
+                if loosely is not None:
+                    now, then = (leaf, origin) if after is None else (after, reference_next)
+                    loss = loss + settings.mask_weight * (loosely * (now - then).abs()).sum()
+                (slope,) = torch.autograd.grad(loss, leaf)
+            backwards += 1
+            leaf = (leaf.detach() - adam.step(slope)).requires_grad_()
+            step += 1
+            loss, motion = loss.detach(), motion.detach()
+            # Read from the device only where a threshold was asked for: the published 0 is never reached before everything is.
+            last = inner == settings.steps_per_round - 1 or (settings.loss_threshold > 0 and float(motion) <= settings.loss_threshold)
+            if last and settings.track_on == "stale":
+                found = _tracked(own, patches, handles, settings)
+                idle = idle + 1 if found.now == handles.now else 0
+                handles = found
+            yield _state(step, number, handles, leaf, loss, motion, "", forwards, backwards)
+            if last:
+                break
+
+
+def run_point_drag(*args, **kwargs) -> PointDragState:
+    """The last state of `point_drag` (same arguments)."""
+    last = deque(point_drag(*args, **kwargs), maxlen=1)
+    if not last:
+        raise ValueError("the drag was stopped before its first iteration")
+    return last[0]
+
+
+def _look(probe: Probe, leaf: Tensor, t: float, to: float | None, plan: TapPlan) -> tuple[list[Tensor], Tensor | None]:
+    # A view: what counts operations by hooks on modules cannot bear a leaf as a module's input.
+    z = leaf.view_as(leaf)
+    if to is None:
+        return probe.features(z, t, plan.all), None
+    return probe.features_and_next(z, t, to, plan.all)
+
+
+def _tracked(maps: Sequence[Tensor], patches: Patches, handles: Handles, settings: PointDragSettings) -> Handles:
+    return handles.moved_to(track(maps, queries(patches), handles.now, handles.grid, settings.search, settings.reading))
+
+
+def _ended(handles: Handles, idle: int, settings: PointDragSettings) -> Ended:
+    if max(handles.distances()) <= settings.arrive_within:
+        return "arrived"
+    return "stuck" if settings.patience is not None and idle >= settings.patience else ""
+
+
+def _state(
+    step: int, number: int, handles: Handles, leaf: Tensor, loss: Tensor, motion: Tensor, ended: Ended, forwards: int, backwards: int
+) -> PointDragState:
+    return PointDragState(
+        step, number, handles, leaf.detach(), loss, motion, torch.tensor([handles.residual()]), handles.distances_px(), ended,
+        forwards, backwards,
+    )  # fmt: skip

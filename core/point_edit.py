@@ -1,0 +1,50 @@
+"""What point edits have in common, whichever kind of model they run on: reading the drag, and refusing early what makes no sense.
+
+Convention: points in px of the picture, handles in cells of their grid (handles.py).
+"""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from .backbone import Autoencoder
+from .handles import Clamp, Handles, make_handles
+from .operations import Drag, PointOperation
+
+
+def points_of(drag: Drag, rounded: bool = False, clamp: Clamp = "none") -> Handles:
+    """The handles of a drag that is meant for points. Refuses regions that move."""
+    moving = [region for region in drag.regions if region.task != "pin"]
+    if moving:
+        raise ValueError(
+            f"this drag moves {len(moving)} region(s), and DirectDrag moves points only: put handle points on them, or use DragFlow or "
+            "dragfield"
+        )
+    return make_handles(drag.points, drag.size, rounded=rounded, clamp=clamp)
+
+
+def latent_shape(autoencoder: Autoencoder, image: Tensor, drag: Drag, multiple: int = 1) -> tuple[int, int]:
+    """(h, w) of the picture's latent, whose sides shall be multiples of `multiple` cells. Refuses a picture that does not fit the drag."""
+    unit = autoencoder.factor * multiple
+    height, width = image.shape[-2:]
+    if image.ndim != 4 or image.shape[0] != 1 or height % unit or width % unit:
+        raise ValueError(
+            f"the picture has shape {list(image.shape)}; an edit takes [1, 3, H, W] with H and W multiples of {unit}: "
+            "crop or pad it first, and edit a batch one by one"
+        )
+    if drag.size != (width, height):
+        raise ValueError(
+            f"the drag is for a picture of {drag.size[0]}x{drag.size[1]} px, this one has {width}x{height}: rasterise it for this picture"
+        )
+    return height // autoencoder.factor, width // autoencoder.factor
+
+
+def warp_points(handles: Handles, rounded: bool) -> tuple[PointOperation, ...]:
+    """The pairs for the latent warp, px. Published ones count cells of the grid and of the latent from the same corner: 3 px off."""
+    scale = [n / g for n, g in zip(handles.picture, handles.grid, strict=True)]
+    off = 3.0 if rounded else 0.0
+
+    def px(place: tuple[float, float]) -> tuple[float, float]:
+        return place[0] * scale[0] + off, place[1] * scale[1] + off
+
+    return tuple(PointOperation(px(p), px(t)) for p, t in zip(handles.start, handles.targets, strict=True))

@@ -1,0 +1,75 @@
+import pytest
+import torch
+
+from dragfield.core.attention import KVBank
+from dragfield.core.backbone import Conditioning
+from dragfield.core.backbones.unet import DiffusersUNet
+from dragfield.core.ddim import PICTURE, ddim_step
+from dragfield.core.ddim_inversion import DDIMSettings, invert_ddim, reconstruct_ddim
+from dragfield.core.progress import Interrupted
+
+diffusers = pytest.importorskip("diffusers")
+
+
+@pytest.fixture(scope="module")
+def backbone():
+    torch.manual_seed(0)
+    return DiffusersUNet(
+        diffusers.UNet2DConditionModel(
+            block_out_channels=(8, 8), down_block_types=("DownBlock2D", "CrossAttnDownBlock2D"), norm_num_groups=4, layers_per_block=1,
+            up_block_types=("CrossAttnUpBlock2D", "UpBlock2D"), attention_head_dim=2, cross_attention_dim=6,
+        ).double()
+    )  # fmt: skip
+
+
+Z0 = torch.randn(1, 4, 5, 6, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+COND = Conditioning(torch.randn(1, 3, 6, generator=torch.Generator().manual_seed(2), dtype=torch.float64))
+
+
+def test_an_inversion_holds_the_latent_of_every_sampling_time(backbone):
+    inversion = invert_ddim(backbone, Z0, COND, DDIMSettings(steps=10, strength=0.5))
+    assert inversion.times == (401, 301, 201, 101, 1, PICTURE)
+    assert len(inversion.path) == 6 and inversion.nfe == 5
+    assert inversion.path[-1] is Z0 and inversion.z is inversion.path[0] and inversion.t == 401
+    assert [inversion.index_at(t) for t in (401, 290, 3, PICTURE)] == [0, 1, 4, 5]
+
+
+def test_each_state_follows_from_the_one_before_as_published(backbone):
+    inversion = invert_ddim(backbone, Z0, COND, DDIMSettings(steps=10, strength=0.3))
+    z, level = Z0, PICTURE
+    for t in (1, 101, 201):
+        z, level = ddim_step(z, backbone.noise(z, t, COND), backbone.schedule, level, t), t
+        assert torch.equal(inversion.path[inversion.index_at(t)], z)
+
+
+def test_more_steps_return_closer_to_the_picture(backbone):
+    errors = []
+    for steps in (4, 16):
+        inversion = invert_ddim(backbone, Z0, COND, DDIMSettings(steps=steps, strength=0.5))
+        path = reconstruct_ddim(backbone, inversion, COND)
+        assert len(path) == len(inversion.times)
+        errors.append((path[-1] - Z0).abs().max())
+    assert errors[1] < 0.7 * errors[0]
+
+
+def test_chosen_blocks_are_remembered_once_a_step(backbone):
+    settings = DDIMSettings(steps=10, strength=0.3, kv_blocks=(("self", 2),))
+    inversion = invert_ddim(backbone, Z0, COND, settings)
+    assert [entry.t for entry in inversion.bank.entries] == [1.0, 101.0, 201.0]
+    assert all(set(entry.blocks) == {("self", 2)} for entry in inversion.bank.entries)
+    assert invert_ddim(backbone, Z0, COND, DDIMSettings(steps=10, strength=0.3)).bank.entries == []
+
+
+def test_a_reconstruction_that_replays_its_own_keys_and_values_is_the_same(backbone):
+    inversion = invert_ddim(backbone, Z0, COND, DDIMSettings(steps=10, strength=0.3))
+    bank = KVBank([("self", 1), ("self", 2)])
+    plain = reconstruct_ddim(backbone, inversion, COND, kv=bank.capture())
+    assert torch.equal(reconstruct_ddim(backbone, inversion, COND, kv=bank.replay("matched"))[-1], plain[-1])
+
+
+def test_it_reports_every_step_and_stops_when_asked(backbone):
+    told = []
+    settings = DDIMSettings(steps=10, strength=0.5)
+    with pytest.raises(Interrupted):
+        invert_ddim(backbone, Z0, COND, settings, report=told.append, should_stop=lambda: len(told) == 2)
+    assert [(p.stage, p.done, p.total) for p in told] == [("invert", 1, 5), ("invert", 2, 5)]
