@@ -32,6 +32,9 @@ class DragCanvas(io.ComfyNode):
                     extra_dict={"widgetType": WIDGET},
                     tooltip="The drag as JSON; drawn here, or linked from elsewhere.",
                 ),
+                io.Mask.Input(
+                    "mask", optional=True, tooltip="Regions from elsewhere, one for each mask of a batch; a button of the canvas takes them"
+                ),
             ],
             outputs=[
                 io.String.Output("drag_json", display_name="drag", tooltip="The drag, checked on the picture."),
@@ -45,12 +48,18 @@ class DragCanvas(io.ComfyNode):
         return wire.drag_problem(drag)
 
     @classmethod
-    def execute(cls, drag: str, image: torch.Tensor | None = None) -> io.NodeOutput:
+    def execute(cls, drag: str, image: torch.Tensor | None = None, mask: torch.Tensor | None = None) -> io.NodeOutput:
         instruction = DragInstruction.from_json(drag)
         size = instruction.size if image is None else wire.image_size(image)
         if size is None:
             raise ValueError("the drag does not say what size it was drawn at; connect the picture")
         moving = [region.mask for region in instruction.rasterise(*size).regions if region.task != "pin"]
         region = np.logical_or.reduce(moving) if moving else np.zeros((size[1], size[0]), dtype=bool)
-        shown = None if image is None else ui.PreviewImage(image[:1, ..., :3], cls=cls)
+        # What the canvas in the browser can't know by itself: a linked drag, the picture, the linked masks. Not under the key "images",
+        # whose pictures ComfyUI shows itself, below the canvas.
+        shown: dict = {"drag": [drag]}
+        if image is not None:
+            shown["picture"] = ui.PreviewImage(image[:1, ..., :3], cls=cls).as_dict()["images"]
+        if mask is not None:
+            shown["masks"] = ui.PreviewMask(mask.reshape(-1, *mask.shape[-2:]), cls=cls).as_dict()["images"]
         return io.NodeOutput(instruction.to_json(), wire.mask_of(region), ui=shown)

@@ -7,6 +7,7 @@ the inversion, and another target, method or prompt of the edit inverts nothing 
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import torch
@@ -16,16 +17,17 @@ from ..core.dragfield import DragFieldSettings, dragfield
 from ..core.edit import DragFlowSettings, Edit, dragflow
 from ..core.inversion import InversionSettings
 from ..core.region_drag import RegionDragSettings
+from ..core.window import Window, crop, crop_drag, stitch, window_around
 from . import models, wire
 from .drag_edit_graph import inversion_graph
 from .gradient_mask import AROUND, MARGIN, RECTANGLES, editing_mask
 from .host.autoencoder import ComfyAutoencoder
 from .host.comfy_flux import ComfyFlux
 from .host.conditioning import ComfyConditioning
+from .host.out_of_memory import with_one_retry
 from .host.progress import ComfyProgress
 from .trajectory import Trajectory
 from .types import CATEGORY, TrajectoryType, drag_input
-from .window import Window, crop, crop_drag, stitch, window_around
 
 DRAGFIELD, DRAGFLOW = "dragfield", "dragflow"
 INTENSIFY = 2 / 7
@@ -144,10 +146,11 @@ class DragEdit(io.ComfyNode):
             )
         target = trajectory.prompt if edit_positive is None else models.prompt_of(edit_positive)
         settings = _settings(method, iterations, margin, seed, guidance, target)
-        one = _Editor(ComfyFlux(model), ComfyAutoencoder(vae, model), ComfyProgress(model))
+        backbone = ComfyFlux(model)
+        one = _Editor(backbone, ComfyAutoencoder(vae, model), ComfyProgress(model, backbone=backbone))
         small = crop_drag(asked, window)
         done = [
-            one.edit(picture, window, small, branch.inversion, trajectory.prompt, target, settings, fade)
+            with_one_retry(backbone, partial(one.edit, picture, window, small, branch.inversion, trajectory.prompt, target, settings, fade))
             for picture, branch in zip(wire.pictures(image), trajectory.branches, strict=True)
         ]
         images = torch.cat([wire.image_of(picture) for picture, _ in done])
@@ -176,7 +179,9 @@ class _Editor:
     ) -> tuple[torch.Tensor, Any]:  # fmt: skip
         """One picture [1, 3, H, W] edited, and the weight float32 [H, W] of the edit in it."""
         run = dragfield if isinstance(settings, DragFieldSettings) else dragflow
+        self.progress.noise = inversion.z - inversion.z0
         with self.backbone.session():
+            inversion = replace(inversion, bank=self.backbone.keep(inversion.bank))
             part = crop(picture, window).to(self.backbone.device)
             edit: Edit = run(
                 self.backbone, self.autoencoder, part, drag, source, target, replace(settings, inversion=inversion.settings),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from ..core.inversion import InversionSettings
-from .window import Window
+from ..core.window import Window
 
 Graph = dict[str, dict[str, Any]]
 Link = list

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import torch
+from dataclasses import replace
+from functools import partial
+
 from comfy_api.latest import io
 
-from ..core.attention import KVBank, choose_blocks
-from ..core.inversion import Inversion, InversionSettings, velocity_of
-from ..core.progress import Progress
-from ..core.schedules import Schedule, custom_schedule, flux_schedule, sampling_times
-from ..core.solvers import fireflow_step, start
+from ..core.inversion import InversionSettings, invert
 from . import models
 from .host.comfy_flux import ComfyFlux
-from .host.conditioning import ComfyConditioning
+from .host.out_of_memory import with_one_retry
 from .host.progress import ComfyProgress
 from .trajectory import Branch, Trajectory
 from .types import CATEGORY, TrajectoryType
@@ -50,7 +48,10 @@ class FireFlowInvert(io.ComfyNode):
                     tooltip="Blocks whose keys and values are kept for the edit: content layers (DragFlow), position layers, all, none.",
                 ),
                 io.Combo.Input(
-                    "remember_on", options=["device", "cpu"], advanced=True, tooltip="Where they are kept. 'cpu' spares GPU memory."
+                    "remember_on",
+                    options=["auto", "device", "cpu"],
+                    advanced=True,
+                    tooltip="Where they are kept. 'cpu' spares GPU memory, 'auto' does so when they would take much of it.",
                 ),
                 io.Sigmas.Input("sigmas", optional=True, tooltip="A schedule of your own, falling to 0, such as BasicScheduler makes."),
             ],
@@ -75,38 +76,20 @@ class FireFlowInvert(io.ComfyNode):
     def execute(
         cls, model, positive, latent, steps: int, skip: int, guidance: float, remember: str, remember_on: str, sigmas=None
     ) -> io.NodeOutput:
-        settings = InversionSettings(steps, skip, guidance, kv_blocks=remember, kv_placement=remember_on)
+        where = "device" if remember_on == "auto" else remember_on
+        settings = InversionSettings(steps, skip, guidance, kv_blocks=remember, kv_placement=where)
         prompt = models.prompt_of(positive)
-        backbone, progress = ComfyFlux(model), ComfyProgress(model)
+        backbone = ComfyFlux(model)
+        progress = ComfyProgress(model, backbone=backbone)
         pictures = models.model_latents(model, latent)
-        whole = None if sigmas is None else custom_schedule(sigmas.tolist())
+        times = None if sigmas is None else tuple(sigmas.tolist())
+        if remember_on == "auto":
+            calls = steps if times is None else len(times)
+            settings = replace(settings, kv_placement=backbone.place(pictures[0], settings, calls * len(pictures)))
+        how = {"times": times, "report": progress, "should_stop": progress.stop_if_cancelled}
         with backbone.session():
-            branches = [inverted(backbone, z0, prompt, settings, whole, progress) for z0 in pictures]
+            branches = [with_one_retry(backbone, partial(invert, backbone, z0, prompt, settings, **how)) for z0 in pictures]
         trajectory = Trajectory(
             tuple(Branch(inversion, inversion.z) for inversion in branches), prompt, dict(latent), models.pixels_per_cell(model)
         )
         return io.NodeOutput(trajectory, trajectory.noise(), dict(latent), trajectory.sigmas())
-
-
-def inverted(
-    backbone: ComfyFlux,
-    z0: torch.Tensor,
-    prompt: ComfyConditioning,
-    settings: InversionSettings,
-    schedule: Schedule | None,
-    report: ComfyProgress,
-) -> Inversion:
-    """core's `invert` along any schedule; None is FLUX's own, shifted by the picture's size."""
-    if schedule is None:
-        schedule = flux_schedule(z0.shape[-2] * z0.shape[-1] // backbone.patch**2, settings.steps, shifted=settings.shifted)
-    times = sampling_times(schedule, settings.skip)
-    bank = KVBank(choose_blocks(settings.kv_blocks, backbone.double_blocks, backbone.single_blocks), placement=settings.kv_placement)
-    velocity = velocity_of(backbone, prompt, settings.guidance, bank.capture())
-    state = start(z0, 0.0)
-    path = [z0]
-    for done, to in enumerate(times[-2::-1], start=1):
-        report.stop_if_cancelled()
-        state = fireflow_step(velocity, state, to)
-        path.append(state.z)
-        report(Progress("invert", done, len(times) - 1, state.z))
-    return Inversion(z0, times, tuple(reversed(path)), bank, settings, state.nfe)

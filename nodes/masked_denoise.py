@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import torch
 from comfy_api.latest import io
 
@@ -11,6 +13,7 @@ from ..core.masks import to_latent
 from ..core.progress import Progress
 from . import models, wire
 from .host.comfy_flux import ComfyFlux
+from .host.out_of_memory import with_one_retry
 from .host.progress import ComfyProgress
 from .trajectory import Branch, Trajectory
 from .types import CATEGORY, TrajectoryType, guidance_input, negative_inputs
@@ -67,9 +70,13 @@ class GradientMaskedDenoise(io.ComfyNode):
         cells = None if area is None else to_latent(area, trajectory.cells)
         prompt = models.prompt_of(trajectory.prompt.positive if positive is None else positive, negative, cfg)
         scale = models.chosen_guidance(guidance, prompt, GUIDANCE)
-        backbone, progress = ComfyFlux(model), ComfyProgress(model)
+        backbone = ComfyFlux(model)
+        progress = ComfyProgress(model, backbone=backbone)
         with backbone.session():
-            states = [denoised(backbone, branch, prompt, scale, cells, attention, own_share, progress) for branch in trajectory.branches]
+            states = [
+                with_one_retry(backbone, partial(denoised, backbone, branch, prompt, scale, cells, attention, own_share, progress))
+                for branch in trajectory.branches
+            ]
         return io.NodeOutput({**trajectory.latent, "samples": models.vae_latents(model, states)})
 
 
@@ -81,7 +88,7 @@ def denoised(
     bank, times, path = branch.inversion.bank, branch.inversion.times[branch.index :], branch.inversion.path[branch.index :]
     if attention == "lifo" and branch.index:
         raise ValueError("attention 'lifo' pairs from the first sampling time on, and this state starts later: use 'matched'")
-    kv = None if attention == "own" or not bank.blocks else bank.replay(attention, eta=own_share)
+    kv = None if attention == "own" or not bank.blocks else backbone.keep(bank).replay(attention, eta=own_share)
     velocity = velocity_of(backbone, prompt, guidance, kv)
     where = None if cells is None else cells.to(branch.z.device)
     state = None

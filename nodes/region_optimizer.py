@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 
 import torch
 from comfy_api.latest import io
 from torch import Tensor
 
-from ..core.attention import KVSession
+from ..core.attention import KVBank
 from ..core.field import DragField
 from ..core.masks import to_latent
 from ..core.operations import Drag
@@ -20,7 +21,9 @@ from .gradient_mask import MARGIN, RECTANGLES, editing_mask
 from .host.autoencoder import ComfyAutoencoder
 from .host.comfy_flux import ComfyFlux
 from .host.conditioning import ComfyConditioning
+from .host.memory import SAVINGS, read_saving
 from .host.node_text import show_text
+from .host.out_of_memory import with_one_retry
 from .host.progress import ComfyProgress
 from .trajectory import Branch, Trajectory
 from .types import CATEGORY, TrajectoryType, deformation_input, drag_input, guidance_input
@@ -78,8 +81,12 @@ class RegionDragOptimizer(io.ComfyNode):
                     advanced=True,
                     tooltip="Fresh ground where the region was, so that it doesn't come back there. Better with vae.",
                 ),
-                io.Boolean.Input(
-                    "save_memory", default=False, advanced=True, tooltip="Compute blocks twice instead of keeping them: about 40 % slower."
+                io.Combo.Input(
+                    "save_memory",
+                    options=list(SAVINGS),
+                    advanced=True,
+                    tooltip="'auto' gives up speed when memory is short. 'on' keeps keys and values in RAM and computes blocks twice, "
+                    "about 40 % slower. 'off' gives up nothing.",
                 ),
                 deformation_input("rigid"),
             ],
@@ -96,7 +103,13 @@ class RegionDragOptimizer(io.ComfyNode):
         )
 
     @classmethod
-    def validate_inputs(cls, drag: str | None = None, transport: int | None = None, intensify: int | None = None) -> bool | str:
+    def validate_inputs(
+        cls, drag: str | None = None, transport: int | None = None, intensify: int | None = None, save_memory: str | bool = "auto"
+    ) -> bool | str:
+        try:
+            read_saving(save_memory)
+        except ValueError as problem:
+            return str(problem)
         if transport is not None and intensify is not None and not (transport >= 0 and intensify >= 0 and transport + intensify > 0):
             return f"{transport} transport and {intensify} intensify iterations move nothing: use 50 and 20, or at least 1 together"
         return wire.drag_problem(drag)
@@ -104,7 +117,7 @@ class RegionDragOptimizer(io.ComfyNode):
     @classmethod
     def execute(
         cls, model, trajectory: Trajectory, drag: str, transport: int, intensify: int, guidance: float, rate: float, preset: str,
-        hold_attention: bool, renew_vacated: bool, save_memory: bool, deformation: str, positive=None, vae=None,
+        hold_attention: bool, renew_vacated: bool, save_memory: str | bool, deformation: str, positive=None, vae=None,
         mask: Tensor | None = None,
     ) -> io.NodeOutput:  # fmt: skip
         models.check_same_latents(model, trajectory)
@@ -122,14 +135,18 @@ class RegionDragOptimizer(io.ComfyNode):
             intensify_rate=rate * base.intensify_rate,
             guidance=models.chosen_guidance(guidance, prompt, GUIDANCE),
         )
-        backbone, told = ComfyFlux(model, checkpoint_blocks=save_memory), _Told(model, cls.hidden.unique_id, settings)
+        backbone = ComfyFlux(model, save_memory=save_memory)
+        told = _Told(ComfyProgress(model, cls.hidden.unique_id, backbone=backbone), cls.hidden.unique_id, settings)
         autoencoder = None if vae is None else ComfyAutoencoder(vae, model)
         states = []
         with backbone.session():
             for branch in trajectory.branches:
                 behind = left_behind(branch, asked, autoencoder) if renew_vacated else branch.undragged
-                kv = branch.inversion.bank.hold() if hold_attention and branch.inversion.bank.blocks else None
-                states.append(dragged(backbone, branch, prompt, field, cells.to(branch.z.device), settings, behind, kv, told))
+                bank = branch.inversion.bank if hold_attention and branch.inversion.bank.blocks else None
+                told.progress.noise = branch.undragged - branch.inversion.z0
+                where = cells.to(branch.z.device)
+                run = partial(dragged, backbone, branch, prompt, field, where, settings, behind, bank, told)
+                states.append(with_one_retry(backbone, run))
         moved = trajectory.moved_to([state.z for state in states], mask=area)
         residual = max(float(state.residual.max()) for state in states)
         return io.NodeOutput(moved, moved.noise(), moved.sigmas(), wire.mask_of(area), residual)
@@ -147,10 +164,11 @@ def left_behind(branch: Branch, drag: Drag, autoencoder: ComfyAutoencoder | None
 
 def dragged(
     backbone: ComfyFlux, branch: Branch, prompt: ComfyConditioning, field: DragField, cells: Tensor, settings: RegionDragSettings,
-    behind: Tensor, kv: KVSession | None, told: _Told,
+    behind: Tensor, bank: KVBank | None, told: _Told,
 ) -> DragState:  # fmt: skip
     """The last state of one picture's drag; warm when the branch's state is not the inversion's own."""
     cold = branch.z is branch.undragged
+    kv = None if bank is None else backbone.keep(bank).hold()
     state = None
     for state in region_drag(
         backbone, branch.z, branch.t, prompt, field, cells, settings, reference=None if cold else branch.undragged, behind=behind,
@@ -165,8 +183,8 @@ def dragged(
 class _Told:
     """Bar, preview, and a line on the node: how far, the loss, what is left of the way."""
 
-    def __init__(self, model, node_id: str, settings: RegionDragSettings) -> None:
-        self.progress, self.node_id = ComfyProgress(model, node_id), node_id
+    def __init__(self, progress: ComfyProgress, node_id: str, settings: RegionDragSettings) -> None:
+        self.progress, self.node_id = progress, node_id
         self.total = settings.transport_steps + settings.intensify_steps
 
     def __call__(self, state: DragState) -> None:

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict
+from typing import Any
 
 import numpy as np
 import torch
 from comfy_api.latest import io, ui
 
-from ..core.demo.measure import psnr
+from ..core.arrival import Arrival, arrivals
+from ..core.instruction import DragInstruction, DrawnPoints, DrawnRegion
+from ..core.likeness import psnr
 from ..core.preview import overlay
 from . import wire
-from .arrival import Arrival, arrivals
 from .types import CATEGORY, drag_input
 
 
@@ -74,8 +76,18 @@ class DragReport(io.ComfyNode):
         text = "\n".join(_lines(found, numbers))
         picture = wire.image_of(np.concatenate([overlay(old, asked), overlay(new, asked)], axis=1))
         shown = ui.PreviewImage(picture, cls=cls).as_dict() | ui.PreviewText(text).as_dict()
+        shown["dragfield"] = [_for_canvas(drag, found) | {"after": ui.PreviewImage(after[:1, ..., :3], cls=cls).as_dict()["images"][0]}]
         arrived, off = all(one.arrived for one in found), max(one.off for one in found)
         return io.NodeOutput(text, picture, arrived, off, json.dumps(numbers), ui=shown)
+
+
+def _for_canvas(drag: str, found: list[Arrival]) -> dict[str, Any]:
+    """What the Drag Canvas marks on the picture: the drag it is about, and each arrival with the id of its operation."""
+    shown = [operation for operation in DragInstruction.from_json(drag).operations if operation.visible]
+    ids = [operation.id for operation in shown if isinstance(operation, DrawnRegion) and operation.task != "pin"]
+    ids += [operation.id for operation in shown if isinstance(operation, DrawnPoints) for _ in operation.pairs]
+    told = [{"id": name, "arrived": one.arrived, "off": one.off, "advice": one.advice} for name, one in zip(ids, found, strict=True)]
+    return {"drag": drag, "operations": told}
 
 
 def _lines(found: list[Arrival], numbers: dict) -> list[str]:

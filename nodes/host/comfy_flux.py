@@ -10,46 +10,47 @@ denoised latent, so that it exists at t = 0 too.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
-from typing import Any
-from weakref import WeakKeyDictionary
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager, nullcontext
+from typing import Any, Literal
 
 import comfy.model_management
-import comfy.model_patcher
-import comfy.sampler_helpers
 import comfy.samplers
 import torch
-from comfy.patcher_extension import WrappersMP
 from torch import Tensor
 
-from ...core.attention import OWN_KEYS_VALUES, KVSession
+from ...core.attention import OWN_KEYS_VALUES, KVBank, KVSession, choose_blocks
 from ...core.backbone import Conditioning
+from ...core.inversion import InversionSettings
 from ...core.taps import Tap, last_tap, resolve_taps
-from .conditioning import ComfyConditioning, Native, as_native, prepared, with_guidance
-from .gradients import OutOfPlace, Weights, checkpointed, differentiable, pytorch_attention, usable, weights_of
+from .budget import Budget
+from .call_options import add_attention_patch, give_own_output, has_foreign_code
+from .checkpoints import checkpointed
+from .conditioning import ComfyConditioning, Native, with_guidance
+from .gradients import OutOfPlace, Weights, differentiable, pytorch_attention, unchanged_streams, usable, weights_of
 from .keys_values import keys_values_patch
-from .memory import Walk, activation_bytes
+from .memory import Plan, Saving, Walk, read_saving
+from .prepared_model import PreparedModel
 from .recognise import flux_of
+from .rotation import turning_patch
 from .tap_reader import Reached, TapReader
 
-KEY = "dragfield"
 
-
-class ComfyFlux:
+class ComfyFlux(PreparedModel):
     """FlowBackbone over a native MODEL. Prompts are `ComfyConditioning`, or core's Conditioning.
 
     patcher: a MODEL; ValueError, one sentence, when it can't be dragged. It is cloned, never changed.
-    checkpoint_blocks: compute blocks again in the backward pass instead of keeping their activations.
+    save_memory: "auto" gives up what a short memory asks for (see memory.py), "off" nothing, "on" all but what costs most; a boolean is
+    "on" or "auto", and a Plan is kept to.
 
     Calls work by themselves; inside `session()` the model is prepared once for all of them. Latents on the MODEL's device go in and come
     out.
     """
 
-    def __init__(self, patcher: Any, *, checkpoint_blocks: bool = False) -> None:
+    def __init__(self, patcher: Any, *, save_memory: Saving | bool | Plan = "auto") -> None:
         self._network = flux_of(patcher)
-        self._patcher = patcher.clone()
-        self.checkpoint_blocks = checkpoint_blocks
+        super().__init__(patcher)
+        self.budget = Budget(self._patcher, read_saving(save_memory))
         params, model = self._network.params, patcher.model
         self.latent_channels: int = model.latent_format.latent_channels
         self.patch: int = self._network.patch_size
@@ -57,32 +58,33 @@ class ComfyFlux:
         self.single_blocks = len(self._network.single_blocks)
         self.width: int = params.hidden_size
         self.guidance_distilled = bool(getattr(params, "guidance_embed", False))
-        self._native: WeakKeyDictionary[Conditioning, ComfyConditioning] = WeakKeyDictionary()
-        self._prepared: dict[Any, tuple[Native, list[dict], dict[str, Any]]] = {}
+        self._blocks = (*self._network.double_blocks, *self._network.single_blocks)
         self._weights: Weights | None = None
-        self._depth, self._running, self._reserved = 0, False, 0
+        self._seen: tuple[Tensor, float, Tensor] | None = None
 
     @property
-    def device(self) -> torch.device:
-        """Where the model computes."""
-        return self._patcher.load_device
+    def predicted(self) -> Tensor | None:
+        """The picture's latent as the last velocity of this session foretells it, z - t·v; None before the first."""
+        return None if self._seen is None else self._seen[0] - self._seen[1] * self._seen[2]
 
-    @property
-    def dtype(self) -> torch.dtype:
-        """What the model computes in; its weights may be stored in another."""
-        return self._patcher.get_model_object("manual_cast_dtype") or self._patcher.model.get_dtype()
+    def place(self, z: Tensor, settings: InversionSettings, calls: int) -> Literal["device", "cpu"]:
+        """Where to remember the keys and values of an inversion of z [1, C, h, w] in that many calls, by what room there is."""
+        blocks = choose_blocks(settings.kv_blocks, self.double_blocks, self.single_blocks)
+        tokens = z.shape[-2] * z.shape[-1] // self.patch**2
+        return self.budget.place(2 * calls * len(blocks) * tokens * self.width * (settings.kv_dtype or self.dtype).itemsize)
 
-    @contextmanager
-    def session(self) -> Iterator[ComfyFlux]:
-        """Keep the model prepared over several calls. Gradients may flow inside, whatever mode it was entered in."""
-        self._depth += 1
-        try:
-            with torch.inference_mode(False), torch.set_grad_enabled(torch.is_grad_enabled()):
-                yield self
-        finally:
-            self._depth -= 1
-            if self._depth == 0:
-                self._close()
+    def keep(self, bank: KVBank) -> KVBank:
+        """The bank whose sessions calls shall get: from host memory it comes ahead of the blocks. Moved there when room is short."""
+        return self.budget.keep(bank)
+
+    def spare(self) -> None:
+        """See `out_of_memory.Sparing`."""
+        self.budget.spare()
+        self._reserved = 0
+
+    def advice(self) -> str:
+        """See `out_of_memory.Sparing`."""
+        return self.budget.advice()
 
     def velocity(
         self,
@@ -94,12 +96,14 @@ class ComfyFlux:
         kv: KVSession | None = None,
     ) -> Tensor:
         """See FlowBackbone. K/V sessions are for prompts of one entry."""
+        self._check(z)
         prompt = self._prompt(cond)
         with self.session():
             v = self._call(z, t, prompt.positive, guidance, kv, None)
             if prompt.negative is not None and prompt.cfg != 1.0:
                 v_negative = self._call(z, t, prompt.negative, guidance, None, None)
                 v = v_negative + prompt.cfg * (v - v_negative)
+            self._seen = z.detach().to(v.device), float(t), v.detach()
             return v
 
     def features(
@@ -127,7 +131,6 @@ class ComfyFlux:
         self, z: Tensor, t: float, entries: Native, guidance: float | Tensor, kv: KVSession | None, reader: TapReader | None
     ) -> Tensor:
         """The network at (z, t): what the entries' predictions add up to, float32."""
-        self._check(z)
         if len(entries) > 1 and (kv is not None or reader is not None):
             raise ValueError(
                 f"this prompt has {len(entries)} entries (areas, masks or combined prompts), while features and remembered keys and values "
@@ -136,7 +139,7 @@ class ComfyFlux:
         flows = torch.is_grad_enabled() and z.requires_grad
         z = usable(z).to(self.device)
         z = z if z.dtype == torch.float64 else z.float()
-        self._load(z, entries, reader, flows)
+        self._load(z, entries, self._need(self._walk(z, entries, reader)) if flows else 0)
         conds, options = self._prepare(entries, z)
         if self.guidance_distilled:
             conds = with_guidance(conds, guidance)
@@ -145,83 +148,56 @@ class ComfyFlux:
         if self.device.type == "cpu":
             # ComfyUI's choice there spares memory in pieces and takes a third longer.
             to.setdefault("optimized_attention_override", pytorch_attention)
+        foreign = has_foreign_code(to, conds)
         call = OWN_KEYS_VALUES if kv is None else kv.begin(t)
         if call is not OWN_KEYS_VALUES:
             tokens = z.shape[-2] * z.shape[-1] // self.patch**2
-            to.setdefault("patches", {}).setdefault("attn1_patch", []).append(keys_values_patch(call, tokens))
-        _give_own_output(to, OutOfPlace if flows else nullcontext)
+            add_attention_patch(to, keys_values_patch(call, tokens))
+        if flows or self.device.type == "cpu":
+            add_attention_patch(to, turning_patch(own_encoding=not foreign))
+        give_own_output(to, OutOfPlace if flows and foreign else nullcontext)
         with ExitStack() as stack:
             if reader is not None:
                 stack.enter_context(reader.reading(to))
-            stack.enter_context(self._gradient(to, reader) if flows else torch.no_grad())
+            stack.enter_context(self._gradient(to, reader, foreign) if flows else torch.no_grad())
             sigma = torch.full((z.shape[0],), float(t), device=z.device)
             return comfy.samplers.calc_cond_batch(self._patcher.model, [conds], z, sigma, options)[0]
 
     @contextmanager
-    def _gradient(self, transformer_options: dict[str, Any], reader: TapReader | None) -> Iterator[None]:
+    def _gradient(self, transformer_options: dict[str, Any], reader: TapReader | None, foreign: bool) -> Iterator[None]:
         transformer_options["optimized_attention_override"] = pytorch_attention
-        blocks = [*self._network.double_blocks, *self._network.single_blocks] if self.checkpoint_blocks else []
-        if blocks and reader is not None:
+        plan = self.budget.plan
+        kept = len(self._blocks) if plan.checkpoint else 0
+        if kept and reader is not None:
             # Not the block that ends the call: it is left before it returns, and its activations are the first to be read.
-            end = reader.end.index + (self.double_blocks if reader.end.kind == "single" else 0)
-            blocks = blocks[:end]
+            kept = reader.end.index + (self.double_blocks if reader.end.kind == "single" else 0)
         self._weights = self._weights or weights_of(self._network)
-        # In this order: a block has to find its parameters as the second run will find them.
-        with checkpointed(blocks), differentiable(self._weights):
+        # In this order: a block has to find its streams and its parameters as the second run will find them.
+        with (
+            unchanged_streams(self._blocks),
+            checkpointed(self._blocks[:kept], on_host=plan.checkpoints_on_host, foreign=foreign),
+            differentiable(self._weights),
+        ):
             yield
 
-    def _load(self, z: Tensor, entries: Native, reader: TapReader | None, flows: bool) -> None:
-        """Have the model on its device with room for this call; again when something took its place meanwhile."""
-        need = self._bytes(z, entries, reader) if flows else 0
-        model = self._patcher.model
-        if self._patcher not in comfy.model_management.loaded_models() or need > self._reserved:
-            ordinary = model.memory_required([2 * z.shape[0], *z.shape[1:]])
-            extra, inference = comfy.sampler_helpers.get_additional_models(
-                {"positive": [e[1] for e in entries]}, self._patcher.model_dtype()
-            )
-            comfy.model_management.load_models_gpu(
-                [self._patcher, *extra],
-                memory_required=ordinary + need + inference,
-                minimum_memory_required=model.memory_required(z.shape) + need + inference,
-            )
-            self._reserved, self._weights = need, None
-        if not self._running:
-            self._patcher.pre_run()
-            self._running = True
+    def _need(self, walk: Walk) -> int:
+        """Bytes to reserve for gradients through `walk`; a new plan is made whenever the model is about to be loaded for it."""
+        if self._patcher in comfy.model_management.loaded_models() and self.budget.need(walk) <= self._reserved:
+            return self.budget.need(walk)
+        self._weights = None
+        return self.budget.settle(walk)
 
-    def _bytes(self, z: Tensor, entries: Native, reader: TapReader | None) -> int:
+    def _walk(self, z: Tensor, entries: Native, reader: TapReader | None) -> Walk:
         area = z.shape[-2] * z.shape[-1] + sum(ref.shape[-2] * ref.shape[-1] for ref in entries[0][1].get("reference_latents", ()))
         tokens = z.shape[0] * (area // self.patch**2 + entries[0][0].shape[1])
         end = None if reader is None else last_tap(reader.taps)
         double = end.index + 1 if end and end.kind == "double" else self.double_blocks
         single = 0 if end and end.kind == "double" else end.index + 1 if end else self.single_blocks
-        return activation_bytes(Walk(tokens, self.width, double, single, self.dtype), checkpointed=self.checkpoint_blocks)
-
-    def _prepare(self, entries: Native, z: Tensor) -> tuple[list[dict], dict[str, Any]]:
-        """The entries and the model's options as sampling takes them; the options are the call's own."""
-        key = (id(entries), tuple(z.shape), z.dtype)
-        if key not in self._prepared:
-            options = comfy.model_patcher.create_model_options_clone(self._patcher.model_options)
-            conds = prepared(self._patcher.model, entries, z, "positive")
-            comfy.sampler_helpers.prepare_model_patcher(self._patcher, {"positive": conds}, options)
-            comfy.samplers.cast_to_load_options(options, device=self.device, dtype=self._patcher.model_dtype())
-            # The entries are kept with what was made of them, so that their id stays theirs.
-            self._prepared[key] = (entries, conds, options)
-        _, conds, options = self._prepared[key]
-        return conds, comfy.model_patcher.create_model_options_clone(options)
+        return Walk(tokens, self.width, double, single, self.dtype)
 
     def _close(self) -> None:
-        for _, conds, _ in self._prepared.values():
-            comfy.sampler_helpers.cleanup_models({"positive": conds}, [])
-        self._prepared.clear()
-        if self._running:
-            self._running, self._reserved, self._weights = False, 0, None
-            self._patcher.cleanup()
-
-    def _prompt(self, cond: ComfyConditioning | Conditioning) -> ComfyConditioning:
-        if isinstance(cond, ComfyConditioning):
-            return cond
-        return self._native.setdefault(cond, as_native(cond))
+        super()._close()
+        self._weights = self._seen = None
 
     def _check(self, z: Tensor) -> None:
         if z.ndim != 4 or z.shape[1] != self.latent_channels:
@@ -237,24 +213,3 @@ class ComfyFlux:
             raise ValueError(
                 "the latent holds NaN or infinite values: was it sampled or encoded in float16? Use bfloat16 or float32 for that"
             )
-
-
-def _give_own_output(transformer_options: dict[str, Any], inside: Callable[[], AbstractContextManager]) -> None:
-    """Make `apply_model` give the network's own output, the velocity, and run the network inside the context that `inside` makes."""
-    outputs: list[Tensor] = []
-
-    def network(executor: Callable, *args: Any, **kwargs: Any) -> Tensor:
-        with inside():
-            outputs.append(executor(*args, **kwargs))
-        return outputs[-1]
-
-    def apply_model(executor: Callable, *args: Any, **kwargs: Any) -> Tensor:
-        executor(*args, **kwargs)
-        v = outputs[-1]
-        outputs.clear()
-        return v if v.dtype == torch.float64 else v.float()
-
-    wrappers = transformer_options.setdefault("wrappers", {})
-    for kind, wrapper in ((WrappersMP.DIFFUSION_MODEL, network), (WrappersMP.APPLY_MODEL, apply_model)):
-        # In front of all others: the first one is the outermost.
-        wrappers[kind] = {KEY: [wrapper], **wrappers.get(kind, {})}

@@ -26,10 +26,35 @@ from ...core.demo.flux import WEIGHTS
 
 
 class DemoLatent(comfy.latent_formats.LatentFormat):
-    """The demo autoencoder's latents, which are normalised by construction."""
+    """The demo autoencoder's latents, which are normalised by construction.
+
+    The colours of previews are the least-squares map, with a constant, from the latents of 48 scenes (`sample_scene` with seeds 0 to 47) to
+    the mean colours of their 8 x 8 px cells in [-1, 1]. On 12 other scenes it explains 84 % of the variance.
+    """
 
     latent_channels = 16
     scale_factor = 1.0
+
+    def __init__(self) -> None:
+        self.latent_rgb_factors = [
+            [-0.3684, -0.0304, 0.1978],
+            [-0.0183, -0.2747, -0.2674],
+            [0.1521, 0.0101, -0.2939],
+            [-0.0059, 0.0352, 0.1075],
+            [0.1374, 0.1814, 0.2232],
+            [0.0952, 0.0071, 0.1145],
+            [0.0423, 0.3530, 0.4828],
+            [-0.1751, 0.1097, 0.3272],
+            [-0.1814, -0.2136, -0.4021],
+            [0.0710, 0.1606, 0.1814],
+            [0.3241, 0.1094, 0.1411],
+            [0.1973, -0.0559, -0.3443],
+            [0.4428, 0.1558, 0.1499],
+            [0.0683, 0.1423, 0.3227],
+            [-0.3393, -0.2124, -0.1157],
+            [-0.1921, 0.1176, -0.0438],
+        ]
+        self.latent_rgb_factors_bias = [0.1246, 0.1641, 0.0399]
 
 
 class DemoFluxConfig(comfy.supported_models.Flux):

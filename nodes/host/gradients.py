@@ -1,9 +1,9 @@
 """Gradients with respect to the latent through a ComfyUI model whose weights are frozen, whatever form they are in.
 
 Prompts run in inference mode, on weights that may be inference tensors, fp8, quantised, patched by LoRAs or elsewhere than on the GPU;
-blocks add to their streams in place; attention and rotary encoding may have no backward. Inside `differentiable`, with `OutOfPlace`
-entered round the model's forward, the gradient is right in each of these cases and no weight is kept for the backward pass. Layers are
-found by what they have (in_features, out_features, weight), because quantised ones are no `nn.Linear`.
+blocks add to their streams in place; attention and rotary encoding may have no backward. Inside `differentiable` and `unchanged_streams`
+the gradient is right in each of these cases and no weight is kept for the backward pass. Layers are found by what they have (in_features,
+out_features, weight), because quantised ones are no `nn.Linear`.
 
 Everything set here is reset on the way out. A backward pass may come later: it needs nothing of this any more.
 """
@@ -23,28 +23,42 @@ from comfy.ldm.modules.attention import attention_pytorch
 from comfy.quant_ops import QuantizedTensor
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
-from torch.utils.checkpoint import checkpoint
 
 ADD_IN_PLACE = frozenset([torch.Tensor.add_, torch.Tensor.__iadd__])
 SAVES_WEIGHTS = frozenset([F.linear, F.rms_norm, F.layer_norm, torch.rms_norm, torch.layer_norm])
 HANDLED = ADD_IN_PLACE | SAVES_WEIGHTS
 
 
+class Stream(Tensor):
+    """Tokens that stay as they are: `x += y` makes new ones, so that what was kept of x for the backward pass is still true.
+
+    Everything else gives ordinary tensors, as with a parameter, at no cost.
+    """
+
+    __torch_function__ = torch._C._disabled_torch_function_impl
+
+    def __iadd__(self, other: Tensor) -> Stream:
+        return (self + other).as_subclass(Stream)
+
+    def add_(self, other: Tensor, *, alpha: float = 1) -> Stream:
+        return torch.add(self, other, alpha=alpha).as_subclass(Stream)
+
+
 class OutOfPlace(TorchFunctionMode):
     """While entered, `x += y` makes a new x, and functions that would save an inference tensor for the backward pass get a copy of it.
 
-    Only where a gradient flows: a LoRA added to a slice of a weight must still change that weight. Enter it round the model's own forward
-    and never round the guided denoiser, which sums areas through views. It belongs to one thread: a recomputed block enters its own.
+    It sees every function of what it is entered round, hundreds in a whole model, so it is for single layers and for other packs'
+    code. Only where a gradient flows: a LoRA added to a slice of a weight must still change that weight. Never enter it round the guided
+    denoiser, which sums areas through views. It belongs to one thread.
     """
 
     def __torch_function__(self, func: Callable, types: Iterable[type], args: tuple = (), kwargs: dict[str, Any] | None = None) -> Any:
-        kwargs = kwargs or {}
         # Asked first, because every function and every attribute of a tensor comes by here.
         if func in HANDLED and torch.is_grad_enabled() and _flows(args):
             if func in ADD_IN_PLACE:
-                return torch.Tensor.add(*args, **kwargs)
-            args, kwargs = tuple(map(usable, args)), {name: usable(x) for name, x in kwargs.items()}
-        return func(*args, **kwargs)
+                return torch.Tensor.add(*args, **(kwargs or {}))
+            args, kwargs = tuple(map(usable, args)), {name: usable(x) for name, x in (kwargs or {}).items()}
+        return func(*args, **kwargs) if kwargs else func(*args)
 
 
 def usable(x: Any) -> Any:
@@ -59,16 +73,24 @@ def pytorch_attention(_chosen: Callable, *args: Any, **kwargs: Any) -> Tensor:
 
 @dataclass(frozen=True, eq=False)
 class Weights:
-    """What of a model `differentiable` holds still: its linear layers, of whatever class, and the parameters that would take a gradient."""
+    """What of a model `differentiable` holds still.
+
+    layers: its linear layers, of whatever class.  norms: those whose scale autograd can't keep.  wanting: parameters that would take a
+    gradient.
+    """
 
     layers: tuple[nn.Module, ...]
+    norms: tuple[nn.Module, ...]
     wanting: tuple[nn.Parameter, ...]
 
 
 def weights_of(model: nn.Module) -> Weights:
     """Walks over all modules, which takes longer than holding them still: keep it over several calls."""
-    layers = (m for m in model.modules() if hasattr(m, "in_features") and hasattr(m, "out_features") and hasattr(m, "weight"))
-    return Weights(tuple(layers), tuple(p for p in model.parameters() if p.requires_grad and not p.is_inference()))
+    modules = [m for m in model.modules() if getattr(m, "weight", None) is not None]
+    layers = (m for m in modules if hasattr(m, "in_features") and hasattr(m, "out_features"))
+    # With dynamic VRAM (`_v`) what a norm computes with is not its parameter.
+    norms = (m for m in modules if hasattr(m, "normalized_shape") and (m.weight.is_inference() or hasattr(m, "_v")))
+    return Weights(tuple(layers), tuple(norms), tuple(p for p in model.parameters() if p.requires_grad and not p.is_inference()))
 
 
 @contextmanager
@@ -76,7 +98,7 @@ def differentiable(weights: Weights) -> Iterator[None]:
     """While inside, layers keep nothing for the backward pass, parameters take no gradient, rotary encoding is PyTorch's. May be nested."""
     wanting = [p for p in weights.wanting if p.requires_grad]
     training = comfy.model_management.in_training
-    with replaced_forwards(weights.layers, _frozen):
+    with replaced_forwards(weights.layers, _frozen), replaced_forwards(weights.norms, _scaled_by_a_copy):
         try:
             comfy.model_management.in_training = True
             for parameter in wanting:
@@ -89,33 +111,38 @@ def differentiable(weights: Weights) -> Iterator[None]:
 
 
 @contextmanager
-def checkpointed(blocks: Iterable[nn.Module]) -> Iterator[None]:
-    """While inside, each block keeps only its inputs and is computed again in the backward pass."""
-    with replaced_forwards(blocks, _recomputed_block):
+def unchanged_streams(blocks: Iterable[nn.Module]) -> Iterator[None]:
+    """While inside, no block changes the streams [B, tokens, width] that it is given or that it keeps for the backward pass."""
+    with replaced_forwards(blocks, _streaming):
         yield
 
 
 @contextmanager
 def replaced_forwards(modules: Iterable[nn.Module], replacement: Callable[[nn.Module], Callable | None]) -> Iterator[None]:
     """While inside, each module's forward is `replacement(module)`, where that is not None; then it is what it was."""
-    undo: list[tuple[nn.Module, Callable | None]] = []
+    undo: list[tuple[dict[str, Any], Callable | None]] = []
     try:
         for module in modules:
             forward = replacement(module)
             if forward is not None:
-                undo.append((module, module.__dict__.get("forward")))
-                module.forward = forward
+                # What setting the attribute comes down to, without a module's look whether it is a parameter: this is done at each call.
+                own = vars(module)
+                undo.append((own, own.get("forward")))
+                own["forward"] = forward
         yield
     finally:
-        for module, forward in reversed(undo):
+        for own, forward in reversed(undo):
             if forward is None:
-                del module.forward
+                del own["forward"]
             else:
-                module.forward = forward
+                own["forward"] = forward
 
 
 def _flows(args: Iterable[Any]) -> bool:
-    return any(isinstance(x, Tensor) and x.requires_grad for x in args)
+    for x in args:
+        if isinstance(x, Tensor) and x.requires_grad:
+            return True
+    return False
 
 
 def _frozen(layer: nn.Module) -> Callable | None:
@@ -125,7 +152,7 @@ def _frozen(layer: nn.Module) -> Callable | None:
     wrapped = getattr(forward, "__func__", None) is not type(layer).forward
 
     def run(x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
-        if args or kwargs or not (torch.is_grad_enabled() and x.requires_grad):
+        if args or kwargs or not (x.requires_grad and torch.is_grad_enabled()):
             with torch.no_grad():
                 return forward(x, *args, **kwargs)
         # A forward that somebody wrapped (an adapter beside the layer) is more than its weight: it has to be run again.
@@ -133,6 +160,29 @@ def _frozen(layer: nn.Module) -> Callable | None:
 
     run.frozen = True
     return run
+
+
+def _scaled_by_a_copy(norm: nn.Module) -> Callable:
+    forward = norm.forward
+
+    def run(x: Tensor) -> Tensor:
+        with OutOfPlace():
+            return forward(x)
+
+    return run
+
+
+def _streaming(block: nn.Module) -> Callable:
+    forward = block.forward
+
+    def run(*args: Any, **kwargs: Any) -> Any:
+        return forward(*map(_stream, args), **{name: _stream(value) for name, value in kwargs.items()})
+
+    return run
+
+
+def _stream(x: Any) -> Any:
+    return x.as_subclass(Stream) if isinstance(x, Tensor) and x.ndim == 3 else x
 
 
 class _Frozen(torch.autograd.Function):
@@ -146,6 +196,8 @@ class _Frozen(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:
         layer, stream = ctx.layer, None
+        if _is_there(layer, grad):
+            return grad @ layer.weight, None, None
         # GGUF layers fetch by a method of their own, which gives two values.
         own = hasattr(layer, "cast_bias_weight")
         if own:
@@ -158,6 +210,14 @@ class _Frozen(torch.autograd.Function):
         finally:
             if not own:
                 comfy.ops.uncast_bias_weight(layer, weight, bias, stream)
+
+
+def _is_there(layer: nn.Module, grad: Tensor) -> bool:
+    """Whether a layer's weight is what fetching it would give: an ordinary parameter in the right place and dtype that nothing patches."""
+    weight = layer.weight
+    if type(weight) is not nn.Parameter or weight.dtype != grad.dtype or weight.device != grad.device:
+        return False
+    return not (getattr(layer, "weight_function", ()) or hasattr(layer, "_v") or hasattr(layer, "cast_bias_weight"))
 
 
 class _Recomputed(torch.autograd.Function):
@@ -175,21 +235,3 @@ class _Recomputed(torch.autograd.Function):
         with torch.enable_grad(), OutOfPlace():
             x = x.detach().requires_grad_()
             return torch.autograd.grad(ctx.layer(x), x, grad)[0], None
-
-
-def _recomputed_block(block: nn.Module) -> Callable:
-    forward, weights = block.forward, weights_of(block)
-
-    def body(*args: Any, **kwargs: Any) -> Any:
-        # Run a second time when every context round the call has closed, on CUDA in another thread: it brings its own.
-        with differentiable(weights), OutOfPlace():
-            return forward(*args, **kwargs)
-
-    def run(*args: Any, **kwargs: Any) -> Any:
-        if not torch.is_grad_enabled():
-            return forward(*args, **kwargs)
-        # The model goes on writing the index of the block into this dict; the second run must read the first one's.
-        kwargs["transformer_options"] = dict(kwargs["transformer_options"])
-        return checkpoint(body, *args, use_reentrant=False, preserve_rng_state=False, **kwargs)
-
-    return run

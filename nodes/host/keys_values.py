@@ -10,6 +10,7 @@ Convention: q, k, v are [B, heads, tokens, head width]; tokens are text, then th
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -17,6 +18,7 @@ from einops import rearrange
 from torch import Tensor
 
 from ...core.attention import KeysValues, KVCall
+from ...core.blocks import Block
 
 
 def keys_values_patch(call: KVCall, image_tokens: int) -> Callable[..., dict[str, Tensor]]:
@@ -24,23 +26,51 @@ def keys_values_patch(call: KVCall, image_tokens: int) -> Callable[..., dict[str
 
     def patch(q: Tensor, k: Tensor, v: Tensor, *, extra_options: dict[str, Any], **_: Any) -> dict[str, Tensor]:
         kind, index = extra_options["block_type"], extra_options["block_index"]
+        if not _concerns(call, (kind, index)):
+            return {}
         text = extra_options["img_slice"][0]
         first, end = text if kind == "double" else 0, text + image_tokens
-        # What core calls the hidden state here is K and V side by side, so that any run of tokens can be "projected" by splitting it.
-        own = torch.cat([_flat(k[:, :, first:end]), _flat(v[:, :, first:end])], dim=-1)
-        keys, values = call.keys_values((kind, index), own, _split, 0 if kind == "double" else text)
+        own = _Hidden(k[:, :, first:end], v[:, :, first:end])
+        keys, values = call.keys_values((kind, index), own, _Hidden.flat, 0 if kind == "double" else text)
         return {"k": _put(k, keys, first, end), "v": _put(v, values, first, end)}
 
     return patch
 
 
-def _split(hidden: Tensor) -> KeysValues:
-    keys, values = hidden.chunk(2, dim=-1)
-    return keys, values
+@dataclass(frozen=True, eq=False)
+class _Hidden:
+    """What core calls the hidden state is here K and V themselves, so that any run of tokens is "projected" by taking it."""
+
+    keys: Tensor
+    values: Tensor
+
+    def flat(self) -> KeysValues:
+        """K, V [B, tokens, width]."""
+        keys, values = (rearrange(x, "b heads n d -> b n (heads d)") for x in (self.keys, self.values))
+        return keys, values
+
+    @property
+    def shape(self) -> torch.Size:
+        b, heads, n, d = self.keys.shape
+        return torch.Size((b, n, heads * d))
+
+    @property
+    def device(self) -> torch.device:
+        return self.keys.device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        return self.keys.dtype
+
+    def __getitem__(self, index: tuple[slice, slice]) -> _Hidden:
+        batch, tokens = index
+        return _Hidden(self.keys[batch, :, tokens], self.values[batch, :, tokens])
 
 
-def _flat(x: Tensor) -> Tensor:
-    return rearrange(x, "b heads n d -> b n (heads d)")
+def _concerns(call: KVCall, block: Block) -> bool:
+    """Whether `call` has to be asked: core's own calls leave alone what their bank doesn't remember, and asking means copying."""
+    bank = getattr(call, "bank", None)
+    return bank is None or block in bank.blocks
 
 
 def _put(x: Tensor, tokens: Tensor, first: int, end: int) -> Tensor:

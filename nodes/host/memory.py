@@ -1,18 +1,44 @@
-"""How much memory a gradient through a FLUX model takes besides the weights, measured on ComfyUI's own blocks.
+"""How an edit fits into a device's memory: what a gradient through a model takes, and what is given up when it is too much.
 
-With frozen layers and PyTorch's attention a block keeps about 14 (double) or 15 (single) token-by-width tensors for the backward pass. With
-checkpointing it keeps its two inputs, and one block at a time is in full.
+With frozen layers and PyTorch's attention a block keeps about 14 (double) or 15 (single) token-by-width tensors for the backward pass,
+measured on ComfyUI's own blocks. Three things can be given up, the cheapest first:
+
+- *keys and values on the host*: a drag reads one entry of the bank, so this costs one copy; a denoising reads one a call, copied ahead.
+- *checkpoints*: a block keeps its two streams and is computed again in the backward pass, a third more work for a seventh of the memory.
+- *checkpoints on the host*: those streams wait in host memory too, and one block at a time is in full.
+
+Feature maps are not cut into tiles: an edit holds the few it reads, each the size of a stream, and its loss gathers only where the drag is.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any, Literal
 
+import comfy.model_management
 import torch
 
 KEPT_BY_DOUBLE = 14
 KEPT_BY_SINGLE = 15
 KEPT_BY_CHECKPOINT = 2
+SHARE = 0.9
+"""Of the room there is, what an estimate may take: allocators lose some to fragments."""
+
+Saving = Literal["auto", "off", "on"]
+SAVINGS: tuple[Saving, ...] = ("auto", "off", "on")
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is given up for memory."""
+
+    bank_on_host: bool = False
+    checkpoint: bool = False
+    checkpoints_on_host: bool = False
+
+
+PLANS = (Plan(), Plan(True), Plan(True, True), Plan(True, True, True))
+"""From the fastest to the leanest."""
 
 
 @dataclass(frozen=True)
@@ -30,9 +56,47 @@ class Walk:
     dtype: torch.dtype
 
 
-def activation_bytes(walk: Walk, *, checkpointed: bool = False) -> int:
-    """Bytes that autograd keeps for the backward pass of `walk`."""
+def read_saving(value: str | bool | Plan) -> Saving | Plan:
+    """What a node's save_memory widget says; it was a switch once, and graphs keep what it was set to. A plan is one already."""
+    if isinstance(value, Plan):
+        return value
+    if isinstance(value, bool):
+        return "on" if value else "auto"
+    if value not in SAVINGS:
+        raise ValueError(f"save_memory = {value!r} is unknown: use 'auto' (when memory is short), 'off' or 'on'")
+    return value
+
+
+def activation_bytes(walk: Walk, plan: Plan = PLANS[0]) -> int:
+    """Bytes that autograd keeps on the device for the backward pass of `walk`."""
     stream = walk.tokens * walk.width * walk.dtype.itemsize
-    if not checkpointed:
+    if not plan.checkpoint:
         return stream * (KEPT_BY_DOUBLE * walk.double + KEPT_BY_SINGLE * walk.single)
-    return stream * (KEPT_BY_CHECKPOINT * (walk.double + walk.single) + max(KEPT_BY_DOUBLE, KEPT_BY_SINGLE))
+    kept = 0 if plan.checkpoints_on_host else KEPT_BY_CHECKPOINT * (walk.double + walk.single)
+    return stream * (kept + max(KEPT_BY_DOUBLE, KEPT_BY_SINGLE))
+
+
+def choose(walk: Walk, room: int, bank_bytes: int = 0, saving: Saving = "auto") -> Plan:
+    """The fastest plan for `walk` that fits.
+
+    room: bytes that the device has for it, see `room_beside`.  bank_bytes: of keys and values that are on the device now, so not in `room`.
+    saving: "off" gives nothing up, "on" has what costs the least time given up in any case.
+    """
+    if saving == "off":
+        return PLANS[0]
+    for plan in PLANS[2:] if saving == "on" else PLANS:
+        freed = bank_bytes if plan.bank_on_host else 0
+        if activation_bytes(walk, plan) <= SHARE * (room + freed):
+            return plan
+    return PLANS[-1]
+
+
+def room_beside(patcher: Any) -> int:
+    """Bytes of the MODEL's device that are free, or that ComfyUI can free by unloading other models, once this one is there in full."""
+    device = patcher.load_device
+    free = comfy.model_management.get_free_memory(device)
+    if comfy.model_management.is_device_cpu(device):
+        # There it is already, and unloading moves nothing away.
+        return int(free)
+    others = (entry for entry in comfy.model_management.current_loaded_models if entry.model is not None and entry.device == device)
+    return int(free + sum(entry.model_loaded_memory() for entry in others) - patcher.model_size())

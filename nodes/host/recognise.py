@@ -57,6 +57,12 @@ def _compiled(patcher: Any, model: nn.Module) -> bool:
 
 
 def _missing(model: nn.Module) -> str:
+    if hasattr(model, "joint_blocks"):
+        # SD3 and its kin: ComfyUI calls neither attention patches nor DIFFUSION_MODEL wrappers in them.
+        return "no attention patches in ComfyUI, through which an edit reads and replaces keys and values"
+    if hasattr(model, "transformer_blocks") and hasattr(model, "pe_embedder"):
+        # Qwen-Image: its blocks have all patches.
+        return "latents with a time axis, [B, C, T, h, w], where an edit takes pictures"
     if not hasattr(model, "double_blocks") or not hasattr(model, "single_blocks"):
         return "no double and single stream blocks, whose features and keys and values an edit reads"
     return "FLUX-like blocks but a forward of its own, without the latent's two-dimensional tokens that an edit reads"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -80,6 +81,9 @@ def serving(comfyui: str, base: Path) -> Iterator[Server]:
     """A server with its folders under `base` and this checkout as its only pack."""
     (base / "custom_nodes").mkdir(parents=True)
     (base / "custom_nodes" / PACK).symlink_to(ROOT, target_is_directory=True)
+    # The picture that every ComfyUI has, which workflows load until they are given another.
+    (base / "input").mkdir()
+    shutil.copy(Path(comfyui) / "input" / "example.png", base / "input")
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]

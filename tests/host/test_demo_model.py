@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from types import SimpleNamespace
 
+import comfy.cli_args
 import comfy.latent_formats
 import comfy.sd
 import comfy.utils
+import latent_preview
+import numpy as np
 import pytest
 import torch
 
@@ -14,6 +17,7 @@ import nodes
 from dragfield.core.demo import flux as demo
 from dragfield.core.demo import text
 from dragfield.core.demo.autoencoder import AutoencoderConfig, DemoAutoencoder
+from dragfield.core.demo.scenes import render, sample_scene
 from dragfield.core.progress import Progress
 from dragfield.core.taps import default_taps
 from dragfield.nodes.host.autoencoder import ComfyAutoencoder
@@ -120,6 +124,7 @@ def test_the_autoencoder_normalises_as_the_model_wants_and_draws_nothing():
 
 def test_progress_shows_a_bar_per_stage_with_pictures_where_they_are_possible(bundle, monkeypatch):
     seen = []
+    monkeypatch.setattr(comfy.cli_args.args, "preview_method", comfy.cli_args.LatentPreviewMethod.Auto)
     comfy.utils.set_progress_bar_global_hook(lambda value, total, preview, node_id=None: seen.append((value, total, preview, node_id)))
     try:
         report = ComfyProgress(bundle[0], node_id="7")
@@ -130,13 +135,45 @@ def test_progress_shows_a_bar_per_stage_with_pictures_where_they_are_possible(bu
         comfy.utils.set_progress_bar_global_hook(None)
     assert {(value, total) for value, total, _, _ in seen} >= {(1, 2), (2, 2), (1, 3), (3, 3)}
     assert {node for *_, node in seen} == {"7"}
-    previews = {preview is not None for _, _, preview, _ in seen}
-    assert previews == {bundle[0].model.latent_format.latent_rgb_factors is not None}
+    assert all(preview is not None for _, _, preview, _ in seen)
+
+
+def test_previews_have_the_colours_of_the_picture():
+    model, _, vae = load_demo_model()
+    scenes = torch.stack([torch.from_numpy(render(sample_scene(np.random.default_rng(2000 + i)))).movedim(-1, 0) for i in range(4)])
+    form = model.model.latent_format
+    previewer = latent_preview.Latent2RGBPreviewer(form.latent_rgb_factors, form.latent_rgb_factors_bias)
+    drawn = [np.asarray(previewer.decode_latent_to_preview(z[None])) for z in ComfyAutoencoder(vae, model).encode(scenes)]
+    found = torch.from_numpy(np.stack(drawn)).float() / 255
+    wanted = torch.nn.functional.avg_pool2d(scenes, 8).movedim(1, -1)
+    grey = wanted.mean(dim=(0, 1, 2)).expand_as(wanted)
+    assert found.shape == wanted.shape and (found - wanted).abs().mean() < 0.6 * (grey - wanted).abs().mean()
+
+
+def test_a_preview_is_of_the_picture_that_a_noisy_latent_will_become(bundle):
+    model, z0 = bundle[0], torch.randn(1, 16, 4, 4)
+    noise = torch.randn_like(z0)
+    report, noisy = ComfyProgress(model, backbone=SimpleNamespace(predicted=z0)), z0 + 0.8 * noise
+    assert torch.equal(report.shown(Progress("denoise", 1, 2, noisy)), z0)
+    assert torch.equal(report.shown(Progress("drag", 1, 2, noisy)), noisy)
+    report.noise = 0.8 * noise
+    assert torch.allclose(report.shown(Progress("drag", 1, 2, noisy)), z0, atol=1e-6)
+    assert torch.equal(ComfyProgress(model).shown(Progress("invert", 1, 2, noisy)), noisy)
+
+
+def test_a_backbone_foretells_by_its_last_velocity_while_it_is_in_session(bundle):
+    host, z = ComfyFlux(bundle[0]), torch.randn(1, 16, 8, 8)
+    prompt = text.embed(["a star"])
+    with host.session():
+        assert host.predicted is None
+        v = host.velocity(z, 0.6, prompt)
+        assert torch.equal(host.predicted, z - 0.6 * v)
+    assert host.predicted is None
 
 
 @pytest.mark.parametrize("checkpointed", [False, True])
 def test_the_estimate_of_memory_is_what_autograd_keeps(bundle, checkpointed):
-    host, z = ComfyFlux(bundle[0], checkpoint_blocks=checkpointed), torch.randn(1, 16, 32, 32)
+    host, z = ComfyFlux(bundle[0], save_memory="on" if checkpointed else "off"), torch.randn(1, 16, 32, 32)
     prompt = ComfyConditioning(nodes.CLIPTextEncode().encode(bundle[1], "a star")[0])
     sizes: dict[int, int] = {}
 
@@ -150,6 +187,6 @@ def test_the_estimate_of_memory_is_what_autograd_keeps(bundle, checkpointed):
         v = host.velocity(z.requires_grad_(), 0.5, prompt)
     assert v.requires_grad
     walk = Walk(256 + 20, host.width, host.double_blocks, host.single_blocks, torch.float32)
-    estimate, measured = activation_bytes(walk, checkpointed=checkpointed), sum(sizes.values())
+    estimate, measured = activation_bytes(walk, host.budget.plan), sum(sizes.values())
     # With checkpointing the estimate has room for the one block that is computed again.
     assert 0.15 < measured / estimate < 0.5 if checkpointed else 0.75 < measured / estimate < 1.25

@@ -15,6 +15,7 @@ from dragfield.core.attention import KVBank, choose_blocks
 from dragfield.core.taps import Tap
 from dragfield.nodes.host.comfy_flux import ComfyFlux
 from dragfield.nodes.host.conditioning import ComfyConditioning
+from dragfield.nodes.host.memory import PLANS
 
 CPU = torch.device("cpu")
 T = 0.6
@@ -108,10 +109,10 @@ def test_the_velocity_is_the_samplers(patcher):
 @pytest.mark.parametrize(
     "tap", [Tap("double", -1, "attn_in"), Tap("double", -1, "mlp_in"), Tap("single", 0, "out"), Tap("single", 1, "attn_in")], ids=str
 )
-def test_the_gradient_is_the_slope_of_the_loss_and_checkpointing_changes_nothing(patcher, tap):
+def test_the_gradient_is_the_slope_of_the_loss_whatever_is_given_up_for_memory(patcher, tap):
     prompt, found = ComfyConditioning(conditioning()), []
-    for checkpoint in (False, True):
-        backbone = ComfyFlux(patcher, checkpoint_blocks=checkpoint)
+    for plan in (PLANS[0], PLANS[2], PLANS[3]):
+        backbone = ComfyFlux(patcher, save_memory=plan)
         z = latent_of(backbone).requires_grad_()
         bank = KVBank(choose_blocks([("double", 0), ("single", 1)], 2, 2))
         backbone.velocity(z.detach().roll(1, -1), T, prompt, kv=bank.capture())
@@ -122,7 +123,7 @@ def test_the_gradient_is_the_slope_of_the_loss_and_checkpointing_changes_nothing
 
         (g,) = torch.autograd.grad(loss(z), z)
         found.append(g)
-    assert off(found[1], found[0]) < 1e-6
+    assert max(off(g, found[0]) for g in found[1:]) < 1e-6
     along = found[0] / found[0].norm()
     slope = (loss((z + 0.1 * along).detach()) - loss((z - 0.1 * along).detach())) / 0.2
     assert abs(float(slope / found[0].norm()) - 1) < 2e-2

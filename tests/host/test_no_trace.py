@@ -12,6 +12,8 @@ from dragfield.core.inversion import InversionSettings, invert
 from dragfield.core.taps import default_taps
 from dragfield.nodes.host.comfy_flux import ComfyFlux
 from dragfield.nodes.host.conditioning import as_native
+from dragfield.nodes.host.memory import PLANS
+from dragfield.nodes.host.out_of_memory import OutOfMemory, with_one_retry
 from dragfield.nodes.host.progress import ComfyProgress
 
 TAPS = default_taps(2)
@@ -50,10 +52,10 @@ def gradient(backbone, latent, prompt, kv=None):
 def whole_run(backbone, latent, prompt, **kwargs):
     with backbone.session():
         inversion = invert(backbone, latent, prompt, InversionSettings(steps=3, skip=0), **kwargs)
-        return gradient(backbone, inversion.z, prompt, inversion.bank.hold())
+        return gradient(backbone, inversion.z, prompt, backbone.keep(inversion.bank).hold())
 
 
-@pytest.fixture(params=[False, True], ids=["kept", "checkpointed"])
+@pytest.fixture(params=[PLANS[0], PLANS[2], PLANS[3]], ids=["kept", "checkpointed", "checkpoints on the host"])
 def run(request, make_flux, prompt, latent):
     """A MODEL, its backbone, and a check that all is as it was."""
     model = make_flux()
@@ -63,7 +65,7 @@ def run(request, make_flux, prompt, latent):
         assert state(model) == before
         assert torch.equal(sampled(model, prompt, latent), image)
 
-    return ComfyFlux(model, checkpoint_blocks=request.param), check
+    return ComfyFlux(model, save_memory=request.param), check
 
 
 def test_an_ordinary_run_is_the_same_after_one_that_ended(run, latent, prompt):
@@ -124,9 +126,31 @@ def test_an_ordinary_run_is_the_same_after_an_error(run, latent, prompt, where, 
         if where == "inside a block":
             patch.setattr("comfy.ldm.flux.layers.attention", lambda *_, **__: torch.zeros(1).view(2))
         else:
-            patch.setattr("comfy.ops.cast_bias_weight", lambda *_, **__: torch.zeros(1).view(2))
+            patch.setattr("dragfield.nodes.host.gradients._is_there", lambda *_: torch.zeros(1).view(2))
         with pytest.raises(RuntimeError, match="shape"):
             gradient(backbone, latent, prompt)
+    check()
+
+
+@pytest.mark.parametrize("times", [1, 2])
+def test_an_ordinary_run_is_the_same_after_the_memory_ran_out(run, latent, prompt, times, monkeypatch):
+    backbone, check = run
+    failed = []
+
+    def out_of_memory(*_):
+        if len(failed) < times:
+            failed.append(1)
+            raise torch.OutOfMemoryError("out of memory")
+        return False
+
+    with monkeypatch.context() as patch:
+        patch.setattr("dragfield.nodes.host.gradients._is_there", out_of_memory)
+        if times == 1:
+            with_one_retry(backbone, lambda: whole_run(backbone, latent, prompt))
+        else:
+            with pytest.raises(OutOfMemory):
+                with_one_retry(backbone, lambda: whole_run(backbone, latent, prompt))
+    assert len(failed) == times
     check()
 
 

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import comfy.model_base
 import comfy.model_patcher
+import comfy.ops
 import comfy.supported_models
 import pytest
 import torch
+from comfy.ldm.modules.diffusionmodules.mmdit import OpenAISignatureMMDITWrapper
+from comfy.ldm.qwen_image.model import QwenImageTransformer2DModel
 
 from dragfield.nodes.host.autoencoder import ComfyAutoencoder
 from dragfield.nodes.host.comfy_flux import ComfyFlux
@@ -39,6 +42,16 @@ def stable_diffusion():
 def test_another_architecture_is_told_what_it_lacks():
     sentence = refusal(stable_diffusion())
     assert "UNetModel" in sentence and "no double and single stream blocks" in sentence and "FLUX.2-klein-4B" in sentence
+
+
+def test_transformers_of_other_families_are_told_what_they_lack(make_flux):
+    model, kwargs = make_flux(), {"dtype": torch.float32, "device": CPU, "operations": comfy.ops.disable_weight_init}
+    model.model.diffusion_model = OpenAISignatureMMDITWrapper(input_size=None, in_channels=16, depth=1, adm_in_channels=8, **kwargs)
+    assert "no attention patches in ComfyUI" in refusal(model)
+    model.model.diffusion_model = QwenImageTransformer2DModel(
+        num_layers=1, attention_head_dim=16, num_attention_heads=1, joint_attention_dim=8, axes_dims_rope=(4, 6, 6), **kwargs
+    )
+    assert "a time axis" in refusal(model)
 
 
 def test_something_that_is_no_model_is_told_so():

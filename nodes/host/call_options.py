@@ -1,0 +1,47 @@
+"""What a single call of a model adds to its own options: ComfyUI hands them to every wrapper and patch, and they end with the call."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from typing import Any
+
+import torch
+from comfy.patcher_extension import WrappersMP
+from torch import Tensor
+
+KEY = "dragfield"
+
+
+def has_foreign_code(transformer_options: dict[str, Any], conds: Sequence[dict[str, Any]]) -> bool:
+    """Whether other packs' patches or a ControlNet take part in the call, whose writing in place and whose weights nobody knows.
+
+    Ask before anything of ours is added.
+    """
+    return any(transformer_options.get(kind) for kind in ("patches", "patches_replace", "wrappers")) or any("control" in c for c in conds)
+
+
+def add_attention_patch(transformer_options: dict[str, Any], patch: Callable[..., dict[str, Any]]) -> None:
+    """Let `patch` see the queries, keys and values of each block, behind all patches that are there."""
+    transformer_options.setdefault("patches", {}).setdefault("attn1_patch", []).append(patch)
+
+
+def give_own_output(transformer_options: dict[str, Any], inside: Callable[[], AbstractContextManager]) -> None:
+    """Make `apply_model` give the network's own output, the velocity, and run the network inside the context that `inside` makes."""
+    outputs: list[Tensor] = []
+
+    def network(executor: Callable, *args: Any, **kwargs: Any) -> Tensor:
+        with inside():
+            outputs.append(executor(*args, **kwargs))
+        return outputs[-1]
+
+    def apply_model(executor: Callable, *args: Any, **kwargs: Any) -> Tensor:
+        executor(*args, **kwargs)
+        v = outputs[-1]
+        outputs.clear()
+        return v if v.dtype == torch.float64 else v.float()
+
+    wrappers = transformer_options.setdefault("wrappers", {})
+    for kind, wrapper in ((WrappersMP.DIFFUSION_MODEL, network), (WrappersMP.APPLY_MODEL, apply_model)):
+        # In front of all others: the first one is the outermost.
+        wrappers[kind] = {KEY: [wrapper], **wrappers.get(kind, {})}

@@ -1,0 +1,93 @@
+"""A MODEL that is prepared once for several calls through ComfyUI's own sampling code, and put back as it was afterwards."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+from weakref import WeakKeyDictionary
+
+import comfy.model_management
+import comfy.model_patcher
+import comfy.sampler_helpers
+import comfy.samplers
+import torch
+from torch import Tensor
+
+from ...core.backbone import Conditioning
+from .conditioning import ComfyConditioning, Native, as_native, prepared
+
+
+class PreparedModel:
+    """What every backbone over a native MODEL does around its calls. The MODEL is cloned, never changed."""
+
+    def __init__(self, patcher: Any) -> None:
+        self._patcher = patcher.clone()
+        self._native: WeakKeyDictionary[Conditioning, ComfyConditioning] = WeakKeyDictionary()
+        self._prepared: dict[Any, tuple[Native, list[dict], dict[str, Any]]] = {}
+        self._depth, self._running, self._reserved = 0, False, 0
+
+    @property
+    def device(self) -> torch.device:
+        """Where the model computes."""
+        return self._patcher.load_device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """What the model computes in; its weights may be stored in another."""
+        return self._patcher.get_model_object("manual_cast_dtype") or self._patcher.model.get_dtype()
+
+    @contextmanager
+    def session(self) -> Iterator[PreparedModel]:
+        """Keep the model prepared over several calls. Gradients may flow inside, whatever mode it was entered in."""
+        self._depth += 1
+        try:
+            with torch.inference_mode(False), torch.set_grad_enabled(torch.is_grad_enabled()):
+                yield self
+        finally:
+            self._depth -= 1
+            if self._depth == 0:
+                self._close()
+
+    def _load(self, z: Tensor, entries: Native, need: int) -> None:
+        """Have the model on its device with room for this call and `need` bytes more; again when something took its place meanwhile."""
+        model = self._patcher.model
+        if self._patcher not in comfy.model_management.loaded_models() or need > self._reserved:
+            ordinary = model.memory_required([2 * z.shape[0], *z.shape[1:]])
+            named = {"positive": [entry[1] for entry in entries]}
+            extra, inference = comfy.sampler_helpers.get_additional_models(named, self._patcher.model_dtype())
+            comfy.model_management.load_models_gpu(
+                [self._patcher, *extra],
+                memory_required=ordinary + need + inference,
+                minimum_memory_required=model.memory_required(z.shape) + need + inference,
+            )
+            self._reserved = need
+        if not self._running:
+            self._patcher.pre_run()
+            self._running = True
+
+    def _prepare(self, entries: Native, z: Tensor) -> tuple[list[dict], dict[str, Any]]:
+        """The entries and the model's options as sampling takes them; the options are the call's own."""
+        key = (id(entries), tuple(z.shape), z.dtype)
+        if key not in self._prepared:
+            options = comfy.model_patcher.create_model_options_clone(self._patcher.model_options)
+            conds = prepared(self._patcher.model, entries, z, "positive")
+            comfy.sampler_helpers.prepare_model_patcher(self._patcher, {"positive": conds}, options)
+            comfy.samplers.cast_to_load_options(options, device=self.device, dtype=self._patcher.model_dtype())
+            # The entries are kept with what was made of them, so that their id stays theirs.
+            self._prepared[key] = (entries, conds, options)
+        _, conds, options = self._prepared[key]
+        return conds, comfy.model_patcher.create_model_options_clone(options)
+
+    def _prompt(self, cond: ComfyConditioning | Conditioning) -> ComfyConditioning:
+        if isinstance(cond, ComfyConditioning):
+            return cond
+        return self._native.setdefault(cond, as_native(cond))
+
+    def _close(self) -> None:
+        for _, conds, _ in self._prepared.values():
+            comfy.sampler_helpers.cleanup_models({"positive": conds}, [])
+        self._prepared.clear()
+        if self._running:
+            self._running, self._reserved = False, 0
+            self._patcher.cleanup()

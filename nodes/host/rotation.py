@@ -1,0 +1,54 @@
+"""Rotary position encoding with a cheap gradient, for ComfyUI's FLUX blocks.
+
+ComfyUI's fused encoding has no backward, nor a kernel for the CPU, and its plain one takes four products and a sum of strided halves,
+forward and again backward. The same turn is one complex product. An `attn1_patch` behind all others does it, and leaves the block nothing
+to turn.
+
+Convention: pe is [B or 1, 1, tokens, head width / 2, 2, 2], for each pair of neighbouring channels the matrix (cos, -sin; sin, cos).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+HAVE_COMPLEX = ("cpu", "cuda")
+"""Devices on which complex products are sure to be differentiable."""
+
+
+def turning_patch(*, own_encoding: bool = True) -> Callable[..., dict[str, Tensor | None]]:
+    """An attn1_patch that turns queries and keys by pe and takes pe away.
+
+    own_encoding: pe is ComfyUI's own for certain; where another pack's patches run before, it is looked at, and left to ComfyUI if it is no
+    turn.
+    """
+    last: list[tuple[Tensor, Tensor | None]] = []
+
+    def patch(q: Tensor, k: Tensor, v: Tensor, *, pe: Tensor | None = None, **_: Any) -> dict[str, Tensor | None]:
+        if pe is None or pe.shape[-2:] != (2, 2) or pe.device.type not in HAVE_COMPLEX:
+            return {}
+        if not last or last[0][0] is not pe:
+            # Once for all blocks of a call.
+            last[:] = [(pe, torch.complex(pe[..., 0, 0], pe[..., 1, 0]) if own_encoding or _turns(pe) else None)]
+        phases = last[0][1]
+        return {} if phases is None else {"q": turned(q, phases), "k": turned(k, phases), "pe": None}
+
+    return patch
+
+
+def _turns(pe: Tensor) -> bool:
+    return torch.equal(pe[..., 0, 0], pe[..., 1, 1]) and torch.equal(pe[..., 0, 1], -pe[..., 1, 0])
+
+
+def turned(x: Tensor, phases: Tensor) -> Tensor:
+    """x [B, heads, tokens, head width] with its pairs of channels turned by `phases`, complex [B or 1, 1, tokens, head width / 2].
+
+    Computed in float32 at least; -> like x.
+    """
+    # Tokens before heads, as attention gives its gradient: in the other order it would be copied first.
+    wide = (x if x.dtype == torch.float64 else x.float()).transpose(1, 2)
+    pairs = torch.view_as_complex(wide.reshape(*wide.shape[:-1], -1, 2))
+    return torch.view_as_real(pairs * phases.transpose(1, 2)).flatten(-2).transpose(1, 2).to(x.dtype)

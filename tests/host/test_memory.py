@@ -1,0 +1,215 @@
+"""What an edit gives up when memory is short changes none of its results, and running out of it once is no error."""
+
+from __future__ import annotations
+
+import comfy.model_management
+import numpy as np
+import pytest
+import torch
+
+from dragfield.core.attention import KVBank, choose_blocks
+from dragfield.core.field import DragField
+from dragfield.core.inversion import InversionSettings
+from dragfield.core.operations import Drag, RegionOperation
+from dragfield.core.region_drag import RegionDragSettings, run_region_drag
+from dragfield.nodes.host.bank_on_host import SentBlocks, device_bytes, move_to_host, sent_ahead
+from dragfield.nodes.host.comfy_flux import ComfyFlux
+from dragfield.nodes.host.memory import PLANS, Walk, activation_bytes, choose, read_saving
+from dragfield.nodes.host.out_of_memory import OutOfMemory, is_out_of_memory, with_one_retry
+
+WALK = Walk(tokens=4608, width=3072, double=19, single=0, dtype=torch.bfloat16)
+SETTINGS = RegionDragSettings(transport_steps=2, intensify_steps=1)
+PLACES = ("comfy.ldm.flux.layers.attention", "dragfield.nodes.host.gradients._is_there")
+
+
+def dragged(backbone, latent, prompt):
+    mask = np.zeros((64, 96), bool)
+    mask[16:40, 16:48] = True
+    field = DragField.from_drag(Drag((96, 64), (RegionOperation(mask, "relocation", target=(60.0, 36.0)),)))
+    with torch.inference_mode(), backbone.session():
+        bank = KVBank(choose_blocks("all", 2, 2))
+        with torch.no_grad():
+            backbone.velocity(latent, 0.6, prompt, kv=bank.capture())
+        return run_region_drag(backbone, latent, 0.6, prompt, field, None, SETTINGS, kv=backbone.keep(bank).hold()).z
+
+
+@pytest.mark.parametrize("plan", PLANS, ids=str)
+def test_every_plan_drags_alike(make_flux, latent, prompt, plan):
+    wanted = dragged(ComfyFlux(make_flux(), save_memory="off"), latent, prompt)
+    assert torch.allclose(dragged(ComfyFlux(make_flux(), save_memory=plan), latent, prompt), wanted, atol=1e-6)
+
+
+def test_plans_are_chosen_by_what_is_free():
+    full, lean = (activation_bytes(WALK, plan) for plan in (PLANS[0], PLANS[2]))
+    assert full > 5 * lean > 5 * activation_bytes(WALK, PLANS[-1]) > 0
+    assert choose(WALK, 2 * full) == PLANS[0]
+    assert choose(WALK, full // 2, bank_bytes=full) == PLANS[1]
+    assert choose(WALK, full // 2) == choose(WALK, 2 * lean) == PLANS[2]
+    assert choose(WALK, lean // 2) == choose(WALK, -1) == PLANS[-1]
+
+
+def test_the_user_s_word_counts_more_than_what_is_free():
+    assert choose(WALK, 0, saving="off") == PLANS[0] and choose(WALK, 10**15, saving="on") == PLANS[2]
+    assert [read_saving(value) for value in ("auto", "off", "on", True, False)] == ["auto", "off", "on", "on", "auto"]
+    with pytest.raises(ValueError, match="use 'auto'"):
+        read_saving("sometimes")
+
+
+def test_a_backbone_looks_at_what_is_free_and_asks_comfyui_for_what_it_needs(make_flux, latent, prompt, monkeypatch):
+    asked, walk = [], Walk(24 + 5, 32, 2, 0, torch.float32)
+    load = comfy.model_management.load_models_gpu
+
+    def loading(models, memory_required=0, minimum_memory_required=None, **kwargs):
+        asked.append(memory_required)
+        return load(models, memory_required=memory_required, minimum_memory_required=minimum_memory_required, **kwargs)
+
+    monkeypatch.setattr("comfy.model_management.load_models_gpu", loading)
+    for free, plan in ((10**12, PLANS[0]), (activation_bytes(walk, PLANS[0]), PLANS[2]), (1, PLANS[-1])):
+        monkeypatch.setattr("comfy.model_management.get_free_memory", lambda *_, free=free: free)
+        backbone = ComfyFlux(make_flux())
+        dragged(backbone, latent, prompt)
+        assert backbone.budget.plan == plan
+        ordinary = backbone._patcher.model.memory_required([2, *latent.shape[1:]])
+        assert max(asked) == ordinary + activation_bytes(walk, plan)
+        asked.clear()
+
+
+def test_a_bank_is_made_where_there_is_room_for_it(make_flux, latent, monkeypatch):
+    settings = InversionSettings(kv_blocks="all")
+    size = 2 * 20 * 4 * 24 * 32 * 4
+    cases = ((4 * size, "auto", "device"), (3 * size, "auto", "cpu"), (10**12, "on", "cpu"), (0, "off", "device"))
+    for free, saving, place in cases:
+        monkeypatch.setattr("comfy.model_management.get_free_memory", lambda *_, free=free: free)
+        assert ComfyFlux(make_flux(), save_memory=saving).place(latent, settings, 20) == place
+
+
+class OutAt:
+    """Makes the nth call of something fail as an allocation does, once or always."""
+
+    def __init__(self, monkeypatch, target: str, call: int, *, always: bool = False) -> None:
+        import importlib
+
+        module, name = target.rsplit(".", 1)
+        function, self.calls, self.raised = getattr(importlib.import_module(module), name), 0, 0
+
+        def failing(*args, **kwargs):
+            self.calls += 1
+            if self.calls == call or (always and self.calls > call):
+                self.raised += 1
+                raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
+            return function(*args, **kwargs)
+
+        monkeypatch.setattr(target, failing)
+
+
+@pytest.mark.parametrize("call", [1, 2, 9])
+@pytest.mark.parametrize("where", PLACES, ids=["forward", "backward"])
+def test_running_out_once_is_followed_by_one_lean_try_with_the_same_result(make_flux, latent, prompt, monkeypatch, where, call):
+    wanted = dragged(ComfyFlux(make_flux()), latent, prompt)
+    backbone, tries = ComfyFlux(make_flux()), []
+
+    def work():
+        tries.append(backbone.budget.plan)
+        return dragged(backbone, latent, prompt)
+
+    out = OutAt(monkeypatch, where, call)
+    assert torch.allclose(with_one_retry(backbone, work), wanted, atol=1e-6)
+    assert (out.raised, tries) == (1, [PLANS[0], PLANS[-1]])
+
+
+def test_running_out_twice_ends_in_one_sentence_of_advice(make_flux, latent, prompt, monkeypatch):
+    backbone, tries = ComfyFlux(make_flux()), []
+    out = OutAt(monkeypatch, "dragfield.nodes.host.gradients._is_there", 1, always=True)
+    with pytest.raises(OutOfMemory) as caught:
+        with_one_retry(backbone, lambda: tries.append(1) or dragged(backbone, latent, prompt))
+    sentence = str(caught.value)
+    assert len(tries) == out.raised == 2 and caught.value.__context__ is None
+    assert "lower work_size" in sentence and "GB are free" in sentence and "\n" not in sentence and ". " not in sentence
+
+
+def test_who_wants_no_memory_saved_is_told_of_it(make_flux, latent, prompt, monkeypatch):
+    backbone = ComfyFlux(make_flux(), save_memory="off")
+    OutAt(monkeypatch, "dragfield.nodes.host.gradients._is_there", 1, always=True)
+    with pytest.raises(OutOfMemory, match="set save_memory to 'auto'"):
+        with_one_retry(backbone, lambda: dragged(backbone, latent, prompt))
+    assert backbone.budget.plan == PLANS[0]
+
+
+def test_the_failed_try_leaves_nothing_behind(make_flux, latent, prompt, monkeypatch):
+    import gc
+    import weakref
+
+    backbone, held = ComfyFlux(make_flux()), []
+
+    def work():
+        big = torch.zeros(3)
+        if not held:
+            held.append(weakref.ref(big))
+            raise torch.OutOfMemoryError("out of memory")
+        # No collection between: what the failed try held must be gone by itself before the second one starts.
+        assert held[0]() is None and backbone._patcher not in comfy.model_management.loaded_models()
+        return "done"
+
+    dragged(backbone, latent, prompt)
+    monkeypatch.setattr(gc, "collect", lambda: 0)
+    assert with_one_retry(backbone, work) == "done"
+
+
+def test_other_errors_pass_unchanged(make_flux):
+    calls = []
+
+    def work():
+        calls.append(1)
+        raise ValueError("a word")
+
+    with pytest.raises(ValueError, match="a word"):
+        with_one_retry(ComfyFlux(make_flux()), work)
+    assert len(calls) == 1
+    assert is_out_of_memory(RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried"))
+    assert not is_out_of_memory(RuntimeError("shapes differ")) and not is_out_of_memory(ValueError("out of memory"))
+
+
+class Sender:
+    """Copies that tell when they start and when they are waited for."""
+
+    def __init__(self) -> None:
+        self.log: list[str] = []
+
+    def __call__(self, pair):
+        name = f"{int(pair[0].flatten()[0])}"
+        self.log.append(f"send {name}")
+        return lambda: self.log.append(f"use {name}") or pair
+
+
+def test_keys_and_values_travel_ahead_of_the_blocks_that_read_them():
+    bank = KVBank(choose_blocks("all", 2, 1))
+    for entry in range(2):
+        call = bank.capture().begin(entry / 2)
+        for i, block in enumerate((("double", 0), ("double", 1), ("single", 0))):
+            hidden = torch.full((1, 2, 4), float(10 * entry + i))
+            call.keys_values(block, hidden, lambda x: (x, x), 0)
+    sender = Sender()
+    ahead = sent_ahead(bank, torch.device("cpu"), sender)
+    replay, hidden = ahead.replay("lifo"), torch.zeros(1, 2, 4)
+    for _ in range(2):
+        call = replay.begin(0.5)
+        for block in bank.entries[0].blocks:
+            keys, _ = call.keys_values(block, hidden, lambda x: (x, x), 0)
+            assert keys.shape == hidden.shape
+    assert sender.log == [
+        "send 10", "send 11", "use 10", "send 12", "use 11", "send 0", "use 12",
+        "send 1", "use 0", "send 2", "use 1", "use 2",
+    ]  # fmt: skip
+    assert isinstance(ahead.entries[0].blocks, SentBlocks) and ahead.nbytes == bank.nbytes and ("single", 5) not in ahead.entries[0].blocks
+
+
+def test_a_bank_moved_to_the_host_keeps_its_bits_and_the_sessions_that_read_it(make_flux, latent, prompt):
+    backbone = ComfyFlux(make_flux())
+    bank = KVBank(choose_blocks("all", 2, 2))
+    backbone.velocity(latent, 0.6, prompt, kv=bank.capture())
+    session, wanted = bank.hold(), backbone.velocity(latent, 0.5, prompt, kv=bank.hold())
+    move_to_host(bank)
+    assert device_bytes(bank) == 0 and torch.equal(backbone.velocity(latent, 0.5, prompt, kv=session), wanted)
+    ahead = sent_ahead(bank, backbone.device, Sender())
+    assert torch.equal(backbone.velocity(latent, 0.5, prompt, kv=ahead.hold()), wanted)
+    assert sent_ahead(bank, backbone.device) is bank
