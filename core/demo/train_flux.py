@@ -20,6 +20,7 @@ from ..backbone import Conditioning
 from ..backbones.flux import DiffusersFlux
 from .autoencoder import DemoAutoencoder
 from .flux import build
+from .optimisers import make_optimiser
 from .plain_attention import PlainAttention
 from .text import embed
 from .train_guidance import teach_guidance
@@ -36,7 +37,7 @@ def train(
     batch: int = 16,
     pool: int = 16000,
     learning_rate: float = 4e-3,
-    guidance_steps: int = 400,
+    guidance_steps: int = 1000,
     optimiser: str = "muon",
     minutes: float = float("inf"),
     device: str = "cpu",
@@ -96,55 +97,11 @@ def train(
     left = minutes - (time.monotonic() - started) / 60
     if run.step >= steps and guidance_steps and left > 0:
         guided = teach_guidance(
-            folder / "guidance", trained.float(), latents, prompts, steps=guidance_steps, batch=batch, minutes=left, device=device,
-            report=report,
+            folder / "guidance", trained.float(), latents, prompts, steps=guidance_steps, batch=batch, optimiser=optimiser, minutes=left,
+            device=device, report=report,
         )  # fmt: skip
         export(guided.state_dict(), folder)
     return folder / "transformer"
-
-
-def make_optimiser(name: str, model: nn.Module, rate: float) -> torch.optim.Optimizer:
-    """AdamW for everything, or Muon for the matrices inside the blocks and AdamW, at a third of the rate, for the rest."""
-    matrices = [p for n, p in model.named_parameters() if p.ndim == 2 and "transformer_blocks" in n and ".norm" not in n]
-    chosen = {id(p) for p in matrices} if name == "muon" else set()
-    rest = [p for p in model.parameters() if id(p) not in chosen]
-    adam = torch.optim.AdamW(rest, lr=rate / 3 if chosen else rate, betas=(0.9, 0.98), weight_decay=0.01)
-    if name == "adamw":
-        return _with_initial(adam)
-    muon = torch.optim.Muon(matrices, lr=rate, momentum=0.95, weight_decay=0.01, adjust_lr_fn="match_rms_adamw")
-    return _with_initial(Both(muon, adam))
-
-
-class Both(torch.optim.Optimizer):
-    """Two optimisers over different parameters, handled as one."""
-
-    def __init__(self, *parts: torch.optim.Optimizer) -> None:
-        self.parts = parts
-
-    @property
-    def param_groups(self) -> list[dict]:
-        return [group for part in self.parts for group in part.param_groups]
-
-    def step(self, closure=None) -> None:
-        for part in self.parts:
-            part.step()
-
-    def zero_grad(self, set_to_none: bool = True) -> None:
-        for part in self.parts:
-            part.zero_grad(set_to_none)
-
-    def state_dict(self) -> dict:
-        return {"parts": [part.state_dict() for part in self.parts]}
-
-    def load_state_dict(self, state: dict) -> None:
-        for part, saved in zip(self.parts, state["parts"], strict=True):
-            part.load_state_dict(saved)
-
-
-def _with_initial(optimiser: torch.optim.Optimizer) -> torch.optim.Optimizer:
-    for group in optimiser.param_groups:
-        group["initial_lr"] = group["lr"]
-    return optimiser
 
 
 def latent_pool(folder: Path, vae: Path, count: int, device: str, report: Callable[[str], None]) -> tuple[Tensor, list[str]]:

@@ -15,9 +15,10 @@ import torch
 from torch import nn
 
 from ..ddim import scaled_linear
+from .optimisers import Both
 from .plain_attention import PlainAttention
 from .text import embed
-from .train_flux import DROPOUT, Both, latent_pool
+from .train_flux import DROPOUT, latent_pool
 from .training import Ema, Run, cosine
 from .unet import build
 

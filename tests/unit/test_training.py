@@ -14,6 +14,7 @@ from torch import nn
 from dragfield.core.backbone import Conditioning
 from dragfield.core.demo import train_autoencoder, train_flux, train_guidance
 from dragfield.core.demo.autoencoder import AutoencoderConfig, DemoAutoencoder
+from dragfield.core.demo.optimisers import make_optimiser
 from dragfield.core.demo.plain_attention import PlainAttention
 from dragfield.core.demo.training import Ema, Run, cosine, psnr, scene_pool, to_tensor
 
@@ -164,7 +165,7 @@ def test_the_guided_target_is_the_teachers_own_at_one_and_classifier_free_beyond
 @needs_muon
 def test_muon_has_the_matrices_of_the_blocks_and_adamw_the_rest():
     model = tiny_flux()
-    both = train_flux.make_optimiser("muon", model, 3e-3)
+    both = make_optimiser("muon", model, 3e-3)
     names = {id(p): name for name, p in model.named_parameters()}
     muon, adam = ([names[id(p)] for group in part.param_groups for p in group["params"]] for part in both.parts)
     assert sorted(muon + adam) == sorted(names.values())
@@ -175,7 +176,7 @@ def test_muon_has_the_matrices_of_the_blocks_and_adamw_the_rest():
 
 def test_adamw_alone_has_everything():
     model = tiny_flux()
-    adam = train_flux.make_optimiser("adamw", model, 2e-3)
+    adam = make_optimiser("adamw", model, 2e-3)
     assert {id(p) for group in adam.param_groups for p in group["params"]} == {id(p) for p in model.parameters()}
     assert [group["initial_lr"] for group in adam.param_groups] == [2e-3]
 
