@@ -16,24 +16,17 @@ import torch
 from torch import Tensor
 
 from ..core.demo.cases import DemoCase, sample_cases
+from ..core.demo.dragflow_settings import DRAGFLOW, MARGIN
 from ..core.demo.flux import DemoFlux, load
 from ..core.demo.measure import Measured, measure
 from ..core.demo.text import embed
 from ..core.dragfield import DragFieldSettings, dragfield
-from ..core.edit import DragFlowSettings, Edit, dragflow, latent_copy_paste, paste_back
+from ..core.edit import Edit, dragflow, latent_copy_paste, paste_back
 from ..core.field import DragField
-from ..core.inversion import InversionSettings
 from ..core.masks import adaptive_gradient_mask
 from ..core.operations import Drag, PointOperation
 from ..core.preview import preview
 from ..core.shadow import warp_with_shadows
-
-MARGIN = 0.08
-"""By how much every method's mask grows beyond the paper's rectangle, as a fraction of the picture: room for a shadow."""
-
-DRAGFLOW = DragFlowSettings(inversion=InversionSettings(skip=10), mask_margin=MARGIN, kv_eta=0.5)
-"""All defaults, in the same mask as everybody, but for what this small model asks for. The drag is at t = 0.71 instead of 0.84: noisier,
-the model now and then draws a thing of the prompt into the vacated ground, or none at all. Keys and values are mixed half and half."""
 
 Outcome = tuple[Tensor, int, int]
 """Picture [1, 3, H, W] and network passes forward and backward."""

@@ -1,6 +1,6 @@
 """Motion supervision: the window a step ahead of each handle shall look as the window around it did at first (DirectDrag section 4).
 
-    L = sum_i (2 r)² · mean over u in [-r, r]² and channels of | F(p_i + d_i + u) - F_0(p_i⁰ + u) |
+    L = sum_i (2 r)² · mean over u in [-r, r]² and channels of | F(p_i + d_i + u) - F_0(p_i0 + u) |
 
 with F_0 from the undragged latent at the same noise level (GoodDrag's information-preserving form, not the paper's Eq. 3-4, which compare
 with the features of the moment).

@@ -2,11 +2,11 @@
 
 At one noise level t, in rounds: a few gradient steps of
 
-    L = sum_i (2 r)² · mean | F(p_i + d_i + u) - sg F_0(p_i⁰ + u) |     motion supervision: u over (2 r + 1)² grid cells, all channels;
+    L = sum_i (2 r)² · mean | F(p_i + d_i + u) - sg F_0(p_i0 + u) |     motion supervision: u over (2 r + 1)² grid cells, all channels;
       + mask_weight · sum (1 - M) · | z' - z'_0 |                       d_i points to the target, at most `longest_step` cells
       + terms                                                           readout guidance and the like
 
-then every handle is tracked anew (tracking.py). F_0 are the features of the undragged latent at the same t, p_i⁰ the handle's first place.
+then every handle is tracked anew (tracking.py). F_0 are the features of the undragged latent at the same t, p_i0 the handle's first place.
 Adam makes the steps and starts afresh with every call, so that only the ratios of the three parts matter.
 
 Nothing but windows around the handles is ever read from a feature map, and the network stops behind the last tap unless the mask term asks

@@ -8,10 +8,10 @@ The rate. Published: z - 1000·g of the full-map mean loss, a number tuned to th
 latent and to a picture size. Default here: every step has the same length, rate times the root mean square of the
 reference latent, both taken over the cells where the region is at the moment. Only the direction of the gradient counts, so that the
 step does not change when
-  - the loss or its gradient is rescaled (picture size, grid, number of channels, taps, weights γ): the length is fixed;
+  - the loss or its gradient is rescaled (picture size, grid, number of channels, taps, weights gamma): the length is fixed;
   - the latent is rescaled, z -> s·z: the step scales by s, as the latent does;
   - the region or the picture grows: a mean over entries does not know how many there are.
-None of it refers to a model, so the same number serves the demo model and FLUX.1. A Polyak step, z - rate·(L/‖g‖²)·g,
+None of it refers to a model, so the same number serves the demo model and FLUX.1. A Polyak step, z - rate·(L/|g|²)·g,
 shares these properties ("polyak"); it did no better in trials on
 two to four cases of the demo model, too few to settle it.
 """

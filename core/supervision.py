@@ -1,6 +1,6 @@
 """Region supervision: how far features are from the reference features carried along by the field (DragFlow Eq. 1).
 
-    L = Σ_i γ_i · 1/(C·h_c·w_c) · Σ_{p in moved region i} Σ_c | F(c, p) - F_0(c, source_i(p)) |
+    L = sum_i gamma_i · 1/(C·h_c·w_c) · sum_{p in moved region i} sum_c | F(c, p) - F_0(c, source_i(p)) |
 
 summed over the moved region only: pixels outside it contribute nothing to the published full-map mean, so leaving
 them out gives the same value and the same gradient. An affine region is one case of source_i; any displacement field
@@ -11,7 +11,7 @@ than a token, read between tokens, are therefore blurred: a mixture of two token
 `RegionLoss` can be given finer reference features, of the same latent shifted by each part of a token, so that content is
 compared with itself as the network would see it there, token by token:
 
-    L = Σ_i γ_i · 1/(C·h_c·w_c) · Σ_{tokens u} a_u · Σ_c | F(c, u) - F_0(c, source_i(centre of u)) |
+    L = sum_i gamma_i · 1/(C·h_c·w_c) · sum_{tokens u} a_u · sum_c | F(c, u) - F_0(c, source_i(centre of u)) |
 
 with a_u how much of the moved region reads token u. Content shifted by any number of cells costs nothing then; read between
 tokens it costs nearly as much as content that has not moved at all.

@@ -5,6 +5,7 @@ from __future__ import annotations
 from comfy_api.latest import ComfyExtension, io
 
 from .canvas import DragCanvas
+from .ddim_invert import DDIMInvert
 from .demo import LoadDemoModel, LoadDemoScene
 from .drag_edit import DragEdit
 from .drag_from_masks import DragFromMasks
@@ -15,12 +16,18 @@ from .gradient_mask import GradientMask
 from .invert import FireFlowInvert
 from .latent_warp import LatentWarp
 from .masked_denoise import GradientMaskedDenoise
+from .mutual_attention import MutualSelfAttention
 from .paste_back import PasteBack
+from .point_drag import PointDragOptimizer
 from .preview import DragPreview
+from .readout import LoadReadoutHead, ReadoutGuidance
 from .red_bench import LoadReDBench
 from .region_optimizer import RegionDragOptimizer
 from .report import DragReport
+from .soft_mask import AutoSoftMask
 from .subject import AdapterInject, EncodeSubject, LoadSubjectAdapter
+from .subject_lora import SubjectLora
+from .train_readout import TrainReadoutHead
 
 NODES: list[type[io.ComfyNode]] = [
     DragCanvas,
@@ -40,6 +47,14 @@ NODES: list[type[io.ComfyNode]] = [
     LoadSubjectAdapter,
     EncodeSubject,
     AdapterInject,
+    DDIMInvert,
+    AutoSoftMask,
+    PointDragOptimizer,
+    MutualSelfAttention,
+    LoadReadoutHead,
+    ReadoutGuidance,
+    TrainReadoutHead,
+    SubjectLora,
     LoadDemoModel,
     LoadDemoScene,
     LoadReDBench,

@@ -23,8 +23,11 @@ ReadoutHeadType = io.Custom("DRAGFIELD_READOUT_HEAD")
 class Guide(Protocol):
     """One kind of guidance."""
 
-    def term(self, probe: NoiseProbe | FlowProbe, branch: Branch, kept: dict[int, Tensor]) -> Term:
-        """The term for a drag that begins at the branch's state. kept: of one picture's walk, for what a guide makes once."""
+    def term(self, probe: NoiseProbe | FlowProbe, branch: Branch, seen: Tensor, kept: dict[int, Tensor]) -> Term:
+        """The term for a drag that begins at the branch's state.
+
+        seen: the latent that the inversion's last call saw.  kept: of one picture's walk, for what a guide makes once.
+        """
         ...
 
 
@@ -38,11 +41,11 @@ class ReadoutGuide:
     head: ReadoutHead
     settings: ReadoutSettings
 
-    def term(self, probe: NoiseProbe | FlowProbe, branch: Branch, kept: dict[int, Tensor]) -> AppearanceTerm:
+    def term(self, probe: NoiseProbe | FlowProbe, branch: Branch, seen: Tensor, kept: dict[int, Tensor]) -> AppearanceTerm:
         head, settings = self.head.to(probe.device), self.settings
         fixed = settings.reference == "fixed"
         if fixed and id(self) not in kept:
-            # Published: what the inversion's last call saw, whatever the time.
-            kept[id(self)] = readout_of(probe, head, branch.inversion.path[1], branch.t, settings)
+            # As published, whatever the time.
+            kept[id(self)] = readout_of(probe, head, seen, branch.t, settings)
         wanted = kept[id(self)] if fixed else readout_of(probe, head, branch.undragged, branch.t, settings)
         return appearance_term(probe, head, branch.z, branch.t, wanted, settings)

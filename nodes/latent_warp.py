@@ -13,6 +13,7 @@ from ..core.masks import to_latent
 from ..core.warm_start import warp_latent
 from . import models, wire
 from .gradient_mask import AROUND, MARGIN, editing_mask
+from .noise_trajectory import NoiseTrajectory
 from .trajectory import NoNoise, Trajectory
 from .types import CATEGORY, TrajectoryType, deformation_input, drag_input
 
@@ -76,6 +77,8 @@ class LatentWarp(io.ComfyNode):
         cls, state: Any, drag: str, start_at: float, seed: int, deformation: str, mask: torch.Tensor | None = None, model=None,
         noise_level: float = 0.0,
     ) -> io.NodeOutput:  # fmt: skip
+        if isinstance(state, NoiseTrajectory):
+            raise ValueError("this trajectory is from DDIM Invert: connect it to Point Drag Optimizer, which warps it itself (warp)")
         if isinstance(state, Trajectory):
             index = min(state.branches[0].inversion.index_at(start_at), len(state.branches[0].inversion.times) - 2)
             at = [(branch.inversion.path[index], branch.inversion.times[index]) for branch in state.branches]

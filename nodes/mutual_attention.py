@@ -51,7 +51,7 @@ class MutualSelfAttention(io.ComfyNode):
     def execute(cls, model, trajectory, first: int, remember_on: str) -> io.NodeOutput:
         if not isinstance(trajectory, NoiseTrajectory):
             raise ValueError(
-                "this trajectory is a flow model's, whose original Gradient-Masked Denoise hands on: connect one that began with DDIM Invert"
+                "this trajectory is a flow model's, whose original Gradient-Masked Denoise hands on: give one that began with DDIM Invert"
             )
         models.check_same_latents(model, trajectory)
         backbone, progress = ComfyUNet(model), ComfyProgress(model, cls.hidden.unique_id)

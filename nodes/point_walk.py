@@ -54,13 +54,15 @@ class PointWalk:
     guides: Guides = ()
     told: Told | None = None
     should_stop: Callable[[], bool] | None = None
-    _wanted: dict[int, Tensor] = field(default_factory=dict)
+    _seen: Tensor | None = None
+    _kept: dict[int, Tensor] = field(default_factory=dict)
 
     def run(self, branch: Branch, handles: Handles, steps: int) -> Walked:
         """Drag at the next `steps` times of the branch, denoising in between; less if the handles arrive or get stuck."""
         if max(handles.distances()) == 0:
             return Walked(branch, None, handles)
         inversion, state, z = branch.inversion, None, branch.z
+        self._seen = inversion.path[1]
         if self.settings.warp is not None and branch.z is branch.undragged:
             signal = self.probe.signal(branch.t) * inversion.z0
             z = latent_warp(z, warp_points(handles, self.settings.rounded), handles.picture, self.settings.warp, signal=signal)
@@ -96,7 +98,7 @@ class PointWalk:
         return last
 
     def _terms(self, branch: Branch) -> Sequence[Term]:
-        return [guide.term(self.probe, branch, self._wanted) for guide in self.guides]
+        return [guide.term(self.probe, branch, self._seen, self._kept) for guide in self.guides]
 
     @torch.no_grad()
     def _denoised(self, branch: Branch) -> Tensor:

@@ -55,8 +55,8 @@ class RegionDragOptimizer(io.ComfyNode):
                 io.Mask.Input(
                     "mask", optional=True, tooltip="Where the latent may change. Without it, what Gradient Mask makes of the drag."
                 ),
-                io.Int.Input("transport", default=50, min=0, max=1000, tooltip="Iterations that carry the region to its target."),
-                io.Int.Input("intensify", default=20, min=0, max=1000, tooltip="Iterations there that make it sharper."),
+                io.Int.Input("transport", default=30, min=0, max=1000, tooltip="Iterations that carry the region to its target."),
+                io.Int.Input("intensify", default=40, min=0, max=1000, tooltip="Iterations there that make it sharper."),
                 guidance_input(GUIDANCE),
                 io.Float.Input(
                     "rate",
@@ -111,7 +111,7 @@ class RegionDragOptimizer(io.ComfyNode):
         except ValueError as problem:
             return str(problem)
         if transport is not None and intensify is not None and not (transport >= 0 and intensify >= 0 and transport + intensify > 0):
-            return f"{transport} transport and {intensify} intensify iterations move nothing: use 50 and 20, or at least 1 together"
+            return f"{transport} transport and {intensify} intensify iterations move nothing: use 30 and 40, or at least 1 together"
         return wire.drag_problem(drag)
 
     @classmethod

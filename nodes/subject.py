@@ -66,7 +66,7 @@ class EncodeSubject(io.ComfyNode):
             description="Reads a picture's subject for a subject adapter, once for all steps and edits.",
             search_aliases=["IP-Adapter encode", "reference image", "identity"],
             inputs=[
-                AdapterType.Input("adapter"),
+                AdapterType.Input("adapter", tooltip="From Load Subject Adapter."),
                 io.Image.Input("image", tooltip="For a drag: the picture that is edited. The first of a batch."),
                 io.Mask.Input("mask", optional=True, tooltip="Over the subject. Without it, the whole picture."),
                 io.Combo.Input(

@@ -98,7 +98,7 @@ class StateNoise:
         if wanted != tuple(self._noise.shape):
             raise ValueError(
                 f"this NOISE belongs to a latent of shape {list(self._noise.shape)}, the sampler got one of {list(wanted)}: connect the "
-                "latent output of the same FireFlow Invert node"
+                "latent output of the same inversion node"
             )
         return self._noise.clone()
 

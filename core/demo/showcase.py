@@ -24,12 +24,13 @@ from PIL import Image
 from torch import Tensor
 
 from ..dragfield import DragFieldSettings, dragfield
-from ..edit import DragFlowSettings, Edit, dragflow, paste_back
+from ..edit import Edit, dragflow, paste_back
 from ..field import DragField
 from ..inversion import invert, reconstruct
 from ..preview import SOURCE, TARGET, overlay, preview
 from ..progress import Progress
 from .cases import DemoCase, sample_cases
+from .dragflow_settings import DRAGFLOW
 from .flux import DemoFlux, load
 from .measure import measure, psnr
 from .scenes import UNIT
@@ -43,8 +44,6 @@ COLUMNS = {
 }  # fmt: skip
 THREADS = 2
 """The bundled model is too small to keep more cores busy; where they are shared or rationed, more threads only wait for each other."""
-DRAGFLOW = DragFlowSettings(mask_margin=DragFieldSettings().margin)
-"""The published method with the same room for shadows as ours has."""
 DRAGFIELD = DragFieldSettings(inversion=DRAGFLOW.inversion)
 
 

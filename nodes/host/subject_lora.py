@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-import comfy.ldm.flux.model
 import comfy.sd
 import comfy.utils
 import torch
@@ -16,6 +15,7 @@ from ...core.lora import ATTENTION, LoraSettings, to_state, train_lora
 from .comfy_flux import ComfyFlux
 from .comfy_unet import ComfyUNet
 from .conditioning import ComfyConditioning
+from .recognised_backbone import backbone_for
 
 FLUX_ATTENTION = ("img_attn.qkv", "img_attn.proj", "txt_attn.qkv", "txt_attn.proj")
 """What of a FLUX model's double blocks is attention, query, key and value in one."""
@@ -27,9 +27,9 @@ def learn(
 ) -> dict[str, Tensor]:
     """The LoRA that teaches the MODEL the latents z0 [N, C, h, w], as the state dict of an ordinary LoRA file. May be told to stop by
     what `report` raises; the MODEL stays as it is."""
+    backbone = backbone_for(patcher)
     network = patcher.model.diffusion_model
-    flux = isinstance(network, comfy.ldm.flux.model.Flux)
-    backbone = ComfyFlux(patcher) if flux else ComfyUNet(patcher)
+    flux = isinstance(backbone, ComfyFlux)
     settings = LoraSettings(**{**vars(settings), "targets": FLUX_ATTENTION if flux else ATTENTION})
     with backbone.session():
         # The layers are taught where they compute: a first call brings them there.

@@ -248,7 +248,8 @@ def test_a_canvas_works_inside_a_subgraph(page: Any, draw: Any, problems: list[s
     )
     value = VALUE.replace("app.graph", "app.canvas.graph")
     assert page.evaluate(value, inside) == drawn
-    shown = "(id) => { const e = app.canvas.graph.getNodeById(id).widgets.find((w) => w.name === 'drag').element.querySelector('.df-root');" \
+    shown = "(id) => { const node = app.canvas.graph.getNodeById(id);" \
+        "const e = node.widgets.find((w) => w.name === 'drag').element.querySelector('.df-root');" \
         "if (!e?.isConnected || !e.querySelector('.df-fact').textContent) return false; e.dataset.node = 'inner'; return true }"
     page.wait_for_function(shown, arg=inside)
     inner = Hand(page, page.locator(".df-root[data-node='inner']"))

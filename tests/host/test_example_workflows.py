@@ -21,8 +21,10 @@ WIDGETS = {"INT", "FLOAT", "STRING", "BOOLEAN", "COMBO"}
 WITHOUT_EXAMPLE = {
     "DragfieldFromPoints", "DragfieldLoadReDBench", "DragfieldFireFlowSampler", "DragfieldIntent",
     "DragfieldLoadSubjectAdapter", "DragfieldEncodeSubject", "DragfieldAdapterInject",
+    "DragfieldDDIMInvert", "DragfieldPointOptimizer", "DragfieldAutoSoftMask", "DragfieldMutualAttention", "DragfieldLoadReadoutHead",
+    "DragfieldReadoutGuidance", "DragfieldTrainReadoutHead", "DragfieldSubjectLora",
 }  # fmt: skip
-"""What needs another pack, a data set or files that no example may assume; a new node goes into an example, not in here."""
+"""What needs another pack, a data set, or files that no example may assume (a subject adapter, a UNet); any other node is in an example."""
 TITLE = 30
 """Height of a node's title bar, which lies above its position."""
 

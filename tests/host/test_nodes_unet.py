@@ -31,6 +31,7 @@ from dragfield.nodes.point_drag import PointDragOptimizer
 from dragfield.nodes.readout import LoadReadoutHead, ReadoutGuidance, heads
 from dragfield.nodes.soft_mask import AutoSoftMask
 from dragfield.nodes.subject_lora import SubjectLora
+from dragfield.nodes.train_readout import TrainReadoutHead
 
 CONFIG = {
     "sample_size": 8, "in_channels": 4, "out_channels": 4, "block_out_channels": (32, 32), "layers_per_block": 1,
@@ -59,6 +60,19 @@ class Mutual(MutualSelfAttention):
 
 class Lora(SubjectLora):
     hidden = SimpleNamespace(unique_id=None)
+
+
+class Trainer(TrainReadoutHead):
+    hidden = SimpleNamespace(unique_id=None)
+
+
+class Pixels:
+    """A VAE whose latents are small grey pictures."""
+
+    latent_channels = 4
+
+    def encode(self, pixels: torch.Tensor) -> torch.Tensor:
+        return torch.nn.functional.avg_pool2d(pixels.movedim(-1, 1), 8).mean(1, keepdim=True).expand(-1, 4, -1, -1) * 2 - 1
 
 
 class Pictures:
@@ -162,12 +176,15 @@ def test_the_nodes_in_a_row_are_cores_directdrag(model: Any, positive: list, z: 
 
 
 def test_the_reference_preset_is_cores_reference(model: Any, positive: list, z: torch.Tensor) -> None:
-    trajectory, _, latent, _ = invert(model, positive, z)
-    dragged, noise, sigmas, _, _ = Optimizer.execute(model, trajectory, DRAG, **{**OPTIMIZER, "preset": "reference"}).result
-    found = sampled(Mutual.execute(model, dragged, -1, "device").result[0], positive, noise, sigmas, latent)
-    drag = PointDragSettings(rounds=2, steps_per_round=1, track_on="stale", reading="two_step", patience=None)
-    settings = replace(REFERENCE, inversion=DDIMSettings(**WALK), drag=drag, drag_steps=2, readout=None)
-    assert torch.allclose(found, as_sampled(model, wanted(model, positive, z, settings).z), atol=2e-3)
+    head, trajectory = head_for(model), invert(model, positive, z)[0]
+    guidance = ReadoutGuidance.execute(head, **{**GUIDANCE, "compare_with": "inversion"}).result[0]
+    asked = {**OPTIMIZER, "preset": "reference", "guidance": guidance}
+    dragged, noise, sigmas, _, _ = Optimizer.execute(model, trajectory, DRAG, **asked).result
+    found = sampled(Mutual.execute(model, dragged, -1, "device").result[0], positive, noise, sigmas, {"samples": z})
+    drag = replace(REFERENCE.drag, rounds=2, steps_per_round=1)
+    readout = ReadoutSettings(weight=5.0, reference="fixed")
+    settings = replace(REFERENCE, inversion=DDIMSettings(**WALK), drag=drag, drag_steps=2, readout=readout)
+    assert torch.allclose(found, as_sampled(model, wanted(model, positive, z, settings, head=head).z), atol=2e-3)
 
 
 def test_guidance_changes_the_drag_and_sums(model: Any, positive: list, z: torch.Tensor) -> None:
@@ -260,7 +277,8 @@ def test_points_are_dragged_on_a_flow_model_too(make_flux: Any, prompt: Any, lat
     [
         (DRAG, {"drag_steps": 6}, "use drag_steps of at most 5"),
         (
-            DragInstruction((DrawnRegion("relocation", ((((0.2, 0.2), (0.4, 0.2), (0.3, 0.5)),),), (0.6, 0.5)),), size=SIZE).to_json(), {},
+            DragInstruction((DrawnRegion("relocation", ((((0.2, 0.2), (0.4, 0.2), (0.3, 0.5)),),), (0.6, 0.5)),), size=SIZE).to_json(),
+            {},
             "moves points only",
         ),
         (DRAG, {"mask": torch.zeros(1, SIZE[1], SIZE[0])}, "the mask is black"),
@@ -300,7 +318,7 @@ def test_a_subject_lora_teaches_the_picture_and_leaves_the_model_alone(model: An
     before = sampled(model, positive, *invert(model, positive, z)[1::2], {"samples": z})
     asked = {"steps": 6, "rank": 2, "learning_rate": 0.02, "batch": 2, "strength": 1.0, "seed": 0}
     learnt, lora = Lora.execute(model, positive, {"samples": z}, **asked).result
-    assert all(key.startswith("lora_unet_") for key in lora) and "lora_unet_up_blocks_1_attentions_0_transformer_blocks_0" in str(list(lora))
+    assert all(key.startswith("lora_unet_") for key in lora) and "lora_unet_up_blocks_1_attentions_0_transformer_blocks_0" in str([*lora])
     assert len(lora) == 3 * len(learnt.patches)
     losses = [_mean_loss(patcher, positive, z) for patcher in (model, learnt)]
     assert losses[1] < losses[0]
@@ -326,3 +344,20 @@ def _mean_loss(patcher: Any, positive: list, z: torch.Tensor) -> float:
             eps = backbone.noise(math.sqrt(a) * z.clone() + math.sqrt(1 - a) * noise, t, prompt)
             losses.append(float((eps - noise).square().mean()))
     return sum(losses) / len(losses)
+
+
+def test_a_trained_head_is_saved_loaded_and_guides(model: Any, positive: list, z: torch.Tensor, tmp_path: Any, monkeypatch: Any) -> None:
+    monkeypatch.setattr("folder_paths.models_dir", str(tmp_path))
+    asked = {"folder": "", "size": 64, "steps": 1, "rate": 1e-3, "save_as": "mine", "seed": 0}
+    head = Trainer.execute(model, Pixels(), positive, **asked).result[0]
+    monkeypatch.setattr("dragfield.nodes.readout.BUNDLED", {"mine": tmp_path / "readout_heads" / "mine.safetensors"})
+    loaded = LoadReadoutHead.execute("mine").result[0]
+    assert all(torch.equal(a, b) for a, b in zip(head.parameters(), loaded.parameters(), strict=True))
+    guidance = ReadoutGuidance.execute(head, **GUIDANCE).result[0]
+    moved = Optimizer.execute(model, invert(model, positive, z)[0], DRAG, **{**OPTIMIZER, "drag_steps": 1}, guidance=guidance).result[0]
+    assert torch.isfinite(moved.branches[0].z).all()
+
+
+@pytest.mark.parametrize("given", [{"folder": "../elsewhere"}, {"folder": "/etc"}, {"save_as": "../../mine"}])
+def test_no_folder_or_name_leads_out_of_comfyui(given: dict) -> None:
+    assert "leads out of" in TrainReadoutHead.validate_inputs(**given)

@@ -68,7 +68,7 @@ def same(one: Drag, other: Drag) -> None:
 
 
 def test_red_bench_is_read_as_it_was_written(tmp_path: Path) -> None:
-    drag = Drag(SIZE, REGIONS, POINTS, "a 杯 on a table", "it moves")
+    drag = Drag(SIZE, REGIONS, POINTS, "a \u676f on a table", "it moves")
     red_bench.write(tmp_path / "a1", picture(), drag)
     sample = red_bench.read(tmp_path / "a1", use="both")
     same(sample.drag(), drag)

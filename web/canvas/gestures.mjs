@@ -1,0 +1,320 @@
+/**
+ * What the hand does on the picture between pressing and letting go, one factory per tool.
+ *
+ * A gesture gets normalised points, clamped to the picture unless it is a pan. `end` may return another gesture that goes on without a button
+ * held: the next corner of a polygon, the target of a point that was only clicked.
+ */
+
+import { extendStroke, startStroke, strokeOutline } from "../drag/brush.mjs";
+import { cycleHit, hitAt, hits } from "../drag/hit.mjs";
+import { makePoints, makeRegion, selected } from "../drag/model.mjs";
+import { angleOf, handleAngle, snapAngle, snapAxis } from "../drag/motion.mjs";
+import { contains, ellipseOutline, lassoOutline, rectangleOutline } from "../drag/rings.mjs";
+
+/** @import {Outline, Point, Region, ToolName} from "../drag/types.mjs" */
+/** @import {Hit} from "../drag/hit.mjs" */
+/** @import {Stage} from "./stage.mjs" */
+
+/** @typedef {{shift: boolean, alt: boolean, again: boolean}} Keys  again: the second press of a double click */
+
+/**
+ * @typedef {object} Gesture
+ * @property {(point: Point, keys: Keys) => void} move
+ * @property {(point: Point, keys: Keys) => Gesture | null | void} end
+ * @property {() => void} [cancel]
+ * @property {(point: Point, keys: Keys) => Gesture | null | void} [press]  only of one that goes on without a button: pressed again
+ * @property {() => void} [commit]  Enter
+ * @property {() => void} [back]  Backspace
+ * @property {Path} [path]  what the stage draws meanwhile
+ */
+
+/** @typedef {{points: Point[], closed: boolean, width?: number, arrow?: boolean, erase?: boolean}} Path  width: px of the picture */
+
+/**
+ * @param {Stage} stage
+ * @param {ToolName} tool
+ * @param {Point} point
+ * @param {Keys} keys
+ * @returns {Gesture | null}
+ */
+export function startGesture(stage, tool, point, keys) {
+  if (tool === "select") return grab(stage, point);
+  if (tool === "brush" || tool === "eraser") return paint(stage, point, tool === "eraser", keys);
+  if (tool === "lasso") return lasso(stage, point);
+  if (tool === "polygon") return polygon(stage, point);
+  if (tool === "points") return pair(stage, point);
+  return box(stage, point, tool === "ellipse" ? ellipseOutline : rectangleOutline);
+}
+
+/** @param {Stage} stage @param {Point} point @returns {Gesture | null} */
+function grab(stage, point) {
+  const { session } = stage;
+  const found = hits(session.state, point, stage.reach);
+  const chosen = found.find((hit) => hit.id === session.state.selection) ?? found[0];
+  if (!chosen) {
+    session.act({ type: "select", id: null });
+    return null;
+  }
+  const wasSelected = chosen.id === session.state.selection;
+  session.act({ type: "select", id: chosen.id, pair: chosen.pair ?? null });
+  session.begin();
+  const drag = dragOf(stage, chosen, point);
+  let moved = false;
+  return {
+    move(to, keys) {
+      moved ||= stage.distance(point, to) > 2.5;
+      if (moved) drag(to, keys);
+    },
+    end() {
+      session.end();
+      if (moved || !wasSelected || (chosen.part !== "outline" && chosen.part !== "ghost")) return;
+      const below = cycleHit(found, session.state.selection);
+      if (below) session.act({ type: "select", id: below.id, pair: below.pair ?? null });
+    },
+    cancel: () => session.cancel(),
+  };
+}
+
+/**
+ * @param {Stage} stage
+ * @param {Hit} hit
+ * @param {Point} start
+ * @returns {(to: Point, keys: Keys) => void}
+ */
+function dragOf(stage, hit, start) {
+  const { session } = stage;
+  const { id, part } = hit;
+  const operation = selected(session.state);
+  if (!operation) return () => {};
+  if (operation.kind === "points") {
+    const index = hit.pair ?? 0;
+    const end = part === "handle" ? "handle" : "target";
+    const origin = operation.pairs[index][end === "handle" ? 0 : 1];
+    return (to, { shift }) => session.act({ type: "movePair", id, index, end, to: stage.carried(origin, start, to, shift) });
+  }
+  if (part === "anchor" && operation.anchor) {
+    const origin = operation.anchor;
+    return (to, { shift }) => session.act({ type: "moveAnchor", id, to: stage.carried(origin, start, to, shift) });
+  }
+  if (operation.task === "pin") return outlineDrag(stage, operation, start);
+  if (operation.task === "rotation" && operation.anchor) return turn(stage, operation, operation.anchor, start);
+  const origin = operation.target ?? start;
+  const redraw = outlineDrag(stage, operation, start);
+  return (to, keys) => {
+    if (keys.alt && part === "outline") redraw(to, keys);
+    else session.act({ type: "moveTarget", id, to: stage.carried(origin, start, to, keys.shift) });
+  };
+}
+
+/** The region itself, with its target. @param {Stage} stage @param {Region} region @param {Point} start @returns {(to: Point, keys: Keys) => void} */
+function outlineDrag(stage, region, start) {
+  const { session } = stage;
+  const corner = () => {
+    const now = selected(session.state);
+    return now?.kind === "region" ? now.region[0][0][0] : region.region[0][0][0];
+  };
+  const origin = corner();
+  return (to, { shift }) => {
+    const here = shift ? snapAxis(start, to, stage.size) : to;
+    // From where it is, not from where the hand was: at the edge of the picture the region waits for it.
+    const [x, y] = corner();
+    session.act({ type: "moveOutline", id: region.id, by: [origin[0] + here[0] - start[0] - x, origin[1] + here[1] - start[1] - y] });
+  };
+}
+
+/** @param {Stage} stage @param {Region} region @param {Point} anchor @param {Point} start @returns {(to: Point, keys: Keys) => void} */
+function turn(stage, region, anchor, start) {
+  const began = angleOf(region, stage.size);
+  let last = handleAngle(anchor, start, stage.size);
+  let turned = 0;
+  return (to, keys) => {
+    if (keys.alt) return;
+    const now = handleAngle(anchor, to, stage.size);
+    turned += ((now - last + 540) % 360) - 180;
+    last = now;
+    const angle = began + turned;
+    stage.session.act({ type: "turn", id: region.id, angle: keys.shift ? snapAngle(angle) : angle });
+  };
+}
+
+/**
+ * Paints the selected region on where it is touched, or with shift held, else a new one. The eraser takes from the region that it touches.
+ *
+ * @param {Stage} stage @param {Point} point @param {boolean} erase @param {Keys} keys
+ * @returns {Gesture | null}
+ */
+function paint(stage, point, erase, keys) {
+  const { session, size } = stage;
+  const current = selected(session.state);
+  const own = current?.kind === "region" ? current : null;
+  const touched = own && (keys.shift || near(own.region, point, stage)) ? own : null;
+  const under = erase && !touched ? regionAt(stage, point) : touched;
+  if (erase && !under) {
+    stage.say({ key: "hint.nothingToErase" });
+    return null;
+  }
+  const stroke = startStroke(under?.region ?? null, size, session.state.brush, erase);
+  if (under) session.act({ type: "select", id: under.id });
+  extendStroke(stroke, point);
+  /** @type {Path} */
+  const path = { points: [point], closed: false, width: session.state.brush * 2 * Math.min(...size), erase };
+  return {
+    path,
+    move(to) {
+      path.points.push(to);
+      extendStroke(stroke, to);
+      stage.redraw();
+    },
+    end() {
+      const outline = strokeOutline(stroke);
+      if (under) stage.tell(session.act({ type: "setOutline", id: under.id, outline: outline ?? [] }));
+      else if (outline) stage.tell(session.act({ type: "add", operation: makeRegion(session.state, outline) }));
+    },
+  };
+}
+
+/** @param {Outline} outline @param {Point} point @param {Stage} stage */
+function near(outline, point, stage) {
+  if (contains(outline, point)) return true;
+  const reach = stage.session.state.brush * Math.min(...stage.size);
+  const steps = [0, 1, 2, 3, 4, 5, 6, 7].map((i) => (i * Math.PI) / 4);
+  return steps.some((a) =>
+    contains(outline, [point[0] + (Math.cos(a) * reach) / stage.size[0], point[1] + (Math.sin(a) * reach) / stage.size[1]]),
+  );
+}
+
+/** @param {Stage} stage @param {Point} point @returns {Region | null} */
+function regionAt(stage, point) {
+  const hit = hitAt(stage.session.state, point, stage.session.state.brush * Math.min(...stage.size));
+  const operation = stage.session.state.operations.find(({ id }) => id === hit?.id);
+  return operation?.kind === "region" ? operation : null;
+}
+
+/** @param {Stage} stage @param {Outline | null} outline */
+function addRegion(stage, outline) {
+  if (!outline) {
+    stage.say({ key: "hint.tooSmall" });
+    return;
+  }
+  const { session } = stage;
+  const refused = session.act({ type: "add", operation: makeRegion(session.state, outline) });
+  if (refused) stage.say(refused);
+  else session.act({ type: "tool", tool: "select" });
+}
+
+/** @param {Stage} stage @param {Point} start @returns {Gesture} */
+function lasso(stage, start) {
+  /** @type {Path} */
+  const path = { points: [start], closed: true };
+  return {
+    path,
+    move(to) {
+      path.points.push(to);
+      stage.redraw();
+    },
+    end() {
+      addRegion(stage, lassoOutline(path.points, stage.size));
+    },
+  };
+}
+
+/**
+ * @param {Stage} stage
+ * @param {Point} start
+ * @param {(p: Point, q: Point) => Outline | null} outlineOf
+ * @returns {Gesture}
+ */
+function box(stage, start, outlineOf) {
+  /** @type {Path} */
+  const path = { points: [start], closed: true };
+  /** @type {[Point, Point]} */
+  let corners = [start, start];
+  return {
+    path,
+    move(to, { shift, alt }) {
+      const [width, height] = stage.size;
+      let [dx, dy] = [(to[0] - start[0]) * width, (to[1] - start[1]) * height];
+      if (shift) {
+        const side = Math.max(Math.abs(dx), Math.abs(dy));
+        dx = side * (Math.sign(dx) || 1);
+        dy = side * (Math.sign(dy) || 1);
+      }
+      const end = /** @type {Point} */ ([start[0] + dx / width, start[1] + dy / height]);
+      corners = [alt ? [2 * start[0] - end[0], 2 * start[1] - end[1]] : start, end];
+      path.points = outlineOf(...corners)?.[0][0] ?? [start];
+      stage.redraw();
+    },
+    end() {
+      const far = stage.distance(...corners) > 4;
+      if (far) addRegion(stage, outlineOf(...corners));
+      else grab(stage, start)?.end(start, { shift: false, alt: false, again: false });
+    },
+  };
+}
+
+/** @param {Stage} stage @param {Point} start @returns {Gesture} */
+function polygon(stage, start) {
+  const corners = [start];
+  /** @type {Path} */
+  const path = { points: [start, start], closed: true };
+  const draw = (/** @type {Point} */ to) => {
+    path.points = [...corners, to];
+    stage.redraw();
+  };
+  const close = () => {
+    stage.letGo();
+    addRegion(stage, corners.length < 3 ? null : lassoOutline(corners, stage.size, 0));
+  };
+  /** @type {Gesture} */
+  const gesture = {
+    path,
+    move: (to, { shift }) => draw(shift ? snapAxis(corners[corners.length - 1], to, stage.size) : to),
+    end: () => gesture,
+    press(to, { shift, again }) {
+      if (corners.length > 2 && (again || stage.distance(corners[0], to) < 10)) return void close();
+      const corner = shift ? snapAxis(corners[corners.length - 1], to, stage.size) : to;
+      if (stage.distance(corners[corners.length - 1], corner) > 2) corners.push(corner);
+      draw(corner);
+      return gesture;
+    },
+    commit: close,
+    back() {
+      if (corners.length > 1) corners.pop();
+      draw(corners[corners.length - 1]);
+    },
+  };
+  return gesture;
+}
+
+/** A handle and its target: pressed and dragged, or clicked one after the other. @param {Stage} stage @param {Point} start @returns {Gesture} */
+function pair(stage, start) {
+  const { session } = stage;
+  const hit = hitAt(session.state, start, stage.reach);
+  if (hit && (hit.part === "handle" || hit.part === "pairTarget")) return /** @type {Gesture} */ (grab(stage, start));
+  /** @type {Path} */
+  const path = { points: [start, start], closed: false, arrow: true };
+  const snapped = (/** @type {Point} */ to, /** @type {Keys} */ { shift }) => (shift ? snapAxis(start, to, stage.size) : to);
+  const add = (/** @type {Point} */ to) => {
+    const own = selected(session.state);
+    const id = own?.kind === "points" ? own.id : null;
+    if (id) stage.tell(session.act({ type: "addPair", id, handle: start, target: to }));
+    else stage.tell(session.act({ type: "add", operation: makePoints(session.state, [[start, to]]) }));
+  };
+  /** @type {Gesture} */
+  const gesture = {
+    path,
+    move(to, keys) {
+      path.points = [start, snapped(to, keys)];
+      stage.redraw();
+    },
+    end(to, keys) {
+      if (stage.distance(start, to) < 4) return gesture;
+      add(snapped(to, keys));
+      return null;
+    },
+    press(to, keys) {
+      if (stage.distance(start, to) >= 4) add(snapped(to, keys));
+    },
+  };
+  return gesture;
+}

@@ -1,0 +1,138 @@
+/**
+ * The instant preview: the picture with each region at its target and a rough fill where it was, drawn by a 2D canvas.
+ *
+ * Nothing is clipped: a moved region is its outline, filled with the picture as a pattern under the region's own matrix, which a canvas does in
+ * one pass and with smooth edges.
+ *
+ * Convention: the context's transform maps picture px to the px of its canvas.
+ */
+
+import { fillHoles, fillKey, holeMask } from "../drag/fill.mjs";
+import { toCanvas } from "../drag/motion.mjs";
+import { previewPlan } from "../drag/preview.mjs";
+import { svgPath } from "../drag/rings.mjs";
+import { blank, context2d } from "./picture.mjs";
+
+/** @import {Outline, Size, State} from "../drag/types.mjs" */
+/** @import {Picture, Level} from "./picture.mjs" */
+
+const FILL_SIDE = 256;
+
+/** @type {WeakMap<Outline, {size: string, path: Path2D}>} */
+const paths = new WeakMap();
+
+/**
+ * @param {Outline} outline normalised
+ * @param {Size} size
+ * @returns {Path2D} in picture px; the same object for the same outline
+ */
+export function pathOf(outline, size) {
+  const key = size.join("x");
+  let kept = paths.get(outline);
+  if (kept?.size !== key) {
+    kept = { size: key, path: new Path2D(svgPath(outline, [size[0], 0, 0, 0, size[1], 0])) };
+    paths.set(outline, kept);
+  }
+  return kept.path;
+}
+
+export class Warp {
+  constructor() {
+    this.key = "";
+    /** @type {HTMLCanvasElement | null} */
+    this.fill = null;
+  }
+
+  /**
+   * @param {CanvasRenderingContext2D} context
+   * @param {Picture} picture
+   * @param {Level} level the copy to draw from
+   * @param {State} state
+   */
+  draw(context, picture, level, state) {
+    const { size } = picture;
+    const plan = previewPlan(state, size);
+    const pattern = patternOf(context, level.source, size);
+    context.save();
+    context.beginPath();
+    context.rect(0, 0, size[0], size[1]);
+    context.clip();
+    if (plan.editable) context.clip(pathOf(plan.editable, size), "evenodd");
+    if (plan.holes.length && this.filled(picture, state)) {
+      context.fillStyle = patternOf(context, /** @type {HTMLCanvasElement} */ (this.fill), size);
+      for (const hole of plan.holes) context.fill(pathOf(hole.outline, size), "evenodd");
+    }
+    context.fillStyle = pattern;
+    for (const mesh of plan.meshes) drawTriangles(context, mesh.triangles);
+    for (const { outline, matrix } of plan.regions) {
+      context.save();
+      context.transform(...toCanvas(matrix));
+      context.fill(pathOf(outline, size), "evenodd");
+      context.restore();
+    }
+    for (const pin of plan.pins) context.fill(pathOf(pin.outline, size), "evenodd");
+    context.restore();
+  }
+
+  /**
+   * The picture with what moves away taken out, made anew only when outlines change.
+   *
+   * @param {Picture} picture
+   * @param {State} state
+   */
+  filled(picture, state) {
+    const key = `${picture.url}|${fillKey(state)}`;
+    if (key !== this.key) {
+      const pixels = picture.pixels(FILL_SIDE);
+      const { width, height } = pixels;
+      const rgba = fillHoles(pixels.data, width, height, holeMask(state, width, height));
+      this.fill = blank(width, height);
+      context2d(this.fill).putImageData(new ImageData(new Uint8ClampedArray(rgba), width, height), 0, 0);
+      this.key = key;
+    }
+    return this.fill;
+  }
+}
+
+/**
+ * @param {CanvasRenderingContext2D} context
+ * @param {CanvasImageSource & {width: number, height: number}} source
+ * @param {Size} size px of the picture that it is a copy of
+ * @returns {CanvasPattern} in picture px
+ */
+function patternOf(context, source, size) {
+  const pattern = /** @type {CanvasPattern} */ (context.createPattern(source, "no-repeat"));
+  const width = source instanceof HTMLImageElement ? source.naturalWidth : source.width;
+  const height = source instanceof HTMLImageElement ? source.naturalHeight : source.height;
+  pattern.setTransform(new DOMMatrix([size[0] / width, 0, 0, size[1] / height, 0, 0]));
+  return pattern;
+}
+
+/**
+ * @param {CanvasRenderingContext2D} context its fill is the picture
+ * @param {Float32Array} triangles 12 numbers each: the target's three points, then the source's
+ */
+function drawTriangles(context, triangles) {
+  const base = context.getTransform();
+  const unit = 1 / Math.hypot(base.a, base.b);
+  for (let i = 0; i + 12 <= triangles.length; i += 12) {
+    const [tx0, ty0, tx1, ty1, tx2, ty2, x0, y0, x1, y1, x2, y2] = triangles.subarray(i, i + 12);
+    const area = (x1 - x0) * (y2 - y0) - (x2 - x0) * (y1 - y0);
+    if (Math.abs(area) < 1e-9) continue;
+    const a = ((tx1 - tx0) * (y2 - y0) - (tx2 - tx0) * (y1 - y0)) / area;
+    const c = ((tx2 - tx0) * (x1 - x0) - (tx1 - tx0) * (x2 - x0)) / area;
+    const b = ((ty1 - ty0) * (y2 - y0) - (ty2 - ty0) * (y1 - y0)) / area;
+    const d = ((ty2 - ty0) * (x1 - x0) - (ty1 - ty0) * (x2 - x0)) / area;
+    context.setTransform(base);
+    context.transform(a, b, c, d, tx0 - a * x0 - c * y0, ty0 - b * x0 - d * y0);
+    // Grown by a little, so that no seam of the background shows between neighbours.
+    const [mx, my] = [(x0 + x1 + x2) / 3, (y0 + y1 + y2) / 3];
+    const grow = 1 + (2.2 * unit) / Math.sqrt(Math.abs(area));
+    context.beginPath();
+    context.moveTo(mx + (x0 - mx) * grow, my + (y0 - my) * grow);
+    context.lineTo(mx + (x1 - mx) * grow, my + (y1 - my) * grow);
+    context.lineTo(mx + (x2 - mx) * grow, my + (y2 - my) * grow);
+    context.fill();
+  }
+  context.setTransform(base);
+}

@@ -1,0 +1,205 @@
+/**
+ * Looking around in a ComfyUI graph from one node: what is linked to it, what it leads to, which pictures they show.
+ *
+ * Pure reading, of plain properties that LiteGraph has had for years; works through reroutes, bypassed nodes and subgraphs. The app is handed
+ * in, so nothing here imports ComfyUI.
+ */
+
+/** @typedef {{filename: string, subfolder?: string, type?: string, channel?: string, invert?: boolean}} Image */
+/** @typedef {any} Node  a LiteGraph node */
+/** @typedef {{node: Node, slot: number}} End  one end of a link */
+
+const BYPASSED = 4;
+const SUBGRAPH_INPUT = -10;
+const DEPTH = 40;
+/** Nodes whose pictures are a guess of ours, no result. */
+const ROUGH = new Set(["DragfieldPreview", "DragfieldGradientMask", "DragfieldCanvas", "DragfieldLatentWarp"]);
+
+/** @param {Node} node @param {string} name */
+function inputOf(node, name) {
+  return node.inputs?.find((/** @type {any} */ input) => input.name === name);
+}
+
+/** @param {Node} node @param {string} name */
+export function isLinked(node, name) {
+  return inputOf(node, name)?.link != null;
+}
+
+/** @param {any} graph @param {number} id */
+function linkOf(graph, id) {
+  return graph?.getLink?.(id) ?? graph?.links?.get?.(id) ?? graph?.links?.[id];
+}
+
+/** @param {any} graph a subgraph @returns {Node | undefined} the node that stands for it */
+function hostOf(graph) {
+  const seen = [graph.rootGraph ?? graph];
+  for (let i = 0; i < seen.length && i < 1000; i++) {
+    for (const node of seen[i]?.nodes ?? seen[i]?._nodes ?? []) {
+      if (node.subgraph === graph) return node;
+      if (node.subgraph && !seen.includes(node.subgraph)) seen.push(node.subgraph);
+    }
+  }
+}
+
+/**
+ * The node and output that an input is fed by.
+ *
+ * @param {Node} node @param {any} input @param {number} [depth]
+ * @returns {End | null}
+ */
+function originOf(node, input, depth = 0) {
+  const link = input?.link == null ? null : linkOf(node.graph, input.link);
+  if (!link || depth > DEPTH) return null;
+  if (Number(link.origin_id) === SUBGRAPH_INPUT) {
+    const host = hostOf(node.graph);
+    return host ? originOf(host, host.inputs?.[link.origin_slot], depth + 1) : null;
+  }
+  const origin = node.graph.getNodeById(link.origin_id);
+  if (!origin) return null;
+  if (origin.subgraph) {
+    const inner = linkOf(origin.subgraph, origin.subgraph.outputs?.[link.origin_slot]?.linkIds?.[0]);
+    const source = inner && origin.subgraph.getNodeById(inner.origin_id);
+    return source ? passed({ node: source, slot: inner.origin_slot }, depth) : null;
+  }
+  return passed({ node: origin, slot: link.origin_slot }, depth);
+}
+
+/** Through what hands on what it gets. @param {End} end @param {number} depth @returns {End | null} */
+function passed(end, depth) {
+  const { node, slot } = end;
+  if (node.type === "Reroute") return originOf(node, node.inputs?.[0], depth + 1);
+  if (node.mode !== BYPASSED) return end;
+  const type = node.outputs?.[slot]?.type;
+  const through = node.inputs?.find((/** @type {any} */ input) => input.type === type && input.link != null);
+  return through ? originOf(node, through, depth + 1) : null;
+}
+
+/** @param {Node} node @returns {boolean} whether it is in a subgraph */
+export function isInside(node) {
+  return Boolean(node.graph) && node.graph !== (node.graph.rootGraph ?? node.graph);
+}
+
+/** What a run has brought. @param {any} app @param {Node} node @returns {any} */
+export function outputsOf(app, node) {
+  return app.nodeOutputs?.[isInside(node) ? `${node.graph.id}:${node.id}` : String(node.id)];
+}
+
+/** @param {any} outputs @returns {Image[]} */
+export function imagesIn(outputs) {
+  return (outputs?.images ?? []).filter((/** @type {any} */ image) => image?.filename);
+}
+
+/** The file that a LoadImage names. @param {Node} node @returns {Image | null} */
+function fileOf(node) {
+  const widget = node.widgets?.find((/** @type {any} */ one) => one.name === "image" && typeof one.value === "string");
+  if (!widget?.value || !/^LoadImage/.test(node.type ?? "")) return null;
+  const [, path, type] = /^(.*?)(?:\s*\[(input|output|temp)\])?$/.exec(widget.value) ?? [];
+  const cut = path.lastIndexOf("/");
+  return {
+    filename: path.slice(cut + 1),
+    subfolder: path.slice(0, Math.max(0, cut)),
+    type: type ?? (node.type === "LoadImageOutput" ? "output" : "input"),
+  };
+}
+
+/**
+ * The picture that comes in, as far as it is known before a run: of the nearest node upstream that shows one.
+ *
+ * @param {any} app @param {Node} node @param {string} name of the input
+ * @returns {{image: Image, direct: boolean, signature: string} | null} direct: nothing changes it on the way
+ */
+export function pictureOf(app, node, name) {
+  let end = originOf(node, inputOf(node, name));
+  for (let depth = 0; end && depth < DEPTH; depth++) {
+    const file = fileOf(end.node);
+    // A LoadImage hands on the colours without the alpha.
+    const image = file
+      ? { ...file, ...(/\.(png|webp|gif)$/i.test(file.filename) && { channel: "rgb" }) }
+      : imagesIn(outputsOf(app, end.node))[0];
+    if (image && (file || end.node.outputs?.[end.slot]?.type === "IMAGE")) {
+      const signature = JSON.stringify([end.node.id, image.subfolder, image.filename]);
+      return { image, direct: depth === 0 && (Boolean(file) || isFirstImage(end)), signature };
+    }
+    const { node: upstream } = end;
+    end = originOf(
+      upstream,
+      upstream.inputs?.find((/** @type {any} */ input) => input.type === "IMAGE" && input.link != null),
+    );
+  }
+  return null;
+}
+
+/** Whether what a node shows is what comes out here. @param {End} end */
+function isFirstImage({ node, slot }) {
+  return node.outputs?.findIndex((/** @type {any} */ output) => output.type === "IMAGE") === slot;
+}
+
+/** The mask of a LoadImage or LoadImageMask, before a run. @param {any} _app @param {Node} node @param {string} name @returns {Image[]} */
+export function maskOf(_app, node, name) {
+  const end = originOf(node, inputOf(node, name));
+  const file = end && fileOf(end.node);
+  if (!file) return [];
+  const channel = end.node.widgets?.find((/** @type {any} */ one) => one.name === "channel")?.value;
+  return [channel && channel !== "alpha" ? file : { ...file, invert: true }];
+}
+
+/**
+ * The text that is linked, where it is known before a run.
+ *
+ * @param {Node} node @param {string} name
+ * @returns {string | null}
+ */
+export function textOf(node, name) {
+  const end = originOf(node, inputOf(node, name));
+  const names = ["drag", "value", "text", "string"];
+  const widget = end?.node.widgets?.find((/** @type {any} */ one) => names.includes(one.name) && typeof one.value === "string");
+  const fed = widget && isLinked(end?.node, widget.name);
+  return widget && !fed && end?.node.outputs?.[end.slot]?.type !== "IMAGE" ? widget.value : null;
+}
+
+/** @param {Node} node @returns {End[]} the nodes that its outputs lead to, with the input that they lead to */
+function targetsOf(node) {
+  const found = [];
+  for (const output of node.outputs ?? []) {
+    for (const id of output.links ?? []) {
+      const link = linkOf(node.graph, id);
+      const target = link && node.graph.getNodeById(link.target_id);
+      if (target) found.push({ node: target, slot: link.target_slot });
+    }
+  }
+  return found;
+}
+
+/**
+ * The nodes of a type that the drag of this one reaches.
+ *
+ * @param {Node} node @param {string} type
+ * @returns {Node[]}
+ */
+export function downstream(node, type) {
+  return reached(node, () => true).filter((found) => found.type === type);
+}
+
+/**
+ * The picture that came of the drag, where no Drag Report says so: of the nearest node downstream that shows one.
+ *
+ * @param {any} app @param {Node} node
+ * @returns {Image | null}
+ */
+export function resultOf(app, node) {
+  const shows = reached(node, ({ node: target, slot }) => target.inputs?.[slot]?.type !== "MASK" && !ROUGH.has(target.type));
+  for (const found of shows) {
+    const [image] = /^(SaveImage|PreviewImage)/.test(found.type ?? "") ? imagesIn(outputsOf(app, found)) : [];
+    if (image) return image;
+  }
+  return null;
+}
+
+/** Nearest first. @param {Node} start @param {(end: End) => boolean} follow @returns {Node[]} */
+function reached(start, follow) {
+  const found = [start];
+  for (let i = 0; i < found.length && i < 500; i++) {
+    for (const end of targetsOf(found[i])) if (!found.includes(end.node) && follow(end)) found.push(end.node);
+  }
+  return found.slice(1);
+}
