@@ -65,6 +65,24 @@ def flux(
 
 
 @app.command()
+def adapter(
+    folder: Folder = Path("runs/adapter"),
+    flux: Annotated[Path, typer.Option(help="Weights of the trained transformer.")] = Path("runs/flux/transformer"),
+    vae: Vae = Path("runs/autoencoder/weights"),
+    steps: Steps = 1500,
+    minutes: Minutes = float("inf"),
+    device: Device = "auto",
+) -> None:
+    """Train demo-flux's subject adapter on crops of the pictures."""
+    from ..core.demo.train_adapter import train
+
+    _needs(vae, "autoencoder")
+    _needs(flux, "flux", "--flux")
+    weights = train(folder, flux, vae, steps=steps, minutes=minutes, device=choose_device(device), report=out.print)
+    out.print(f"weights in {weights}")
+
+
+@app.command()
 def unet(
     folder: Folder = Path("runs/unet"),
     vae: Vae = Path("runs/unet_autoencoder/weights"),
@@ -99,6 +117,6 @@ def readout(
     out.print(f"head in {path}")
 
 
-def _needs(vae: Path, command: str) -> None:
-    if not vae.is_dir():
-        raise ValueError(f"--vae {vae} is no folder; train one first: dragfield train {command}")
+def _needs(folder: Path, command: str, option: str = "--vae") -> None:
+    if not folder.is_dir():
+        raise ValueError(f"{option} {folder} is no folder; train one first: dragfield train {command}")

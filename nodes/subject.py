@@ -11,7 +11,7 @@ from comfy_api.latest import io, ui
 from ..core.adapters.contract import Injection, Subject, SubjectAdapter
 from ..core.adapters.crop import subject_crop
 from ..core.adapters.files import read_adapter
-from ..core.demo.adapter import DemoAdapter
+from ..core.demo.adapter import WEIGHTS, DemoAdapter
 from . import wire
 from .host.subject_encoders import encoders_for
 from .host.subject_patches import time_of, with_subjects
@@ -41,10 +41,10 @@ class LoadSubjectAdapter(io.ComfyNode):
             display_name="Load Subject Adapter",
             category=CATEGORY,
             description="A file that teaches a FLUX model to look at a picture: InstantCharacter, or an IP-Adapter of XLabs or InstantX. "
-            "The kind is recognised from what is in the file. The bundled one belongs to the demo model.",
+            "The kind is recognised from what is in the file.",
             search_aliases=["IP-Adapter", "InstantCharacter", "subject adapter", "reference image", "identity"],
             inputs=[
-                io.Combo.Input("file", options=[DEMO, *_files()], tooltip=f"From {', '.join(FOLDERS)} inside ComfyUI's models directory."),
+                io.Combo.Input("file", options=_choices(), tooltip=f"From {', '.join(FOLDERS)} inside ComfyUI's models directory."),
             ],
             outputs=[AdapterType.Output("adapter")],
         )
@@ -148,6 +148,10 @@ class AdapterInject(io.ComfyNode):
             (lambda t: 1.0 - fade * (first - t) / max(first - last, 1e-6)) if fade > 0 else None,
         )  # fmt: skip
         return io.NodeOutput(with_subjects(model, [injection]))
+
+
+def _choices() -> list[str]:
+    return [*([DEMO] if WEIGHTS.exists() else []), *_files()]
 
 
 def _files() -> dict[str, str]:

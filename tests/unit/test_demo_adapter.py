@@ -1,0 +1,74 @@
+"""demo-flux's subject adapter: an untrained one adds nothing, it reads pictures of any size, and its training learns and goes on."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from dragfield.core.adapters.contract import Injection, Injections
+from dragfield.core.backbone import Conditioning
+from dragfield.core.backbones.flux import DiffusersFlux
+from dragfield.core.demo import train_adapter
+from dragfield.core.demo.adapter import DemoAdapter
+from dragfield.core.demo.flux import build
+
+pytest.importorskip("diffusers")
+
+
+class Mean:
+    """Encodes a picture as its mean brightness everywhere."""
+
+    latent_channels, factor = 16, 8
+
+    def encode(self, image: torch.Tensor) -> torch.Tensor:
+        return image.mean() * torch.ones(1, 16, 32, 32) + torch.arange(16.0).view(1, 16, 1, 1)
+
+
+def test_an_untrained_adapter_adds_nothing_and_a_changed_one_does() -> None:
+    torch.manual_seed(0)
+    adapter, backbone = DemoAdapter().eval(), DiffusersFlux(build())
+    z, cond = torch.randn(1, 16, 8, 8), Conditioning(torch.randn(1, 3, 64), torch.randn(1, 64))
+    with torch.no_grad():
+        subject = adapter.encode(torch.rand(1, 3, 40, 60), {"autoencoder": Mean()})
+        plain = backbone.velocity(z, 0.5, cond)
+        injections = [Injection(adapter, subject)]
+        assert torch.equal(backbone.with_subjects(Injections(injections)).velocity(z, 0.5, cond), plain)
+        for layer in adapter.attention.layers:
+            torch.nn.init.normal_(layer["to_v_ip"].weight, std=0.1)
+        assert not torch.allclose(backbone.with_subjects(Injections(injections)).velocity(z, 0.5, cond), plain)
+
+
+def test_it_survives_being_saved_and_is_small(tmp_path: Path) -> None:
+    adapter = DemoAdapter()
+    adapter.save(tmp_path / "a.safetensors")
+    again = DemoAdapter.load(tmp_path / "a.safetensors")
+    for name, value in adapter.state_dict().items():
+        torch.testing.assert_close(again.state_dict()[name], value, rtol=1e-3, atol=1e-4)
+    assert (tmp_path / "a.safetensors").stat().st_size < 1.5e6
+    with pytest.raises(FileNotFoundError, match="dragfield train adapter"):
+        DemoAdapter.load(tmp_path / "b.safetensors")
+
+
+def test_crops_are_parts_of_the_picture_and_another_one_each_time() -> None:
+    z = torch.arange(32 * 32.0).view(1, 1, 32, 32).expand(2, 3, -1, -1)
+    first, second = train_adapter.crops(z, torch.Generator().manual_seed(0))
+    assert first.shape == (3, 32, 32) and first.min() >= 0 and first.max() <= 32 * 32 - 1
+    assert not torch.equal(first, second)
+
+
+def test_a_training_learns_and_goes_on_where_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    torch.manual_seed(0)
+    model = build()
+    for p in model.proj_out.parameters():
+        torch.nn.init.normal_(p, std=0.1)
+    model.save_pretrained(tmp_path / "flux")
+    latents = torch.randn(4, 16, 32, 32).bfloat16()
+    monkeypatch.setattr(train_adapter, "latent_pool", lambda *_: (latents, ["a star"] * 4))
+    for steps in (1, 2):
+        path = train_adapter.train(tmp_path / "run", tmp_path / "flux", tmp_path, steps=steps, batch=2, report=lambda _: None)
+    saved = torch.load(tmp_path / "run" / "checkpoint.pt", weights_only=True)
+    assert saved["step"] == 2
+    trained = DemoAdapter.load(path)
+    assert any(layer["to_v_ip"].weight.abs().max() > 0 for layer in trained.attention.layers)
