@@ -112,8 +112,8 @@ def test_refinement_is_region_supervision_of_the_start(tiny):
     refined = run(tiny, report=told.append, refine=steps)
     assert refined.nfe_backward == refined.drag.step == 4
     assert [(p.done, p.total) for p in told if p.stage == "drag"] == [(i, 4) for i in range(1, 5)]
-    # Compared with the undragged latent, whose features cost a pass of their own.
-    assert refined.nfe_forward == run(tiny).nfe_forward + 4 + 1
+    # Compared with the undragged latent, whose features at every cell of a 2 x 2 token cost four passes of their own.
+    assert refined.nfe_forward == run(tiny).nfe_forward + 4 + 4
     losses = [p.drag.residual.item() for p in told if p.stage == "drag"]
     assert losses[-1] < losses[0]
     assert not torch.equal(refined.z, run(tiny).z)
