@@ -56,7 +56,8 @@ def test_help_answers_without_loading_torch() -> None:
 
 @pytest.mark.parametrize(
     "command",
-    [["demo"], ["edit"], ["bench"], *(["train", what] for what in ("autoencoder", "flux", "adapter", "unet-autoencoder", "unet", "readout"))],
+    [["demo"], ["edit"], ["bench"],
+     *(["train", what] for what in ("autoencoder", "flux", "adapter", "unet-autoencoder", "unet", "readout"))],
     ids=" ".join,
 )
 def test_every_command_and_every_option_says_what_it_is_for(command: list[str]) -> None:
