@@ -37,8 +37,8 @@ class DragFieldSettings:
     start_at: time in [0, 1] of the flow to start from; the sampling time nearest to it is taken. Higher leaves more to the model.
     hold_until: time until which what moved is held to the evidence.
     shadows: carry the region's cast shadow along in the start (shadow.py).
-    detail: what the autoencoder loses of the picture is carried along too and added to the result, where content came from the picture.
-        Needs `shadows`; the latent of the result does not have it.
+    detail: what the autoencoder loses of the warped picture is added to the result, where that shows the picture's own content. Needs
+        `shadows`; the latent of the result does not have it.
     renew: "vacated" draws new noise only where the region was; "mask" wherever the mask is open and nothing moved in, so that old shadows
         go too.
     refine: region supervision of the start, before denoising; None: none.
@@ -106,7 +106,10 @@ def dragfield(
         stop_if(should_stop)
         flow = _held_step(velocity, flow, to, cells, kept, warm, to >= settings.hold_until)
         tell(report, Progress("denoise", done, len(times) - 1, flow.z))
-    reconstruction, edited = _decoded(autoencoder, image, path[-1], flow.z, warm if settings.detail else None)
+    with torch.no_grad():
+        reconstruction, edited = autoencoder.decode(path[-1]), autoencoder.decode(flow.z)
+        if settings.detail and warm.carried is not None:
+            edited = (edited + lost_detail(autoencoder, warm).to(edited)).clamp(0, 1)
     return Edit(
         image=paste_back(edited, image, mask, settings.feather) if settings.paste_back else edited, z=flow.z, mask=mask,
         reconstruction=reconstruction, inversion=inversion, drag=state,
@@ -116,14 +119,10 @@ def dragfield(
 
 
 @torch.no_grad()
-def _decoded(autoencoder: Autoencoder, image: Tensor, z0: Tensor, z: Tensor, warm: WarmStart | None) -> tuple[Tensor, Tensor]:
-    """The undragged picture and the edited one, decoded; what the first lacks of `image` follows the drag into the second."""
-    whole, edited = autoencoder.decode(z0), autoencoder.decode(z)
-    if warm is None or warm.carried is None:
-        return whole, edited
-    lost = (image.to(whole) - whole)[0].permute(1, 2, 0).float().cpu().numpy()
-    detail = torch.from_numpy(warm.carried.follow(lost)).permute(2, 0, 1)[None].to(edited)
-    return whole, (edited + detail).clamp(0, 1)
+def lost_detail(autoencoder: Autoencoder, warm: WarmStart) -> Tensor:
+    """What the autoencoder loses of the warped picture, where that is the picture's own content. -> [1, 3, H, W], 0 elsewhere."""
+    lost = torch.from_numpy(warm.carried.image).permute(2, 0, 1)[None].to(warm.evidence) - autoencoder.decode(warm.evidence)
+    return lost * torch.from_numpy(warm.carried.known()).to(lost)
 
 
 def open_mask(field: DragField, margin: float) -> np.ndarray:

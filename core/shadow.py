@@ -78,10 +78,9 @@ class Carried:
     backward: np.ndarray
     changed: np.ndarray
 
-    def follow(self, values: np.ndarray) -> np.ndarray:
-        """Values [H, W, 3] of the undragged picture, carried along: with what moves, in place where nothing changed, elsewhere 0."""
-        still = np.where(self.changed[..., None], 0, values)
-        return still + self.moved[..., None] * (_remapped(values, self.backward) - still)
+    def known(self) -> np.ndarray:
+        """How much of a pixel is the picture's own: what moved in, and what stayed as it was. float32 [H, W] in [0, 1]."""
+        return np.maximum(self.moved, ~self.changed)
 
 
 def clean_plate(image: np.ndarray, field: DragField, reach: float) -> CleanPlate:
