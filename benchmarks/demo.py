@@ -15,6 +15,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..core.adapters.contract import Injection, Injections
+from ..core.backbone import FlowBackbone
+from ..core.demo.adapter import STRENGTH, WEIGHTS, DemoAdapter
 from ..core.demo.cases import DemoCase, sample_cases
 from ..core.demo.dragflow_settings import DRAGFLOW, MARGIN
 from ..core.demo.flux import DemoFlux, load
@@ -87,6 +90,13 @@ def all_of_dragflow(model: DemoFlux, case: DemoCase, mask: np.ndarray) -> Outcom
     return _outcome(dragflow(*_arguments(model, case), settings=DRAGFLOW))
 
 
+def dragflow_adapter(model: DemoFlux, case: DemoCase, mask: np.ndarray) -> Outcome:
+    """And the subject adapter, at work while inverting, dragging and denoising: the whole of the paper, its table's last row."""
+    _, *others = _arguments(model, case)
+    backbone = with_adapter(model, DemoAdapter.load(), to_picture(case.source))
+    return _outcome(dragflow(backbone, *others, settings=DRAGFLOW))
+
+
 def ours(model: DemoFlux, case: DemoCase, mask: np.ndarray) -> Outcome:
     """Warm start from the warp, held while it is denoised."""
     return _outcome(dragfield(*_arguments(model, case)))
@@ -101,6 +111,7 @@ METHODS: dict[str, Callable[[DemoFlux, DemoCase, np.ndarray], Outcome]] = {
     "region": region,
     "region_masked": region_masked,
     "dragflow": all_of_dragflow,
+    **({"dragflow_adapter": dragflow_adapter} if WEIGHTS.exists() else {}),
     "dragfield": ours,
 }
 
@@ -135,6 +146,13 @@ def run(
             measured = measure(case, picture[0].permute(1, 2, 0).numpy(), mask)
             rows[name].append({"measured": measured, "seconds": seconds, "forward": forward, "backward": backward})
     return {"suite": "demo", "cases": cases, "seed": seed, "methods": {name: summarise(found) for name, found in rows.items()}}
+
+
+def with_adapter(model: DemoFlux, adapter: DemoAdapter, picture: Tensor) -> FlowBackbone:
+    """The model with a picture [1, 3, H, W] as the adapter's subject."""
+    with torch.no_grad():
+        subject = adapter.encode(picture, {"autoencoder": model.autoencoder})
+    return model.backbone.with_subjects(Injections([Injection(adapter, subject, STRENGTH)]))
 
 
 def case_mask(case: DemoCase) -> np.ndarray:

@@ -23,7 +23,8 @@ from ..core.backbone import Conditioning
 from ..core.backbones.unet import DiffusersUNet
 from ..core.handles import Handles, make_handles
 from ..core.operations import PointOperation
-from ..core.point_drag import PointDragSettings, PointDragState, point_drag
+from ..core.point_drag import PointDragState, point_drag
+from ..core.point_drag_settings import PointDragSettings
 from ..core.probes import NoiseProbe
 from ..core.readout import ReadoutHead
 from ..core.readout_training import new_head

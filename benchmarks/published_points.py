@@ -20,7 +20,7 @@ from ..core.backbone import Conditioning
 from ..core.backbones.unet import DiffusersUNet
 from ..core.ddim import ddim_step
 from ..core.handles import Handles
-from ..core.point_drag import PointDragSettings
+from ..core.point_drag_settings import PointDragSettings
 from ..core.probes import NoiseProbe
 from ..core.readout import NormedConv, ReadoutHead
 

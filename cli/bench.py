@@ -11,16 +11,17 @@ import typer
 from .console import choose_device, err, out, progress_bar
 from .tables import table
 
-SCENES = ("demo", "demo-points")
+SCENES = ("demo", "demo-points", "combinations")
 """Suites of drawn cases."""
+SUITES = Literal["demo", "demo-points", "combinations", "demo-adapter", "speed", "point-speed"]
 SPEED = ("model", "size", "seconds", "time_ratio", "memory_ratio", "flops_ratio", "flops_over_minimum")
 
 
 def bench(
-    suite: Annotated[Literal["demo", "demo-points", "speed", "point-speed"], typer.Option(help="What to measure.")] = "demo",
-    cases: Annotated[int, typer.Option(min=1, help="demo, demo-points: how many fresh cases are drawn.")] = 48,
-    seed: Annotated[int, typer.Option(min=0, help="demo, demo-points: which cases are drawn.")] = 0,
-    methods: Annotated[str, typer.Option(help="demo, demo-points: only these, separated by commas.")] = "",
+    suite: Annotated[SUITES, typer.Option(help="What to measure.")] = "demo",
+    cases: Annotated[int, typer.Option(min=1, help="demo suites: how many fresh cases are drawn.")] = 48,
+    seed: Annotated[int, typer.Option(min=0, help="demo suites: which cases are drawn.")] = 0,
+    methods: Annotated[str, typer.Option(help="demo, demo-points, combinations: only these, separated by commas.")] = "",
     device: Annotated[str, typer.Option(help="speed, point-speed: cpu, cuda or cuda:N; auto takes a GPU if there is one.")] = "auto",
     json_path: Annotated[Path | None, typer.Option("--json", help="Write the whole report here.")] = None,
 ) -> None:
@@ -38,6 +39,15 @@ def bench(
 
             chosen = [name.strip() for name in methods.split(",") if name.strip()] or list(points.ROWS)
             report = points.run(cases, seed, chosen, progress=progress)
+        elif suite == "combinations":
+            from ..benchmarks import combinations
+
+            chosen = [name.strip() for name in methods.split(",") if name.strip()] or list(combinations.ROWS)
+            report = combinations.run(cases, seed, chosen, progress=progress)
+        elif suite == "demo-adapter":
+            from ..benchmarks import demo_adapter
+
+            report = demo_adapter.run(cases, seed, progress=progress)
         elif suite == "point-speed":
             from ..benchmarks import point_speed
 
@@ -51,6 +61,10 @@ def bench(
             err.print(f"{name} left out: {why}", markup=False)
         rows = ({"method": name, **figures} for name, figures in report["methods"].items())
         out.print(table(f"{report['cases']} cases, seed {report['seed']}", rows))
+    elif suite == "demo-adapter":
+        rows = ({"drift": name, **figures} for name, figures in report["drift"].items())
+        added = f"{report['drag_iteration']['added']:.1%} more time a drag iteration"
+        out.print(table(f"{report['cases']} scenes, seed {report['seed']}; {added}", rows))
     else:
         out.print(table(f"{report['time_ratio']:.2f} x as fast on {report['device']}", report["cases"], SPEED))
     if json_path is not None:

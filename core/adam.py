@@ -1,4 +1,7 @@
-"""Adam (Kingma and Ba 2015) for one tensor. torch's own, on first use, loads a compiler that takes longer than a small drag."""
+"""Ways to step down a gradient of one tensor: Adam (Kingma and Ba 2015), or along it by a fixed length.
+
+torch's own Adam, on first use, loads a compiler that takes longer than a small drag.
+"""
 
 from __future__ import annotations
 
@@ -26,3 +29,14 @@ class Adam:
         self._square = second * self._square + (1 - second) * slope.square()
         size = (self._square / (1 - second**self.count)).sqrt() + self.epsilon
         return self.rate / (1 - first**self.count) * self._mean / size
+
+
+class AlongGradient:
+    """Every step goes `length` along the gradient, both measured as the root of the sum of squares."""
+
+    def __init__(self, length: Tensor | float) -> None:
+        self.length = length
+
+    def step(self, slope: Tensor) -> Tensor:
+        """What to subtract for this gradient; nothing where it is zero all over."""
+        return self.length / slope.norm().clamp_min(1e-12) * slope

@@ -29,12 +29,13 @@ from .edit import Edit, pictured, untouched
 from .guidance import Term
 from .handles import Clamp, Handles
 from .latent_warp import REFERENCE as REFERENCE_WARP
-from .latent_warp import LatentWarpSettings, latent_warp
+from .latent_warp import LatentWarpSettings
 from .mutual_attention import mutual_attention, mutual_blocks
 from .operations import Drag
-from .point_drag import REFERENCE as REFERENCE_DRAG
-from .point_drag import PointDragSettings, PointDragState, point_drag
-from .point_edit import latent_shape, points_of, warp_points
+from .point_drag import PointDragState, point_drag
+from .point_drag_settings import REFERENCE as REFERENCE_DRAG
+from .point_drag_settings import PointDragSettings
+from .point_edit import carried, latent_shape, points_of
 from .probes import NoiseProbe
 from .progress import Interrupted, Progress, Report, stop_if, tell
 from .readout import ReadoutHead
@@ -49,6 +50,8 @@ class DirectDragSettings:
     inversion: DDIM steps and how many of them are gone.  drag: the optimisation at one timestep.
     drag_steps: at how many of the first timesteps is dragged (7).
     soft_mask: None for none.  warp: None for none.  readout: None for none; without a head there is none either.
+    warp_within: with a soft mask, carry only where that is at least this much, in [0, 1]; 0 carries the whole latent (published), the
+        picture's border included. A mask is one half at the ends of a drag: 0.2 is 25 px behind its handle where sigma is 30 px.
     follow_warp: look for the handles where the warp takes them, not where they were (published): a search reaches 24 px.
     path: what the undragged picture is at each timestep. "inversion" is the inversion's own latent, which costs nothing and ends
         exactly at the picture; "sample" denoises the inverted latent in lockstep (published).
@@ -64,6 +67,7 @@ class DirectDragSettings:
     soft_mask: SoftMaskSettings | None = SoftMaskSettings()
     warp: LatentWarpSettings | None = LatentWarpSettings()
     readout: ReadoutSettings | None = ReadoutSettings()
+    warp_within: float = 0.2
     follow_warp: bool = True
     path: Literal["inversion", "sample"] = "inversion"
     mutual: bool = True
@@ -84,7 +88,7 @@ BASELINE = DirectDragSettings(soft_mask=None, warp=None, readout=None)
 """GoodDrag without mask and prompt: the first row of the paper's ablation."""
 
 REFERENCE = DirectDragSettings(
-    drag=REFERENCE_DRAG, soft_mask=REFERENCE_MASK, warp=REFERENCE_WARP, readout=REFERENCE_READOUT,
+    drag=REFERENCE_DRAG, soft_mask=REFERENCE_MASK, warp=REFERENCE_WARP, readout=REFERENCE_READOUT, warp_within=0.0,
     follow_warp=False, path="sample", rounded=True, clamp="transposed", paste_back=False,
 )  # fmt: skip
 
@@ -129,7 +133,7 @@ def directdrag(
     z = inversion.z
     if settings.warp is not None:
         signal = math.sqrt(backbone.schedule.at(inversion.t)) * inversion.z0
-        z = latent_warp(z, warp_points(handles, settings.rounded), drag.size, settings.warp, signal=signal)
+        z = carried(z, handles, settings.warp, mask, settings.warp_within, signal=signal, rounded=settings.rounded)
         handles = handles.carried(settings.warp.ratio) if settings.follow_warp else handles
     walk = _Walk(backbone, cond, inversion, settings, head, terms, mask, report, should_stop, z, handles)
     walk.run()
@@ -216,9 +220,9 @@ class _Walk:
         self.original = self.inversion.path[i + 1] if known else after[:1]
 
 
-def ablation() -> dict[str, DirectDragSettings]:
-    """The rows of the paper's Table 3, each adding one idea to the one before."""
-    whole = DirectDragSettings()
-    masked = replace(BASELINE, soft_mask=whole.soft_mask)
+def ablation(whole: DirectDragSettings = DirectDragSettings()) -> dict[str, DirectDragSettings]:
+    """The rows of the paper's Table 3, each adding one idea to the one before, up to `whole`, which has all of them."""
+    baseline = replace(whole, soft_mask=None, warp=None, readout=None)
+    masked = replace(baseline, soft_mask=whole.soft_mask)
     guided = replace(masked, readout=whole.readout)
-    return {"baseline": BASELINE, "soft_mask": masked, "readout": guided, "directdrag": replace(guided, warp=whole.warp)}
+    return {"baseline": baseline, "soft_mask": masked, "readout": guided, "directdrag": whole}

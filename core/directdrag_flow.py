@@ -23,10 +23,11 @@ from .backbone import Autoencoder, Conditioning, FlowBackbone
 from .edit import Edit, inverted, pictured, untouched
 from .guidance import Term
 from .inversion import Inversion, InversionSettings, velocity_of
-from .latent_warp import LatentWarpSettings, latent_warp
+from .latent_warp import LatentWarpSettings
 from .operations import Drag
-from .point_drag import PointDragSettings, PointDragState, point_drag
-from .point_edit import latent_shape, points_of, warp_points
+from .point_drag import PointDragState, point_drag
+from .point_drag_settings import PointDragSettings
+from .point_edit import carried, latent_shape, points_of
 from .probes import FlowProbe
 from .progress import Interrupted, Progress, Report, stop_if, tell
 from .readout import ReadoutHead
@@ -40,7 +41,8 @@ class FlowPointSettings:
 
     inversion, guidance: as for DragFlow.  drag: the optimisation at one time; its mask term holds the latent itself, as a step of the flow
         would cost a second pass.  drag_steps: at how many of the first sampling times is dragged.
-    soft_mask, warp, readout: None for none.  kv: inject the inversion's keys and values, in the drag and in denoising.
+    soft_mask, warp, readout: None for none.  warp_within: see `DirectDragSettings`.
+    kv: inject the inversion's keys and values, in the drag and in denoising.
     hold_background: outside of the mask's support the latent is the inversion's after every step.
     paste_back, feather: as for DragFlow.
     """
@@ -51,6 +53,7 @@ class FlowPointSettings:
     guidance: float = 1.0
     soft_mask: SoftMaskSettings | None = SoftMaskSettings()
     warp: LatentWarpSettings | None = LatentWarpSettings()
+    warp_within: float = 0.2
     readout: ReadoutSettings | None = ReadoutSettings()
     kv: bool = True
     hold_background: bool = True
@@ -88,7 +91,7 @@ def directdrag_flow(
     kv = inversion.bank.replay("matched") if settings.kv and inversion.bank.blocks else None
     z = inversion.z
     if settings.warp is not None:
-        z = latent_warp(z, warp_points(handles, False), drag.size, settings.warp, signal=(1 - inversion.t) * inversion.z0)
+        z = carried(z, handles, settings.warp, mask, settings.warp_within, signal=(1 - inversion.t) * inversion.z0)
         handles = handles.carried(settings.warp.ratio)
 
     forwards, backwards, state = spent, 0, None

@@ -39,13 +39,14 @@ def motion_loss(
     handles: Handles,
     radius: int,
     longest_step: float,
-    arrive_within: float,
+    arrive_within: float | None,
     reading: Reading = "direct",
 ) -> Tensor:
-    """L above, d_i at most `longest_step` cells; handles within `arrive_within` cells of their targets take no part. -> float32 []"""
+    """L above, d_i at most `longest_step` cells; handles within `arrive_within` cells of their targets take no part
+    (None: all do). -> float32 []"""
     total = torch.zeros((), device=maps[0].device)
     for patch, place, way, distance in zip(patches, handles.now, handles.steps(longest_step), handles.distances(), strict=True):
-        if distance <= arrive_within:
+        if arrive_within is not None and distance <= arrive_within:
             continue
         near = read(maps, (place[0] + way[0], place[1] + way[1]), radius, handles.grid, reading)
         apart = sum((new - old).abs().sum() for new, old in zip(near, patch, strict=True))

@@ -7,7 +7,10 @@ At one noise level t, in rounds: a few gradient steps of
       + terms                                                           readout guidance and the like
 
 then every handle is tracked anew (tracking.py). F_0 are the features of the undragged latent at the same t, p_i0 the handle's first place.
-Adam makes the steps and starts afresh with every call, so that only the ratios of the three parts matter.
+
+Two ways to step. Adam (published) starts afresh with every call, so that only the ratios of the three parts matter; at first it moves every
+number of the latent by its rate, however little that number has to do with the drag. "normalised" goes along the gradient itself, as far as
+if every cell under the windows moved by `rate` of the latent's root mean square: what the windows don't see stays.
 
 Nothing but windows around the handles is ever read from a feature map, and the network stops behind the last tap unless the mask term asks
 for the latent after the step (z' = z_{t-1}).
@@ -18,76 +21,20 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from torch import Tensor
 
-from .adam import Adam
+from .adam import Adam, AlongGradient
 from .attention import KVSession
 from .backbone import Conditioning, FlowBackbone, NoiseBackbone
 from .guidance import TapPlan, Term
 from .handles import Handles
 from .motion import Patches, motion_loss, queries, reference_patches
+from .point_drag_settings import PRINCIPLED, PointDragSettings
 from .probes import Probe, probe_of
-from .tracking import Reading, track
-
-
-@dataclass(frozen=True)
-class PointDragSettings:
-    """How a point drag descends. The defaults are the principled preset; `REFERENCE` is what the published code did.
-
-    rounds, steps_per_round: tracking rounds, and gradient steps in each (DirectDrag: 10 and 3).
-    radius, search: half side of the supervised and of the searched window, in grid cells (4 and 12).
-    longest_step: how far a window is supervised beyond its handle, in cells (4).  arrive_within: of its target, in cells (2).
-    rate: Adam's.  betas: Adam's.
-    mask_weight: of the mask term (0.1 in the published tables, 0.2 in the published interface).
-    mask_on: "next" holds the latent after the denoising step (published), "latent" the latent itself, which saves the network's end.
-    track_on: "fresh" tracks with the features after the last step of a round, which the next round needs anyway; "stale" with those
-        before it (published).
-    reading: how windows are read, see `tracking.window`; "two_step" is the published one.
-    loss_threshold: ends a round early when the motion loss is at or below it (published 0).
-    patience: gives up after so many rounds in a row in which no handle moved; None: never, as the published code in effect.
-    taps: None for the backbone's own.  guidance: the distilled scale, flow models only.
-    """
-
-    rounds: int = 10
-    steps_per_round: int = 3
-    radius: int = 4
-    search: int = 12
-    longest_step: float = 4.0
-    arrive_within: float = 2.0
-    rate: float = 0.02
-    betas: tuple[float, float] = (0.9, 0.999)
-    mask_weight: float = 0.1
-    mask_on: Literal["next", "latent"] = "next"
-    track_on: Literal["fresh", "stale"] = "fresh"
-    reading: Reading = "direct"
-    loss_threshold: float = 0.0
-    patience: int | None = 5
-    taps: tuple[Any, ...] | None = None
-    guidance: float = 1.0
-
-    def __post_init__(self) -> None:
-        if min(self.rounds, self.steps_per_round) < 1 or min(self.radius, self.search) < 0:
-            raise ValueError(
-                f"{self.rounds} rounds of {self.steps_per_round} steps with windows of radius {self.radius} and {self.search} "
-                "make no drag: use at least 1 round of 1 step and radii of 0 or more (published: 10, 3, 4, 12)"
-            )
-        if not (self.rate > 0 and self.longest_step > 0 and self.arrive_within >= 0 and self.mask_weight >= 0):
-            raise ValueError(
-                f"rate {self.rate}, longest_step {self.longest_step}, arrive_within {self.arrive_within}, mask_weight {self.mask_weight}: "
-                "the first two must be positive, the others 0 or more"
-            )
-        if self.patience is not None and self.patience < 1:
-            raise ValueError(f"a patience of {self.patience} rounds gives up before it began: use 1 or more, or None")
-        allowed = {"mask_on": ("next", "latent"), "track_on": ("fresh", "stale"), "reading": ("direct", "two_step")}
-        for name, values in allowed.items():
-            if getattr(self, name) not in values:
-                raise ValueError(f"{name} = {getattr(self, name)!r} is unknown: use one of {', '.join(values)}")
-
-
-REFERENCE = PointDragSettings(track_on="stale", reading="two_step", patience=None)
+from .tracking import track
 
 Ended = Literal["", "arrived", "stuck"]
 
@@ -128,7 +75,7 @@ def point_drag(
     cond: Conditioning,
     handles: Handles,
     mask: Tensor | None = None,
-    settings: PointDragSettings = PointDragSettings(),
+    settings: PointDragSettings = PRINCIPLED,
     *,
     reference: Tensor | None = None,
     reference_next: Tensor | None = None,
@@ -150,7 +97,8 @@ def point_drag(
         raise ValueError(f"a point drag takes one latent [1, C, h, w], got {list(z.shape)}: drag a batch one by one")
     probe = probe_of(backbone, cond, guidance=settings.guidance, kv=kv)
     plan = TapPlan(settings.taps or probe.drag_taps, terms)
-    loosely = None if mask is None or settings.mask_weight == 0 else (1 - mask.to(z.device, torch.float32)).clamp(0, 1)
+    free = None if mask is None else mask.to(z.device, torch.float32).clamp(0, 1)
+    loosely = None if free is None or settings.mask_weight == 0 or settings.mask_on == "step" else 1 - free
     steps_on = loosely is not None and settings.mask_on == "next"
     if steps_on and t_next is None:
         raise ValueError("mask_on = 'next' needs t_next, the time the schedule visits after t: give it, or use mask_on = 'latent'")
@@ -168,7 +116,8 @@ def point_drag(
     origin = (z if reference is None else reference).detach()
 
     leaf = z.detach().clone().requires_grad_()
-    adam = Adam(settings.rate, settings.betas)
+    along = Adam(settings.rate, settings.betas) if settings.rate_mode == "adam" else AlongGradient(_length(origin, handles, settings))
+    openly = free if settings.mask_on == "step" and free is not None else 1.0
     step, idle = 0, 0
     for number in range(1, settings.rounds + 1):
         for inner in range(settings.steps_per_round):
@@ -198,7 +147,7 @@ def point_drag(
                     loss = loss + settings.mask_weight * (loosely * (now - then).abs()).sum()
                 (slope,) = torch.autograd.grad(loss, leaf)
             backwards += 1
-            leaf = (leaf.detach() - adam.step(slope)).requires_grad_()
+            leaf = (leaf.detach() - openly * along.step(slope)).requires_grad_()
             step += 1
             loss, motion = loss.detach(), motion.detach()
             # Read from the device only where a threshold was asked for: the published 0 is never reached before everything is.
@@ -228,12 +177,18 @@ def _look(probe: Probe, leaf: Tensor, t: float, to: float | None, plan: TapPlan)
     return probe.features_and_next(z, t, to, plan.all)
 
 
+def _length(z: Tensor, handles: Handles, settings: PointDragSettings) -> Tensor:
+    """How long a normalised step is: as if each latent cell under the handles' windows moved by `rate` of the latent's RMS."""
+    cells = len(handles) * (2 * settings.radius + 1) ** 2 * z.shape[-1] * z.shape[-2] / (handles.grid[0] * handles.grid[1])
+    return settings.rate * (z.square().mean() * z.shape[1] * max(1.0, cells)).sqrt()
+
+
 def _tracked(maps: Sequence[Tensor], patches: Patches, handles: Handles, settings: PointDragSettings) -> Handles:
     return handles.moved_to(track(maps, queries(patches), handles.now, handles.grid, settings.search, settings.reading))
 
 
 def _ended(handles: Handles, idle: int, settings: PointDragSettings) -> Ended:
-    if max(handles.distances()) <= settings.arrive_within:
+    if settings.arrive_within is not None and max(handles.distances()) <= settings.arrive_within:
         return "arrived"
     return "stuck" if settings.patience is not None and idle >= settings.patience else ""
 

@@ -5,10 +5,12 @@ Convention: points in px of the picture, handles in cells of their grid (handles
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 
 from .backbone import Autoencoder
 from .handles import Clamp, Handles, make_handles
+from .latent_warp import LatentWarpSettings, latent_warp
 from .operations import Drag, PointOperation
 
 
@@ -37,6 +39,24 @@ def latent_shape(autoencoder: Autoencoder, image: Tensor, drag: Drag, multiple: 
             f"the drag is for a picture of {drag.size[0]}x{drag.size[1]} px, this one has {width}x{height}: rasterise it for this picture"
         )
     return height // autoencoder.factor, width // autoencoder.factor
+
+
+def carried(
+    z: Tensor,
+    handles: Handles,
+    settings: LatentWarpSettings,
+    mask: Tensor | None = None,
+    within: float = 0.0,
+    *,
+    signal: Tensor | None = None,
+    rounded: bool = False,
+) -> Tensor:
+    """The latent z [B, C, h, w] after the latent warp, where `mask` [h, w] is at least `within`; as it was elsewhere. signal: see there.
+
+    The warp itself is the whole picture's in any case: a circle around the open cells alone would press a large drag into few of them.
+    """
+    moved = latent_warp(z, warp_points(handles, rounded), handles.picture, settings, signal=signal)
+    return moved if mask is None else torch.where(mask.to(z.device) >= within, moved, z)
 
 
 def warp_points(handles: Handles, rounded: bool) -> tuple[PointOperation, ...]:

@@ -127,10 +127,13 @@ class ReadoutHead(nn.Module):
             total = total + share * layer(x.to(dtype), embedding, size)
         return total
 
-    def save(self, path: Path) -> Path:
-        """Write the head as safetensors, its shape in the metadata. -> path"""
+    def save(self, path: Path, dtype: torch.dtype | None = None) -> Path:
+        """Write the head as safetensors, its shape in the metadata. -> path
+
+        dtype: to store the weights in (it is loaded as float32 again); None: as they are.
+        """
         path.parent.mkdir(parents=True, exist_ok=True)
-        state = {name: value.detach().contiguous().cpu() for name, value in self.state_dict().items()}
+        state = {name: value.detach().to(dtype or value.dtype).contiguous().cpu() for name, value in self.state_dict().items()}
         save_file(state, path, metadata={"kind": KIND, "config": json.dumps(asdict(self.config))})
         return path
 

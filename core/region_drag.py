@@ -28,12 +28,12 @@ from torch import Tensor
 
 from .attention import KVSession
 from .backbone import Conditioning, FlowBackbone
+from .guidance import TapPlan, Term
 from .supervision import Correspondence, Grid, Layout, RegionLoss, cell_features, cut_shape
 from .taps import Tap, default_taps
 
 RateMode = Literal["normalised", "raw", "polyak"]
 Phase = Literal["transport", "intensify"]
-Term = Callable[[Sequence[Tensor], Tensor], Tensor]
 
 
 @dataclass(frozen=True)
@@ -155,17 +155,17 @@ def region_drag(
     behind: the latent at t that cells return to once the region has left them, with trail = "reset"; None: the reference.
     t_next: the next time of the schedule, for background = "half_step" only.
     kv: a session that gives every call the same keys and values, `bank.hold()`.
-    terms: extra losses (features, z) -> [] or [B], added to the region loss.
+    terms: extra losses (features, z) -> [] or [B], added to the region loss; see guidance.py.
     should_stop: asked before every iteration and every pass of the reference; True ends the drag.
     """
     shared = reference is None
     origin = (z if shared else reference).detach()
     z = z.detach()
-    taps = settings.taps or default_taps(backbone.double_blocks)
+    plan = TapPlan(settings.taps or default_taps(backbone.double_blocks), terms)
     movable = torch.ones_like(z, dtype=torch.bool) if mask is None else mask.to(z.device).bool().expand_as(z)
     forwards = backwards = 0
 
-    def features(latent: Tensor) -> list[Tensor]:
+    def features(latent: Tensor, taps: Sequence[Tap] = plan.own) -> list[Tensor]:
         return backbone.features(latent, t, cond, taps=taps, guidance=settings.guidance, kv=kv)
 
     background = origin
@@ -198,14 +198,15 @@ def region_drag(
             return
         with torch.enable_grad():
             leaf = z.clone().requires_grad_()
-            found = features(leaf)
+            maps = features(leaf, plan.all)
+            found = plan.split(maps)
             if loss_of is None:
                 loss_of = loss_against(found)
                 if loss_of is None:
                     return
                 forwards += parts
             region = loss_of(found, progress)
-            loss = region + sum((term(found, leaf) for term in terms), start=torch.zeros_like(region))
+            loss = region + plan.total(maps, leaf)
             (g,) = torch.autograd.grad(loss.sum(), leaf, allow_unused=True, materialize_grads=True)
         forwards, backwards = forwards + 1, backwards + 1
         loss, region = loss.detach(), region.detach()

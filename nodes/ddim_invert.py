@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from comfy_api.latest import io
 
 from ..core.ddim_inversion import DDIMSettings, invert_ddim
 from . import models
 from .host.comfy_unet import ComfyUNet
+from .host.out_of_memory import with_one_retry
 from .host.progress import ComfyProgress
 from .noise_trajectory import NoiseBranch, NoiseTrajectory
 from .types import CATEGORY, TrajectoryType
@@ -58,10 +61,9 @@ class DDIMInvert(io.ComfyNode):
         backbone, progress = ComfyUNet(model), ComfyProgress(model)
         pictures = models.model_latents(model, latent)
         with backbone.session():
-            inversions = [
-                invert_ddim(backbone, z0, prompt, DDIMSettings(steps, strength), report=progress, should_stop=progress.stop_if_cancelled)
-                for z0 in pictures
-            ]
+            how = {"report": progress, "should_stop": progress.stop_if_cancelled}
+            run = partial(invert_ddim, backbone, cond=prompt, settings=DDIMSettings(steps, strength), **how)
+            inversions = [with_one_retry(backbone, partial(run, z0=z0)) for z0 in pictures]
         branches = tuple(NoiseBranch(inversion, inversion.z, schedule=backbone.schedule) for inversion in inversions)
         trajectory = NoiseTrajectory(branches, prompt, dict(latent), models.pixels_per_cell(model))
         return io.NodeOutput(trajectory, trajectory.noise(), dict(latent), trajectory.sigmas())

@@ -1,14 +1,16 @@
-"""Load Demo Model, Load Demo Scene: everything an example needs, on a CPU, right after installing."""
+"""Load Demo Model, Load Demo UNet, Load Demo Scene: everything an example needs, on a CPU, right after installing."""
 
 from __future__ import annotations
 
 import numpy as np
 from comfy_api.latest import io, ui
 
+from ..core.demo.case_points import point_drag_of
 from ..core.demo.cases import sample_case
 from ..core.instruction import DragInstruction
 from . import wire
 from .host.demo_model import load_demo_model
+from .host.demo_unet import load_demo_unet
 from .types import CATEGORY
 
 
@@ -31,6 +33,25 @@ class LoadDemoModel(io.ComfyNode):
         return io.NodeOutput(*load_demo_model())
 
 
+class LoadDemoUNet(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="DragfieldLoadDemoUNet",
+            display_name="Load Demo UNet",
+            category=CATEGORY,
+            description="A small model of Stable Diffusion's architecture that comes with the pack and runs on a CPU. It knows drawn "
+            "scenes of 256 x 256 px.",
+            search_aliases=["demo-unet", "tiny stable diffusion", "tiny SD", "DirectDrag", "test model", "cpu model"],
+            inputs=[],
+            outputs=[io.Model.Output("model"), io.Clip.Output("clip"), io.Vae.Output("vae")],
+        )
+
+    @classmethod
+    def execute(cls) -> io.NodeOutput:
+        return io.NodeOutput(*load_demo_unet())
+
+
 class LoadDemoScene(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
@@ -51,6 +72,7 @@ class LoadDemoScene(io.ComfyNode):
                 io.String.Output("prompt", tooltip="What the scene shows, in the words that the demo model knows."),
                 io.Image.Output("truth", tooltip="The scene as it should be after the drag."),
                 io.Mask.Output("region", tooltip="What is dragged."),
+                io.String.Output("points", tooltip="The same drag by points alone."),
             ],
         )
 
@@ -59,6 +81,6 @@ class LoadDemoScene(io.ComfyNode):
         case = sample_case(np.random.default_rng([seed, 0]), task, size)
         image = wire.image_of(case.source)
         drag = DragInstruction.from_drag(case.drag).to_json()
-        return io.NodeOutput(
-            image, drag, case.scene.caption, wire.image_of(case.truth), wire.mask_of(case.region), ui=ui.PreviewImage(image, cls=cls)
-        )
+        points = DragInstruction.from_drag(point_drag_of(case)).to_json()
+        known = (case.scene.caption, wire.image_of(case.truth), wire.mask_of(case.region), points)
+        return io.NodeOutput(image, drag, *known, ui=ui.PreviewImage(image, cls=cls))

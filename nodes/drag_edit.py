@@ -15,21 +15,28 @@ from comfy_api.latest import io, ui
 
 from ..core.dragfield import DragFieldSettings, dragfield
 from ..core.edit import DragFlowSettings, Edit, dragflow
-from ..core.inversion import InversionSettings
+from ..core.latent_warp import LatentWarpSettings
+from ..core.operations import Drag
 from ..core.region_drag import RegionDragSettings
 from ..core.window import Window, crop, crop_drag, stitch, window_around
 from . import models, wire
 from .drag_edit_graph import inversion_graph
+from .drag_edit_points import PRESETS, PointSettings, check_points_only, drag_points, edit_settings, inversion_settings, open_to_points
 from .gradient_mask import AROUND, MARGIN, RECTANGLES, editing_mask
+from .guides import ReadoutHeadType
 from .host.autoencoder import ComfyAutoencoder
 from .host.comfy_flux import ComfyFlux
+from .host.comfy_unet import ComfyUNet
 from .host.conditioning import ComfyConditioning
 from .host.out_of_memory import with_one_retry
 from .host.progress import ComfyProgress
+from .host.recognised_backbone import backbone_for
+from .noise_trajectory import NoiseTrajectory
 from .trajectory import Trajectory
 from .types import CATEGORY, TrajectoryType, drag_input
 
-DRAGFIELD, DRAGFLOW = "dragfield", "dragflow"
+DRAGFIELD, DRAGFLOW, DIRECTDRAG = "dragfield", "dragflow", "directdrag"
+WARP = LatentWarpSettings().ratio
 INTENSIFY = 4 / 7
 """The part of the iterations that stays at the target: 40 of 70, core's own default."""
 
@@ -46,14 +53,15 @@ class DragEdit(io.ComfyNode):
             "of the mask stays as it was, and large pictures are worked on in a window around the drag.",
             search_aliases=["drag", "move object", "DragFlow", "DragGAN", "drag image", "move things", "rotate object", "reshape"],
             inputs=[
-                io.Model.Input("model", tooltip="A FLUX model from any loader."),
+                io.Model.Input("model", tooltip="A FLUX model from any loader; for 'directdrag' also Stable Diffusion 1.x, 2.x or XL."),
                 io.Vae.Input("vae"),
                 io.Image.Input("image", tooltip="A batch is edited one by one."),
                 drag_input(),
                 io.Combo.Input(
                     "method",
-                    options=[DRAGFIELD, DRAGFLOW],
-                    tooltip="'dragfield' starts from the warped picture and takes seconds. 'dragflow' is the published optimisation.",
+                    options=[DRAGFIELD, DRAGFLOW, DIRECTDRAG],
+                    tooltip="'dragfield' starts from the warped picture and takes seconds. 'dragflow' is the published optimisation. "
+                    "'directdrag' drags points alone, the only one for Stable Diffusion.",
                 ),
                 io.Clip.Input("clip", optional=True, tooltip="Writes the prompts below. Not needed with positive."),
                 io.String.Input(
@@ -67,7 +75,13 @@ class DragEdit(io.ComfyNode):
                 ),
                 io.Int.Input("steps", default=25, min=1, max=1000, tooltip="Steps of the whole schedule."),
                 io.Int.Input("skip", default=6, min=0, max=999, tooltip="How many of the noisiest steps are left out."),
-                io.Int.Input("iterations", default=70, min=1, max=1000, tooltip="dragflow: how often the latent is moved."),
+                io.Int.Input(
+                    "iterations",
+                    default=70,
+                    min=1,
+                    max=1000,
+                    tooltip="dragflow: how often the latent is moved. directdrag: rounds of three moves.",
+                ),
                 io.Float.Input(
                     "guidance",
                     default=0.0,
@@ -104,6 +118,23 @@ class DragEdit(io.ComfyNode):
                 TrajectoryType.Input(
                     "trajectory", optional=True, tooltip="An inversion of this very picture, to be used instead of inverting."
                 ),
+                io.Float.Input(
+                    "warp",
+                    default=WARP,
+                    min=0.0,
+                    max=1.0,
+                    step=0.01,
+                    optional=True,
+                    tooltip="directdrag: which part of the way the latent is carried before it is optimised.",
+                ),
+                ReadoutHeadType.Input("head", optional=True, tooltip="directdrag: keeps the picture's looks. Trained for the model."),
+                io.Combo.Input(
+                    "preset",
+                    options=list(PRESETS),
+                    optional=True,
+                    advanced=True,
+                    tooltip="directdrag: see Point Drag Optimizer. 'carry' with a warp of 1 is for small models such as the demo's.",
+                ),
             ],
             outputs=[
                 io.Image.Output("edited", display_name="image"),
@@ -122,20 +153,25 @@ class DragEdit(io.ComfyNode):
     def execute(
         cls, model, vae, image: torch.Tensor, drag: str, method: str, prompt: str, edit_prompt: str, steps: int, skip: int, iterations: int,
         guidance: float, margin: float, fade: float, work_size: int, seed: int, clip=None, positive=None, edit_positive=None,
-        trajectory: Trajectory | None = None,
+        trajectory: Trajectory | None = None, warp: float = WARP, head=None, preset: str = "principled",
     ) -> io.NodeOutput:  # fmt: skip
         asked = wire.read_drag(drag, wire.image_size(image))
-        window = window_around(editing_mask(asked, RECTANGLES) | editing_mask(asked, AROUND), asked, work_size)
+        # Refuses a MODEL that can't be dragged before anything is made ready for it.
+        backbone = backbone_for(model)
+        _check(backbone, asked, method, head, trajectory)
+        points = method == DIRECTDRAG
+        around = open_to_points(asked) if points else editing_mask(asked, RECTANGLES) | editing_mask(asked, AROUND)
+        window = window_around(around, asked, work_size)
         if trajectory is None:
             if positive is None and clip is None:
                 raise ValueError("nothing says what the picture shows: connect clip (and write a prompt), or connect positive")
-            # Refuses a MODEL that can't be dragged before anything is made ready for it.
-            ComfyFlux(model)
             node_id = cls.hidden.unique_id
-            settings = InversionSettings(steps, skip, kv_blocks="auto" if method == DRAGFLOW else "none", kv_placement="cpu")
+            settings = inversion_settings(backbone, steps, skip, "none" if method == DRAGFIELD else "auto")
+            # DirectDrag's own prompt on Stable Diffusion is the empty one.
+            own = "" if isinstance(backbone, ComfyUNet) else asked.background_prompt
             graph, results = inversion_graph(
                 node_id, cls.hidden.dynprompt.get_node(node_id)["inputs"], window, wire.image_size(image), settings,
-                prompt.strip() or asked.background_prompt, edit_prompt.strip() or asked.editing_prompt,
+                prompt.strip() or own, edit_prompt.strip() or ("" if points else asked.editing_prompt),
             )  # fmt: skip
             return io.NodeOutput(*results, expand=graph)
         if trajectory.size != window.work or len(trajectory.branches) != image.shape[0]:
@@ -145,9 +181,11 @@ class DragEdit(io.ComfyNode):
                 f"the trajectory is of {found}, this edit works on {wanted}: invert the same part of the picture, or leave it away"
             )
         target = trajectory.prompt if edit_positive is None else models.prompt_of(edit_positive)
-        settings = _settings(method, iterations, margin, seed, guidance, target)
-        backbone = ComfyFlux(model)
-        one = _Editor(backbone, ComfyAutoencoder(vae, model), ComfyProgress(model, backbone=backbone))
+        if points:
+            settings = edit_settings(backbone, trajectory, preset, iterations, warp, guidance)
+        else:
+            settings = _settings(method, iterations, margin, seed, guidance, target)
+        one = _Editor(backbone, ComfyAutoencoder(vae, model), ComfyProgress(model, backbone=None if points else backbone), head)
         small = crop_drag(asked, window)
         done = [
             with_one_retry(backbone, partial(one.edit, picture, window, small, branch.inversion, trajectory.prompt, target, settings, fade))
@@ -155,6 +193,21 @@ class DragEdit(io.ComfyNode):
         ]
         images = torch.cat([wire.image_of(picture) for picture, _ in done])
         return io.NodeOutput(images, wire.mask_of(done[0][1]), trajectory, ui=ui.PreviewImage(images, cls=cls))
+
+
+def _check(backbone: ComfyFlux | ComfyUNet, drag: Drag, method: str, head, trajectory: Trajectory | None) -> None:
+    """Refuse, in one sentence each, what does not go together."""
+    unet = isinstance(backbone, ComfyUNet)
+    if unet and method != DIRECTDRAG:
+        raise ValueError(
+            f"'{method}' drags with a transformer, this is a Stable Diffusion MODEL: choose 'directdrag' (points only) or load a FLUX model"
+        )
+    if method == DIRECTDRAG:
+        check_points_only(drag)
+    elif head is not None:
+        raise ValueError(f"a readout head guides 'directdrag' alone, the method is '{method}': disconnect the head, or change the method")
+    if trajectory is not None and isinstance(trajectory, NoiseTrajectory) != unet:
+        raise ValueError("the trajectory is of another kind of MODEL: use DDIM Invert for Stable Diffusion, FireFlow Invert for FLUX")
 
 
 def _settings(
@@ -170,21 +223,24 @@ def _settings(
 
 
 class _Editor:
-    def __init__(self, backbone: ComfyFlux, autoencoder: ComfyAutoencoder, progress: ComfyProgress) -> None:
-        self.backbone, self.autoencoder, self.progress = backbone, autoencoder, progress
+    def __init__(self, backbone: ComfyFlux | ComfyUNet, autoencoder: ComfyAutoencoder, progress: ComfyProgress, head=None) -> None:
+        self.backbone, self.autoencoder, self.progress, self.head = backbone, autoencoder, progress, head
 
     def edit(
         self, picture: torch.Tensor, window: Window, drag: Any, inversion: Any, source: ComfyConditioning, target: ComfyConditioning,
-        settings: DragFieldSettings | DragFlowSettings, fade: float,
+        settings: DragFieldSettings | DragFlowSettings | PointSettings, fade: float,
     ) -> tuple[torch.Tensor, Any]:  # fmt: skip
         """One picture [1, 3, H, W] edited, and the weight float32 [H, W] of the edit in it."""
-        run = dragfield if isinstance(settings, DragFieldSettings) else dragflow
         self.progress.noise = inversion.z - inversion.z0
         with self.backbone.session():
-            inversion = replace(inversion, bank=self.backbone.keep(inversion.bank))
+            if isinstance(self.backbone, ComfyFlux):
+                inversion = replace(inversion, bank=self.backbone.keep(inversion.bank))
             part = crop(picture, window).to(self.backbone.device)
-            edit: Edit = run(
-                self.backbone, self.autoencoder, part, drag, source, target, replace(settings, inversion=inversion.settings),
-                inversion=inversion, report=self.progress, should_stop=self.progress.stop_if_cancelled,
-            )  # fmt: skip
+            settings = replace(settings, inversion=inversion.settings)
+            how = {"inversion": inversion, "report": self.progress, "should_stop": self.progress.stop_if_cancelled}
+            if isinstance(settings, DragFieldSettings | DragFlowSettings):
+                run = dragfield if isinstance(settings, DragFieldSettings) else dragflow
+                edit: Edit = run(self.backbone, self.autoencoder, part, drag, source, target, settings, **how)
+            else:
+                edit = drag_points(self.backbone, self.autoencoder, part, drag, target, settings, self.head, **how)
             return stitch(picture, edit.image.to(picture.device), edit.mask, window, fade)

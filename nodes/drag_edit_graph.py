@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from ..core.ddim_inversion import DDIMSettings
 from ..core.inversion import InversionSettings
 from ..core.window import Window
 
@@ -16,7 +17,7 @@ def inversion_graph(
     inputs: dict[str, Any],
     window: Window,
     size: tuple[int, int],
-    settings: InversionSettings,
+    settings: InversionSettings | DDIMSettings,
     prompt: str,
     edit_prompt: str,
 ) -> tuple[Graph, list[Link]]:
@@ -39,10 +40,14 @@ def inversion_graph(
         )
     latent = add("encode", "VAEEncode", pixels=pixels, vae=inputs["vae"])
     positive = inputs["positive"] if "positive" in inputs else add("prompt", "CLIPTextEncode", clip=inputs["clip"], text=prompt)
-    inverted = add(
-        "invert", "DragfieldInvert", model=inputs["model"], positive=positive, latent=latent, steps=settings.steps, skip=settings.skip,
-        guidance=settings.guidance, remember=settings.kv_blocks, remember_on=settings.kv_placement,
-    )  # fmt: skip
+    what = {"model": inputs["model"], "positive": positive, "latent": latent, "steps": settings.steps}
+    if isinstance(settings, DDIMSettings):
+        inverted = add("invert", "DragfieldDDIMInvert", **what, strength=settings.strength)
+    else:
+        inverted = add(
+            "invert", "DragfieldInvert", **what, skip=settings.skip, guidance=settings.guidance, remember=settings.kv_blocks,
+            remember_on=settings.kv_placement,
+        )  # fmt: skip
     given = {**inputs, "trajectory": inverted}
     if "edit_positive" not in inputs and edit_prompt and "clip" in inputs:
         given["edit_positive"] = add("edit_prompt", "CLIPTextEncode", clip=inputs["clip"], text=edit_prompt)

@@ -6,7 +6,7 @@ from comfy_api.latest import ComfyExtension, io
 
 from .canvas import DragCanvas
 from .ddim_invert import DDIMInvert
-from .demo import LoadDemoModel, LoadDemoScene
+from .demo import LoadDemoModel, LoadDemoScene, LoadDemoUNet
 from .drag_edit import DragEdit
 from .drag_from_masks import DragFromMasks
 from .drag_from_points import DragFromPoints
@@ -56,6 +56,7 @@ NODES: list[type[io.ComfyNode]] = [
     TrainReadoutHead,
     SubjectLora,
     LoadDemoModel,
+    LoadDemoUNet,
     LoadDemoScene,
     LoadReDBench,
 ]

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 
 from comfy_api.latest import io
 from torch import Tensor
 
+from ..core.demo.directdrag_settings import DIRECTDRAG, DIRECTDRAG_FLOW
 from ..core.directdrag import REFERENCE, DirectDragSettings
 from ..core.directdrag_flow import FlowPointSettings
 from ..core.latent_warp import LatentWarpSettings
@@ -20,6 +22,7 @@ from .host.comfy_flux import ComfyFlux
 from .host.comfy_unet import ComfyUNet
 from .host.conditioning import ComfyConditioning
 from .host.node_text import show_text
+from .host.out_of_memory import with_one_retry
 from .host.progress import ComfyProgress
 from .noise_trajectory import NoiseTrajectory
 from .point_walk import PointWalk
@@ -27,7 +30,8 @@ from .soft_mask import freedom
 from .trajectory import Branch, Trajectory
 from .types import CATEGORY, TrajectoryType, drag_input
 
-PRESETS = {"principled": DirectDragSettings(), "reference": REFERENCE}
+PRESETS = {"principled": DirectDragSettings(), "reference": REFERENCE, "carry": DIRECTDRAG}
+FLOW_PRESETS = {"principled": FlowPointSettings(), "carry": DIRECTDRAG_FLOW}
 WARP = LatentWarpSettings().ratio
 
 
@@ -56,7 +60,7 @@ class PointDragOptimizer(io.ComfyNode):
                 io.Int.Input("rounds", default=10, min=1, max=200, tooltip="How often handles are looked for again, at each of them."),
                 io.Int.Input("iterations", default=3, min=1, max=50, tooltip="Gradient steps in each round."),
                 io.Float.Input(
-                    "rate", default=1.0, min=0.01, max=10.0, step=0.05, tooltip="Times the published rate. Lower is slower and keeps more."
+                    "rate", default=1.0, min=0.01, max=10.0, step=0.05, tooltip="Times the preset's rate. Lower is slower and keeps more."
                 ),
                 io.Float.Input(
                     "warp",
@@ -68,13 +72,20 @@ class PointDragOptimizer(io.ComfyNode):
                     "carried again.",
                 ),
                 io.Float.Input(
-                    "mask_weight", default=0.1, min=0.0, max=10.0, step=0.01, advanced=True, tooltip="How strongly the mask holds."
+                    "mask_weight",
+                    default=0.1,
+                    min=0.0,
+                    max=10.0,
+                    step=0.01,
+                    advanced=True,
+                    tooltip="How strongly the mask holds; 'carry' takes none.",
                 ),
                 io.Combo.Input(
                     "preset",
                     options=list(PRESETS),
                     advanced=True,
-                    tooltip="'principled': what the method means. 'reference': as published, quirks included, Stable Diffusion only.",
+                    tooltip="'principled': what the method means. 'reference': as published, quirks included, Stable Diffusion only. "
+                    "'carry', with a warp of 1: the latent is carried all the way, then corrected along the gradient, inside the mask.",
                 ),
             ],
             outputs=[
@@ -108,7 +119,7 @@ class PointDragOptimizer(io.ComfyNode):
                 f"dragging at {steps} steps leaves none to denoise of the {len(trajectory.times) - 1} that this trajectory has: use "
                 f"drag_steps of at most {len(trajectory.times) - 2}, or invert with more steps"
             )
-        settings = _settings(PRESETS[preset], flow, rounds, iterations, rate, warp, mask_weight)
+        settings = _settings(preset, flow, rounds, iterations, rate, warp, mask_weight)
         asked = wire.read_drag(drag, trajectory.size)
         handles = points_of(asked, settings.rounded, settings.clamp)
         free, support = freedom(asked, mask, trajectory.cells, settings.soft_mask)
@@ -121,7 +132,7 @@ class PointDragOptimizer(io.ComfyNode):
                 told.progress.noise = branch.undragged - branch.inversion.z0
                 stop = told.progress.stop_if_cancelled
                 walk = PointWalk(_probe(backbone, prompt, branch, flow), free, settings, guidance, told, stop)
-                walks.append((walk, walk.run(branch, handles, steps)))
+                walks.append((walk, with_one_retry(backbone, partial(walk.run, branch, handles, steps))))
             # A sampler denoises a batch as one, so who arrived early catches up.
             index = max(walked.branch.index for _, walked in walks)
             branches = tuple(walk.denoised_to(walked.branch, index) for walk, walked in walks)
@@ -131,9 +142,10 @@ class PointDragOptimizer(io.ComfyNode):
 
 
 def _settings(
-    base: DirectDragSettings, flow: bool, rounds: int, iterations: int, rate: float, warp: float, mask_weight: float
+    preset: str, flow: bool, rounds: int, iterations: int, rate: float, warp: float, mask_weight: float
 ) -> DirectDragSettings:
-    drag = FlowPointSettings().drag if flow else base.drag
+    base = PRESETS[preset]
+    drag = FLOW_PRESETS[preset].drag if flow else base.drag
     drag = replace(drag, rounds=rounds, steps_per_round=iterations, rate=rate * drag.rate, mask_weight=mask_weight)
     return replace(base, drag=drag, warp=None if warp == 0 or base.warp is None else replace(base.warp, ratio=warp))
 

@@ -18,9 +18,8 @@ from ..core.directdrag import DirectDragSettings
 from ..core.guidance import Term
 from ..core.handles import Handles
 from ..core.inversion import velocity_of
-from ..core.latent_warp import latent_warp
 from ..core.point_drag import PointDragState, point_drag
-from ..core.point_edit import warp_points
+from ..core.point_edit import carried
 from ..core.probes import FlowProbe, NoiseProbe
 from ..core.progress import Interrupted
 from ..core.solvers import fireflow_step, start
@@ -45,7 +44,7 @@ class PointWalk:
     """One picture's walk.
 
     probe: model and prompt.  mask: [h, w] in [0, 1], how freely each cell may change; None: all.  settings: a core preset, of which `path`,
-    `warp`, `follow_warp`, `drag` and `rounded` count here.
+    `warp`, `warp_within`, `follow_warp`, `drag` and `rounded` count here.
     """
 
     probe: NoiseProbe | FlowProbe
@@ -65,7 +64,8 @@ class PointWalk:
         self._seen = inversion.path[1]
         if self.settings.warp is not None and branch.z is branch.undragged:
             signal = self.probe.signal(branch.t) * inversion.z0
-            z = latent_warp(z, warp_points(handles, self.settings.rounded), handles.picture, self.settings.warp, signal=signal)
+            warp, within, rounded = self.settings.warp, self.settings.warp_within, self.settings.rounded
+            z = carried(z, handles, warp, self.mask, within, signal=signal, rounded=rounded)
             handles = handles.carried(self.settings.warp.ratio) if self.settings.follow_warp else handles
         branch = replace(branch, inversion=self._undragged(inversion), z=z)
         for done in range(steps):

@@ -13,11 +13,13 @@ from ..core.attention import KVBank
 from ..core.field import DragField
 from ..core.masks import to_latent
 from ..core.operations import Drag
+from ..core.probes import FlowProbe
 from ..core.progress import Interrupted, Progress
 from ..core.region_drag import REFERENCE, DragState, RegionDragSettings, region_drag
 from ..core.warm_start import emptied, warp_latent
 from . import models, wire
 from .gradient_mask import MARGIN, RECTANGLES, editing_mask
+from .guides import GuidanceType, Guides
 from .host.autoencoder import ComfyAutoencoder
 from .host.comfy_flux import ComfyFlux
 from .host.conditioning import ComfyConditioning
@@ -89,6 +91,12 @@ class RegionDragOptimizer(io.ComfyNode):
                     "about 40 % slower. 'off' gives up nothing.",
                 ),
                 deformation_input("rigid"),
+                GuidanceType.Input(
+                    "terms",
+                    optional=True,
+                    tooltip="From Readout Guidance: what else shall hold while dragging. A region's loss is a mean, small against that of "
+                    "points: begin with a low weight.",
+                ),
             ],
             outputs=[
                 TrajectoryType.Output("dragged", tooltip="For Gradient-Masked Denoise."),
@@ -118,7 +126,7 @@ class RegionDragOptimizer(io.ComfyNode):
     def execute(
         cls, model, trajectory: Trajectory, drag: str, transport: int, intensify: int, guidance: float, rate: float, preset: str,
         hold_attention: bool, renew_vacated: bool, save_memory: str | bool, deformation: str, positive=None, vae=None,
-        mask: Tensor | None = None,
+        mask: Tensor | None = None, terms: Guides = (),
     ) -> io.NodeOutput:  # fmt: skip
         models.check_same_latents(model, trajectory)
         asked = wire.read_drag(drag, trajectory.size)
@@ -145,7 +153,7 @@ class RegionDragOptimizer(io.ComfyNode):
                 bank = branch.inversion.bank if hold_attention and branch.inversion.bank.blocks else None
                 told.progress.noise = branch.undragged - branch.inversion.z0
                 where = cells.to(branch.z.device)
-                run = partial(dragged, backbone, branch, prompt, field, where, settings, behind, bank, told)
+                run = partial(dragged, backbone, branch, prompt, field, where, settings, behind, bank, terms, told)
                 states.append(with_one_retry(backbone, run))
         moved = trajectory.moved_to([state.z for state in states], mask=area)
         residual = max(float(state.residual.max()) for state in states)
@@ -164,15 +172,18 @@ def left_behind(branch: Branch, drag: Drag, autoencoder: ComfyAutoencoder | None
 
 def dragged(
     backbone: ComfyFlux, branch: Branch, prompt: ComfyConditioning, field: DragField, cells: Tensor, settings: RegionDragSettings,
-    behind: Tensor, bank: KVBank | None, told: _Told,
+    behind: Tensor, bank: KVBank | None, guides: Guides, told: _Told,
 ) -> DragState:  # fmt: skip
     """The last state of one picture's drag; warm when the branch's state is not the inversion's own."""
     cold = branch.z is branch.undragged
     kv = None if bank is None else backbone.keep(bank).hold()
+    probe, kept = FlowProbe(backbone, prompt, settings.guidance, kv), {}
+    terms = [guide.term(probe, branch, branch.inversion.path[1], kept) for guide in guides]
     state = None
     for state in region_drag(
         backbone, branch.z, branch.t, prompt, field, cells, settings, reference=None if cold else branch.undragged, behind=behind,
-        t_next=branch.inversion.times[branch.index + 1], kv=kv, should_stop=told.progress.stop_if_cancelled,
+        t_next=branch.inversion.times[branch.index + 1], kv=kv, terms=terms,
+        should_stop=told.progress.stop_if_cancelled,
     ):  # fmt: skip
         told(state)
     if state is None:

@@ -33,6 +33,11 @@ const left = new Map();
 /** Where a key was pressed last. */
 let keyed = { place: "", time: 0 };
 
+/** Whether ComfyUI is loading the graph of a step before or after. */
+function undoing() {
+  return Boolean(app.extensionManager?.workflow?.activeWorkflow?.changeTracker?._restoringState);
+}
+
 /** One canvas at a time, in the pauses of the page. */
 function whenIdle(work) {
   if (window.requestIdleCallback) requestIdleCallback(work, { timeout: 400 });
@@ -54,6 +59,7 @@ class Canvas {
     this.host.style.cssText = `display:flex; flex-direction:column; width:100%; height:100%; min-width:0; min-height:${LEAST}px`;
     this.host.addEventListener("keydown", (event) => this.keydown(event));
     this.host.addEventListener("pointerenter", () => this.look());
+    for (const event of ["touchstart", "touchmove"]) this.host.addEventListener(event, (touch) => this.pinch(touch), { passive: true });
     this.seen = new IntersectionObserver((entries) => entries.some((entry) => entry.isIntersecting) && whenIdle(() => this.make()));
     this.seen.observe(this.host);
     this.widget = node.addDOMWidget(name, WIDGET, this.host, {
@@ -110,8 +116,8 @@ class Canvas {
   /** The value that a workflow, a copied node or ComfyUI's undo brings. */
   load(value) {
     this.own = typeof value === "string" && value.trim() ? value : this.fallback;
-    // One that was seen before the graph was loaded again is seen after it, at once.
-    if (!this.editor && memories.has(this.place)) this.make();
+    // One that was seen before an undo is seen after it, at once; a workflow that opens does not wait for its canvases.
+    if (!this.editor && undoing() && memories.has(this.place)) this.make();
     else if (this.editor && !this.linked) this.show();
   }
 
@@ -138,6 +144,17 @@ class Canvas {
     const tracker = app.extensionManager?.workflow?.activeWorkflow?.changeTracker;
     if (tracker?.captureCanvasState) tracker.captureCanvasState();
     else tracker?.checkState?.();
+  }
+
+  /** Two fingers on the picture zoom it. The graph's own pinch has seen them before us and zoomed too: that is taken back before it is drawn. */
+  pinch({ type, touches, target }) {
+    const { ds } = app.canvas;
+    if (touches.length !== 2 || !target.closest(".df-stage")) this.before = null;
+    else if (type === "touchstart") this.before = { scale: ds.scale, offset: [...ds.offset] };
+    else if (this.before) {
+      ds.scale = this.before.scale;
+      [ds.offset[0], ds.offset[1]] = this.before.offset;
+    }
   }
 
   keydown(event) {
@@ -171,16 +188,15 @@ class Canvas {
     if (this.place === this.key || this.editor.session.canUndo) return false;
     this.key = this.place;
     const memory = memories.get(this.key);
-    const undoing = app.extensionManager?.workflow?.activeWorkflow?.changeTracker?._restoringState;
     // While another workflow opens, the one before is still the active one: an empty drag says nothing about whose it is.
-    if (!memory || (!undoing && this.own === this.fallback)) return false;
+    if (!memory || (!undoing() && this.own === this.fallback)) return false;
     const { session, stage } = this.editor;
     if (!session.resume(memory.history, this.own, memory.hand)) return false;
     Object.assign(stage, memory.view);
     stage.redraw(true);
     this.loaded = true;
     // Undone by key: the keyboard goes on where it was.
-    if (undoing && keyed.place === this.key && performance.now() - keyed.time < 5000) this.refocus(60);
+    if (undoing() && keyed.place === this.key && performance.now() - keyed.time < 5000) this.refocus(60);
     return true;
   }
 
@@ -211,6 +227,7 @@ class Canvas {
     const image = this.ownPicture ?? found?.image ?? (graph.isLinked(node, "image") ? shown : null);
     editor.setPicture(image ? address(image) : null, graph.isLinked(node, "image") ? t("picture.unknown") : t("picture.none"));
     editor.setMaskLinked(graph.isLinked(node, "mask"));
+    editor.setArea(graph.areaOf(node));
     this.lookAtReport();
   }
 

@@ -1,9 +1,9 @@
-"""What a subject adapter is: something that turns an encoded picture, and a time, into keys and values for some blocks of a FLUX model.
+"""What a subject adapter is: something that turns an encoded picture, and a time, into keys and values for some blocks of a model.
 
-A block's own queries ask those keys and values, and the answer is added to what the block's attention found. All published FLUX adapters
-are of that kind; they differ in the encoder, in the projector, in how queries and keys are normalised and in where the answer is added.
-An adapter is one file with one class; whatever runs the network (core's diffusers backbone, a ComfyUI MODEL's patches) knows only
-`SubjectCall` below.
+A block's own queries ask those keys and values, and the answer is added to what the block's attention found. All published adapters for
+FLUX and for Stable Diffusion's UNets (there the blocks are cross-attentions) are of that kind; they differ in the encoder, in the
+projector, in how queries and keys are normalised and in where the answer is added. An adapter is one file with one class; whatever runs
+the network (core's diffusers backbones, a ComfyUI MODEL's patches) knows only `SubjectCall` below.
 
 Convention: queries, keys and values are [B, heads, tokens, head width]; in a sequence of both, text tokens come before image tokens.
 Queries are as a block has them after its query normalisation and before position encoding; `scale` [head width] is that
@@ -23,8 +23,12 @@ from torch import Tensor
 from ..blocks import Block
 from ..instruction_json import show
 
-Place = Literal["attention", "block"]
-"""Where the answer is added: to the attention's output before its projection and gate, or to the image stream behind the whole block."""
+Place = Literal["attention", "block", "stream"]
+"""Where the answer is added: to the attention's output before its projection and gate, or to the image stream behind the whole block.
+
+"stream" is behind the block too, but asks with that stream [B, rows, width] instead of the block's queries; such an adapter also has
+`finish(block, answer)`, which brings the answer [B, rows, heads·d] to the stream's width.
+"""
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,7 +45,8 @@ class SubjectAdapter(Protocol):
     needs: the names of the encoders that `encode` asks for ("autoencoder", "clip_vision", "siglip", "dinov2", ...).
     kind: its name, the same in every `Subject` that it made.  place: see `Place`.  text_rows: whether, in single blocks, text queries ask
     too (in double blocks they never do).  blocks: which blocks it has keys and values for.  heads, head_width: of the model it was made
-    for.  depends_on_time: whether `keys_values` differ from time to time.
+    for; one whose blocks differ has `shapes` instead, a dict of both by block.  depends_on_time: whether `keys_values` differ from time
+    to time.
     """
 
     kind: str
@@ -58,7 +63,10 @@ class SubjectAdapter(Protocol):
         ...
 
     def keys_values(self, subject: Subject, t: float) -> dict[Block, tuple[Tensor, Tensor]]:
-        """Keys and values [1, heads, tokens, head width] for every block at time t in [0, 1]."""
+        """Keys and values [1, heads, tokens, head width] for every block at time t in [0, 1].
+
+        An adapter with `negative_row` gives two rows of each, the second for what is sampled with the negative prompt.
+        """
         ...
 
     def query(self, block: Block, q: Tensor, scale: Tensor | None) -> Tensor:
@@ -105,20 +113,22 @@ class Injections:
         self.injections = tuple(injections)
         self._made: dict[int, tuple[float | None, dict[Block, tuple[Tensor, Tensor]]]] = {}
 
-    def check(self, heads: int, head_width: int, blocks: frozenset[Block]) -> None:
-        """Refuse, in one sentence, a model that one of the adapters was not made for."""
+    def check(self, shapes: Mapping[Block, tuple[int, int]]) -> None:
+        """Refuse, in one sentence, a model that one of the adapters was not made for.  shapes: its blocks' heads and head width."""
         for adapter in (one.adapter for one in self.injections):
-            if (adapter.heads, adapter.head_width) != (heads, head_width) or not adapter.blocks <= blocks:
-                made = f"{adapter.heads} heads of {adapter.head_width} and {len(adapter.blocks)} of its blocks"
-                raise ValueError(
-                    f"the adapter {adapter.kind} was made for a model with {made}; this one has {heads} heads of {head_width} and "
-                    f"{len(blocks)} blocks: use the model that the adapter was made for"
-                )
+            for block, (heads, width) in sorted(shapes_of(adapter).items()):
+                if shapes.get(block) != (heads, width):
+                    here = "none such" if block not in shapes else "{} of {}".format(*shapes[block])
+                    raise ValueError(
+                        f"the adapter {adapter.kind} was made for a model with {heads} heads of {width} in the {block[0]} block {block[1]}"
+                        f", this one has {here}: use the model that the adapter was made for"
+                    )
 
-    def begin(self, t: float | Tensor, grid: tuple[int, int]) -> SubjectCall | None:
+    def begin(self, t: float | Tensor, grid: tuple[int, int], negative: Tensor | None = None) -> SubjectCall | None:
         """The injections of one network call at time t on `grid` (rows, columns) of image tokens; None when none is at work.
 
         t: one time, or [B] of them while an adapter is trained; then every injection has to be at work all the time.
+        grid: a UNet's largest; its blocks may work on halves of it, rounded up.  negative: bool [B], rows of the negative prompt.
         """
         if isinstance(t, Tensor) and t.numel() > 1:
             if any(one.adapter.depends_on_time or one.schedule or (one.start, one.end) != (1.0, 0.0) for one in self.injections):
@@ -128,7 +138,7 @@ class Injections:
         else:
             strengths = [one.strength_at(float(t)) for one in self.injections]
         parts = [
-            _Part(one, strength, self._keys_values(i, one, float(t)), grid)
+            _Part(one, strength, self._keys_values(i, one, float(t)), grid, negative)
             for i, (one, strength) in enumerate(zip(self.injections, strengths, strict=True))
             if strength != 0.0
         ]
@@ -145,12 +155,18 @@ class Injections:
         return self._made[index][1]
 
 
+def shapes_of(adapter: SubjectAdapter) -> dict[Block, tuple[int, int]]:
+    """Heads and head width of every block that the adapter works in."""
+    return getattr(adapter, "shapes", None) or {block: (adapter.heads, adapter.head_width) for block in adapter.blocks}
+
+
 class SubjectCall:
     """What all adapters together add to one network call: a backbone calls `mix` inside a block's attention, `behind` after the block."""
 
     def __init__(self, parts: Sequence[_Part]) -> None:
         self._parts = tuple(parts)
         self._answers_behind: list[Tensor] = []
+        self._block: Block | None = None
 
     def blocks(self) -> frozenset[Block]:
         return frozenset().union(*(part.keys_values for part in self._parts))
@@ -160,9 +176,9 @@ class SubjectCall:
 
         q: [B, heads, rows, d], the queries of the same rows, of which the first `text_rows` are text.
         """
-        self._answers_behind = []
+        self._answers_behind, self._block = [], block
         for part in self._parts:
-            if block not in part.keys_values:
+            if block not in part.keys_values or part.adapter.place == "stream":
                 continue
             first = 0 if part.adapter.text_rows and block[0] == "single" else text_rows
             answer = part.answer(block, q[:, :, first:], scale, text_rows - first)
@@ -178,29 +194,49 @@ class SubjectCall:
         text_rows: how many of its rows, the first ones, are text; they get no answer.
         """
         answers, self._answers_behind = self._answers_behind, []
+        image = stream[:, text_rows:]
         for answer in answers:
-            answer = answer[:, answer.shape[1] - (stream.shape[1] - text_rows) :]
-            stream = torch.cat([stream[:, :text_rows], stream[:, text_rows:] + answer], dim=1) if text_rows else stream + answer
-        return stream
+            image = image + answer[:, answer.shape[1] - image.shape[1] :]
+        for part in self._parts:
+            if part.adapter.place == "stream" and self._block in part.keys_values:
+                image = image + part.of_stream(self._block, image)
+        return torch.cat([stream[:, :text_rows], image], dim=1) if text_rows else image
 
 
 class _Part:
     """One injection in one call."""
 
-    def __init__(self, one: Injection, strength: float, keys_values: dict[Block, tuple[Tensor, Tensor]], grid: tuple[int, int]) -> None:
+    def __init__(
+        self, one: Injection, strength: float, keys_values: dict[Block, tuple[Tensor, Tensor]], grid: tuple[int, int],
+        negative: Tensor | None,
+    ) -> None:  # fmt: skip
         self.adapter, self.strength, self.keys_values, self.grid, self.area = one.adapter, strength, keys_values, grid, one.area
+        self.negative = negative
 
     def answer(self, block: Block, q: Tensor, scale: Tensor | None, text_rows: int) -> Tensor:
-        keys, values = (x.to(q.device, q.dtype) for x in self.keys_values[block])
+        keys, values = (self._rows(x.to(q.device, q.dtype), q.shape[0]) for x in self.keys_values[block])
         asked = self.adapter.query(block, q, scale)
-        batch = q.shape[0]
-        out = F.scaled_dot_product_attention(asked, keys.expand(batch, -1, -1, -1), values.expand(batch, -1, -1, -1))
+        out = F.scaled_dot_product_attention(asked, keys, values)
         out = self.strength * out.transpose(1, 2).flatten(2)
         return out if self.area is None else out * self._weights(out, text_rows)
+
+    def of_stream(self, block: Block, image: Tensor) -> Tensor:
+        keys, values = (self._rows(x.to(image.device, image.dtype), image.shape[0]) for x in self.keys_values[block])
+        out = F.scaled_dot_product_attention(self.adapter.query(block, image, None), keys, values)
+        out = self.strength * self.adapter.finish(block, out.transpose(1, 2).flatten(2))
+        return out if self.area is None else out * self._weights(out, 0)
+
+    def _rows(self, x: Tensor, batch: int) -> Tensor:
+        """Keys or values for each row of the batch; while an adapter is trained there are as many as rows already."""
+        if not getattr(self.adapter, "negative_row", False):
+            return x.expand(batch, -1, -1, -1)
+        return x[:1].expand(batch, -1, -1, -1) if self.negative is None else x[self.negative.to(x.device, torch.long)]
 
     def _weights(self, out: Tensor, text_rows: int) -> Tensor:
         """[rows, 1]: the area at every image token; 1 for text, and for tokens behind the picture's own (reference pictures)."""
         rows, columns = self.grid
+        while rows * columns > out.shape[1] - text_rows:
+            rows, columns = -(-rows // 2), -(-columns // 2)
         area = F.interpolate(self.area[None, None].float(), size=(rows, columns), mode="area").flatten()
         weights = torch.ones(out.shape[1], device=out.device)
         weights[text_rows : text_rows + rows * columns] = area.to(out.device)

@@ -17,7 +17,12 @@ from torch import Tensor
 
 from .flux_ip_adapter import instantx, xlabs
 from .instant_character import instant_character
+from .pulid import RENAMES as PULID
+from .pulid import PulidFlux, pulid_flux
 from .token_adapter import TokenAdapter
+from .unet_ip_adapter import UNetIpAdapter, unet_ip_adapter
+
+Adapter = TokenAdapter | UNetIpAdapter | PulidFlux
 
 Rename = tuple[str, str]
 
@@ -29,13 +34,11 @@ _PARTS = ((r"image_proj\.(.+)", r"projector.\1"), (r"(?:ip_adapter|adapter_modul
 
 _ELSEWHERE = {
     "redux_up.weight": "FLUX Redux, which is no adapter of this kind: use ComfyUI's own Load Style Model and Apply Style Model",
-    "pulid_ca.0.to_q.weight": "PuLID-FLUX, which needs a face encoder (insightface, facexlib, EVA-CLIP) and isn't supported yet: use an "
-    "IP-Adapter or InstantCharacter",
-    "ip_adapter.1.to_k_ip.weight": "an IP-Adapter for Stable Diffusion's UNet, which isn't supported yet: use one for FLUX.1",
+    "id_adapter.id_embedding_mapping.0.weight": "PuLID for SDXL, which isn't supported: use PuLID-FLUX, or an IP-Adapter for SDXL",
 }
 
 
-def read_adapter(path: str | Path, *, dtype: torch.dtype = torch.bfloat16, **sizes: Any) -> TokenAdapter:
+def read_adapter(path: str | Path, *, dtype: torch.dtype = torch.bfloat16, **sizes: Any) -> Adapter:
     """The adapter in a file, frozen, in `dtype` on the CPU.
 
     sizes: what can't be read off the tensors and differs from the published files, as head=64 for a model with heads of that width.
@@ -58,22 +61,27 @@ def read_adapter(path: str | Path, *, dtype: torch.dtype = torch.bfloat16, **siz
     return adapter.eval().requires_grad_(False)
 
 
-def _recognised(state: Mapping[str, Tensor], name: str) -> tuple[Callable[..., TokenAdapter], tuple[Rename, ...]]:
+def _recognised(state: Mapping[str, Tensor], name: str) -> tuple[Callable[..., Adapter], tuple[Rename, ...]]:
     if "ip_adapter_proj_model.proj.weight" in state:
         return xlabs, _XLABS
     if "image_proj.resampler.latents" in state:
         return instant_character, _PARTS
     if any(re.fullmatch(r"(ip_adapter|adapter_modules)\.0\.to_k_ip\.weight", key) for key in state):
         return instantx, _PARTS
+    if any(key.startswith("pulid_ca.") for key in state):
+        return pulid_flux, PULID
     if any("to_q_lora" in key for key in state):
-        raise ValueError(f"{name} is an IP-Adapter FaceID, which isn't supported: use an IP-Adapter without FaceID, for FLUX.1")
+        raise ValueError(f"{name} is an IP-Adapter FaceID, which isn't supported: use an IP-Adapter without FaceID")
+    if any(re.fullmatch(r"(ip_adapter|adapter_modules)\.1\.to_k_ip\.weight", key) for key in state):
+        return unet_ip_adapter, _PARTS
     for key, what in _ELSEWHERE.items():
-        if key in state or key.replace("ip_adapter.", "adapter_modules.") in state:
+        if key in state:
             raise ValueError(f"{name} is {what}")
-    raise ValueError(f"{name} is no subject adapter known here: use InstantCharacter, or an IP-Adapter of XLabs or InstantX for FLUX.1")
+    known = "InstantCharacter, PuLID-FLUX or an IP-Adapter for FLUX.1, SD 1.5 or SDXL"
+    raise ValueError(f"{name} is no subject adapter known here: use {known}")
 
 
-def _check(adapter: TokenAdapter, state: Mapping[str, Tensor], name: str) -> None:
+def _check(adapter: Adapter, state: Mapping[str, Tensor], name: str) -> None:
     wanted = adapter.state_dict()
     missing, left = sorted(wanted.keys() - state.keys()), sorted(state.keys() - wanted.keys())
     if missing or left:

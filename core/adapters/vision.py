@@ -32,6 +32,10 @@ class VisionEncoder(Protocol):
         """[B, n, C] of every layer asked for."""
         ...
 
+    def penultimate(self, picture: Tensor) -> Tensor:
+        """[B, n + 1, C], the output of the last layer but one, with its class token, which comes first."""
+        ...
+
 
 def prepared(picture: Tensor, side: int, colours: tuple) -> Tensor:
     """The picture stretched to side x side and normalised."""
@@ -80,6 +84,11 @@ class TransformersVision:
         out = self._run(picture, True)
         found = [out.last_hidden_state if layer == -1 else out.hidden_states[layer] for layer in layers]
         return found if self.kind == "siglip_vision_model" else [x[:, 1:] for x in found]
+
+    @torch.no_grad()
+    def penultimate(self, picture: Tensor) -> Tensor:
+        """See VisionEncoder."""
+        return self._run(picture, True).hidden_states[-2]
 
     def _run(self, picture: Tensor, maps: bool) -> Any:
         given = prepared(picture.to(self.model.device).float(), self.side, _COLOURS[self.kind]).to(self.model.dtype)

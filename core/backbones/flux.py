@@ -76,7 +76,7 @@ class DiffusersFlux:
         self.subjects = subjects
         if subjects is not None:
             attn = blocks[0].attn
-            subjects.check(attn.heads, attn.head_dim, frozenset(self._order()))
+            subjects.check(dict.fromkeys(self._order(), (attn.heads, attn.head_dim)))
 
     def with_subjects(self, subjects: Injections | None) -> DiffusersFlux:
         """The same model with other adapters at work, or with none; this backbone stays as it is."""

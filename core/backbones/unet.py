@@ -1,8 +1,9 @@
 """A diffusers `UNet2DConditionModel` (Stable Diffusion 1.x, 2.x, XL) as a NoiseBackbone.
 
 The model's own forward runs; hooks that live as long as one call read the taps on the way and end the pass behind the
-last of them. Only self-attention is replaced, and only in calls with a K/V session: by a processor that asks the session
-for keys and values and gives the stock result, bit for bit, where the session leaves them alone.
+last of them. Self-attention is replaced only in calls with a K/V session: by a processor that asks the session for keys
+and values and gives the stock result, bit for bit, where the session leaves them alone. Cross-attention is replaced only
+where subject adapters are at work.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ..adapters.contract import Injections, SubjectCall
 from ..attention import KVCall, KVSession
 from ..backbone import Conditioning
 from ..blocks import Block
@@ -32,7 +34,8 @@ class DiffusersUNet:
     """NoiseBackbone over `UNet2DConditionModel`, with layers from peft or without.
 
     model: is put into eval mode and its parameters stop requiring gradients, for good (hand over a copy of a model that is
-    still being trained); nothing else of it is changed.  schedule, prediction: as it was trained.
+    still being trained); nothing else of it is changed.  schedule, prediction: as it was trained.  subjects: adapters at
+    work in every call; `with_subjects` gives a second backbone over the same model.
     """
 
     def __init__(
@@ -41,6 +44,7 @@ class DiffusersUNet:
         *,
         schedule: NoiseSchedule | None = None,
         prediction: Literal["epsilon", "v_prediction"] = "epsilon",
+        subjects: Injections | None = None,
     ) -> None:
         _check_model(model, prediction)
         self.model = model.eval().requires_grad_(False)
@@ -52,6 +56,13 @@ class DiffusersUNet:
         self.decoder_attention = outside
         self.attention_blocks = outside + sum(len(_self_attentions(part)) for part in model.up_blocks)
         self.time_embed_dim = model.time_embedding.linear_2.out_features
+        self.subjects = subjects
+        if subjects is not None:
+            subjects.check({block: (attn.heads, attn.inner_dim // attn.heads) for block, attn in self._crosses().items()})
+
+    def with_subjects(self, subjects: Injections | None) -> DiffusersUNet:
+        """The same model with other adapters at work, or with none; this backbone stays as it is."""
+        return DiffusersUNet(self.model, schedule=self.schedule, prediction=self.prediction, subjects=subjects)
 
     @property
     def device(self) -> torch.device:
@@ -118,9 +129,20 @@ class DiffusersUNet:
         timestep = t.to(self.device) if isinstance(t, Tensor) else torch.tensor(int(t), device=self.device)
         with ExitStack() as stack:
             if kv is not None:
-                stack.enter_context(_asking(self._blocks(), kv.begin(float(t))))
+                call = kv.begin(float(t))
+                blocks = self._blocks()
+                stack.enter_context(_processed(blocks, {block: _AskForKeysValues(block, call) for block in blocks}))
+            if (subject := self._subject(z, t)) is not None:
+                stack.enter_context(_processed(self._crosses(), {block: _AskSubject(block, subject) for block in subject.blocks()}))
             inputs = z.to(self.device, self.dtype), timestep, text
             return self.model(*inputs, added_cond_kwargs=extra, return_dict=False)[0]
+
+    def _subject(self, z: Tensor, t: int | Tensor) -> SubjectCall | None:
+        if self.subjects is None:
+            return None
+        # An adapter's time is in [0, 1].
+        times = torch.as_tensor(t, dtype=torch.float32) / (len(self.schedule) - 1)
+        return self.subjects.begin(times, (z.shape[-2], z.shape[-1]))
 
     def _noise_in(self, z: Tensor, out: Tensor, level: int | Tensor) -> Tensor:
         out = out if out.dtype == torch.float64 else out.float()
@@ -154,9 +176,15 @@ class DiffusersUNet:
         return [resnet for block in self.model.up_blocks for resnet in block.resnets]
 
     def _blocks(self) -> dict[Block, nn.Module]:
-        parts = (*self.model.down_blocks, self.model.mid_block, *self.model.up_blocks)
-        found = [attn for part in parts for attn in _self_attentions(part)]
+        found = [attn for part in self._parts() for attn in _self_attentions(part)]
         return {("self", i): attn for i, attn in enumerate(found)}
+
+    def _crosses(self) -> dict[Block, nn.Module]:
+        found = [block.attn2 for part in self._parts() for outer in getattr(part, "attentions", []) for block in outer.transformer_blocks]
+        return {("cross", i): attn for i, attn in enumerate(found)}
+
+    def _parts(self) -> tuple[nn.Module, ...]:
+        return (*self.model.down_blocks, self.model.mid_block, *self.model.up_blocks)
 
     @contextmanager
     def _reading(self, taps: Sequence[UNetTap], end: UNetTap | None) -> Iterator[dict[UNetTap, Tensor]]:
@@ -204,16 +232,30 @@ class _AskForKeysValues:
         return attn.to_out[1](attn.to_out[0](mixed))
 
 
+class _AskSubject:
+    """diffusers' stock cross-attention, and what subject adapters add to it."""
+
+    def __init__(self, block: Block, call: SubjectCall) -> None:
+        self.block, self.call = block, call
+
+    def __call__(self, attn: Any, hidden_states: Tensor, encoder_hidden_states: Tensor, *_: Any, **__: Any) -> Tensor:
+        given = attn.to_q(hidden_states), attn.to_k(encoder_hidden_states), attn.to_v(encoder_hidden_states)
+        q, k, v = (x.unflatten(-1, (attn.heads, -1)).transpose(1, 2) for x in given)
+        mixed = F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2)
+        return attn.to_out[1](attn.to_out[0](self.call.mix(self.block, q, None, 0, mixed)))
+
+
 @contextmanager
-def _asking(blocks: dict[Block, nn.Module], call: KVCall) -> Iterator[None]:
-    before = {block: attn.processor for block, attn in blocks.items()}
+def _processed(blocks: dict[Block, nn.Module], processors: dict[Block, Any]) -> Iterator[None]:
+    """The attentions named in `processors` with those, for as long as it lasts."""
+    before = {block: blocks[block].processor for block in processors}
     try:
-        for block, attn in blocks.items():
-            attn.set_processor(_AskForKeysValues(block, call))
+        for block, processor in processors.items():
+            blocks[block].set_processor(processor)
         yield
     finally:
-        for block, attn in blocks.items():
-            attn.set_processor(before[block])
+        for block, processor in before.items():
+            blocks[block].set_processor(processor)
 
 
 def _self_attentions(part: nn.Module) -> list[nn.Module]:

@@ -1,7 +1,8 @@
 """demo-flux's subject adapter: a picture's latent, read by a small projector, as keys and values for every block.
 
 The projector and the attention are the classes of the published adapters (core/adapters) at small size; what SigLIP and DINOv2 are to
-them, the demo autoencoder's encoder is here. It is trained on crops of the picture, so that it says what there is, not where.
+them, the demo autoencoder's encoder is here. It is trained on crops, and on the same scene with its things elsewhere, so that it says
+what there is more than where (train_adapter.py).
 """
 
 from __future__ import annotations
@@ -23,6 +24,8 @@ from .flux import CONFIG
 
 WEIGHTS = Path(__file__).parent / "weights" / "demo-flux-subject" / "adapter.safetensors"
 WIDTH, QUERIES, GRID = 96, 64, 16
+STRENGTH = 1.0
+"""As trained."""
 
 
 class DemoAdapter(nn.Module):
@@ -42,7 +45,7 @@ class DemoAdapter(nn.Module):
         self.blocks = frozenset(order)
         # 16 latent channels, 2 x 2 cells a token, as the transformer's own.
         self.read = nn.Conv2d(CONFIG["in_channels"] // 4, WIDTH, kernel_size=2, stride=2)
-        self.place_of = nn.Parameter(0.02 * torch.randn(1, GRID * GRID, WIDTH))
+        self.row, self.column = (nn.Parameter(0.02 * torch.randn(GRID, WIDTH)) for _ in range(2))
         self.projector = Resampler(WIDTH, WIDTH, WIDTH, queries=QUERIES, depth=2, head=32)
         self.attention = TokenAttention(order, self.heads, self.head_width, WIDTH, TokenLayout(key="rms"))
         for layer in self.attention.layers:
@@ -59,7 +62,8 @@ class DemoAdapter(nn.Module):
     def subject(self, z: Tensor) -> Subject:
         """The subject of a normalised latent z [B, 16, 32, 32]."""
         features = self.read(z.to(self.read.weight.dtype)).flatten(2).transpose(1, 2)
-        return Subject(self.kind, {"tokens": self.projector(features + self.place_of)})
+        places = (self.row[:, None] + self.column).flatten(0, 1)
+        return Subject(self.kind, {"tokens": self.projector(features + places)})
 
     def keys_values(self, subject: Subject, t: float) -> dict[Block, tuple[Tensor, Tensor]]:
         """See `SubjectAdapter`."""

@@ -109,7 +109,7 @@ def guided(teacher: DiffusersFlux, z: Tensor, t: Tensor, cond: Conditioning, gui
 
 @torch.no_grad()
 def smooth_embedder(model: nn.Module) -> None:
-    """Set the guidance embedder to e(1) + REACH (s a + s² b) / √2 with s from 0 to 1 over `RANGE`, a and b random directions of length 1.
+    """Set the guidance embedder to e(1) + REACH (s a + s^2 b) / sqrt(2), s from 0 to 1 over `RANGE`, a and b random directions, length 1.
 
     Only sinusoids that turn by less than half a radian from one guidance to the next whole one are read; e(1) is what it was.
     """

@@ -1,6 +1,6 @@
 """Training of the demo models' readout heads: triplets from drawn scenes or from a folder of frames, negatives by the model itself.
 
-The heads are small (64 or 128 channels wide): the models they read are, too.
+The heads are small, 96 channels wide and 0.3 MB in float16: the models they read are, too.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from .text import embed
 
 FILE = "readout.safetensors"
 """Where a demo model's head lies, beside its weights."""
+PROJECTION, GROUPS = 96, 8
 
 
 def train(
@@ -45,7 +46,7 @@ def train(
     else:
         loaded = flux.load(weights or flux.WEIGHTS, device)
         probe = FlowProbe(loaded.backbone, embed([""]))
-    head = new_head(probe, projection=128, groups=8, named=f"demo-{model}")
+    head = new_head(probe, projection=PROJECTION, groups=GROUPS, named=f"demo-{model}")
     settings = ReadoutTrainingSettings(steps=steps, rate=learning_rate)
     pairs = frame_pairs(frames, size=256) if frames is not None else scene_pairs()
     report(f"{sum(p.numel() for p in head.parameters()) / 1e6:.2f} M parameters")
@@ -56,4 +57,4 @@ def train(
         if state.step % 50 == 0:
             loss, near, far = (round(float(v), 4) for v in average)
             report(f"step {state.step}  seconds {state.seconds:.0f}  loss {loss}  positive {near}  negative {far}")
-    return head.save(folder / FILE)
+    return head.save(folder / FILE, torch.float16)

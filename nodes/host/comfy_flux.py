@@ -11,7 +11,7 @@ denoised latent, so that it exists at t = 0 too.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager, nullcontext
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from typing import Any, Literal
 
 import comfy.model_management
@@ -21,14 +21,25 @@ from torch import Tensor
 
 from ...core.attention import OWN_KEYS_VALUES, KVBank, KVSession, choose_blocks
 from ...core.backbone import Conditioning
+from ...core.blocks import Block
 from ...core.inversion import InversionSettings
 from ...core.taps import Tap, last_tap, resolve_taps
 from .budget import Budget
 from .call_options import add_attention_patch, give_own_output, has_foreign_code
 from .checkpoints import checkpointed
 from .conditioning import ComfyConditioning, Native, with_guidance
-from .gradients import OutOfPlace, Weights, differentiable, pytorch_attention, unchanged_streams, usable, weights_of
-from .keys_values import keys_values_patch
+from .gradients import (
+    OutOfPlace,
+    Weights,
+    differentiable,
+    first_rows,
+    pytorch_attention,
+    replaced_forwards,
+    unchanged_streams,
+    usable,
+    weights_of,
+)  # fmt: skip
+from .keys_values import keys_values_patch, replaced_blocks
 from .memory import Plan, Saving, Walk, read_saving
 from .prepared_model import PreparedModel
 from .recognise import flux_of
@@ -150,8 +161,8 @@ class ComfyFlux(PreparedModel):
             to.setdefault("optimized_attention_override", pytorch_attention)
         foreign = has_foreign_code(to, conds)
         call = OWN_KEYS_VALUES if kv is None else kv.begin(t)
+        tokens = z.shape[-2] * z.shape[-1] // self.patch**2
         if call is not OWN_KEYS_VALUES:
-            tokens = z.shape[-2] * z.shape[-1] // self.patch**2
             add_attention_patch(to, keys_values_patch(call, tokens))
         if flows or self.device.type == "cpu":
             add_attention_patch(to, turning_patch(own_encoding=not foreign))
@@ -159,9 +170,17 @@ class ComfyFlux(PreparedModel):
         with ExitStack() as stack:
             if reader is not None:
                 stack.enter_context(reader.reading(to))
+                # What other packs see of a block shall be its own, and a block that is computed again has to be what it was.
+                if not foreign and not (flows and self.budget.plan.checkpoint):
+                    stack.enter_context(self._queries_alone(replaced_blocks(call), tokens))
             stack.enter_context(self._gradient(to, reader, foreign) if flows else torch.no_grad())
             sigma = torch.full((z.shape[0],), float(t), device=z.device)
             return comfy.samplers.calc_cond_batch(self._patcher.model, [conds], z, sigma, options)[0]
+
+    def _queries_alone(self, blocks: frozenset[Block], tokens: int) -> AbstractContextManager:
+        """While inside, these double blocks compute no keys and values for that many image tokens: the bank's take their place."""
+        layers = [self._network.double_blocks[index].img_attn.qkv for _, index in blocks]
+        return replaced_forwards(layers, lambda layer: first_rows(layer, self.width, tokens))
 
     @contextmanager
     def _gradient(self, transformer_options: dict[str, Any], reader: TapReader | None, foreign: bool) -> Iterator[None]:

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, nullcontext
 from typing import Any
 
+import comfy.model_management
 import comfy.samplers
 import torch
 from comfy.patcher_extension import WrappersMP
@@ -22,6 +23,7 @@ from torch import Tensor, nn
 from ...core.attention import KVCall, KVSession
 from ...core.backbone import Conditioning
 from ...core.unet_taps import UNetTap, last_unet_tap, resolve_unet_taps
+from .budget import GIB
 from .conditioning import ComfyConditioning, Native
 from .gradients import OutOfPlace, pytorch_attention, usable
 from .prepared_model import PreparedModel
@@ -52,11 +54,24 @@ class ComfyUNet(PreparedModel):
         self.decoder_attention = self._layout.decoder_attention
         self.time_embed_dim: int = self._network.time_embed[-1].out_features
         self._weights: UNetWeights | None = None
+        self._caution, self._asked = 1, 0
 
     @property
     def module(self) -> nn.Module:
         """The network itself, for hooks that are taken off again (a LoRA's)."""
         return self._network
+
+    def spare(self) -> None:
+        """See `out_of_memory.Sparing`: twice the reserve, so that ComfyUI offloads more weights. Nothing else is held that could go."""
+        self._caution, self._reserved = 2, 0
+
+    def advice(self) -> str:
+        """See `out_of_memory.Sparing`."""
+        lower = "lower work_size or the picture's size, or give ComfyUI less to keep beside it (ControlNets, other models)"
+        if not self._asked:
+            return lower
+        free = comfy.model_management.get_free_memory(self._patcher.load_device) / GIB
+        return f"an iteration takes {self._asked / GIB:.1f} GB here besides the model, and {free:.1f} GB are free without any: {lower}"
 
     def noise(
         self, z: Tensor, t: int | Tensor, cond: ComfyConditioning | Conditioning, *, level: int | None = None, kv: KVSession | None = None
@@ -117,7 +132,9 @@ class ComfyUNet(PreparedModel):
         flows = torch.is_grad_enabled() and z.requires_grad
         z = usable(z).to(self.device)
         z = z if z.dtype == torch.float64 else z.float()
-        self._load(z, entries, self._kept(z) if flows else 0)
+        if flows:
+            self._asked = self._kept(z)
+        self._load(z, entries, self._caution * self._asked if flows else 0)
         conds, options = self._prepare(entries, z)
         to = options["transformer_options"]
         kept = self.schedule.of(t, z).expand(z.shape[0], -1, -1, -1)

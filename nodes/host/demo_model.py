@@ -71,9 +71,11 @@ def load_demo_model(folder: Path = WEIGHTS) -> tuple[Any, DemoCLIP, DemoVAE]:
     config = folder / "transformer" / "config.json"
     if not config.exists():
         raise FileNotFoundError(f"No demo model in {folder}: reinstall the node pack, or train one with `dragfield train`.")
-    weights = load_file(folder / "transformer" / "diffusion_pytorch_model.safetensors")
-    model = make_model(json.loads(config.read_text(encoding="utf-8")), weights)
-    return model, DemoCLIP(), DemoVAE(DemoAutoencoder.load(folder / "vae"))
+    # Weights made in inference mode, in which nodes run, could not take part in a gradient as they are, and fetching them costs time.
+    with torch.inference_mode(False):
+        weights = load_file(folder / "transformer" / "diffusion_pytorch_model.safetensors")
+        model = make_model(json.loads(config.read_text(encoding="utf-8")), weights)
+        return model, DemoCLIP(), DemoVAE(DemoAutoencoder.load(folder / "vae"))
 
 
 def make_model(config: Mapping[str, Any], weights: Mapping[str, Tensor], dtype: torch.dtype = torch.float32) -> Any:

@@ -75,8 +75,8 @@ def pytorch_attention(_chosen: Callable, *args: Any, **kwargs: Any) -> Tensor:
 class Weights:
     """What of a model `differentiable` holds still.
 
-    layers: its linear layers, of whatever class.  norms: those whose scale autograd can't keep.  wanting: parameters that would take a
-    gradient.
+    layers: its linear layers, of whatever class, but those that PyTorch differentiates well by itself.  norms: those whose scale autograd
+    can't keep.  wanting: parameters that would take a gradient.
     """
 
     layers: tuple[nn.Module, ...]
@@ -87,7 +87,7 @@ class Weights:
 def weights_of(model: nn.Module) -> Weights:
     """Walks over all modules, which takes longer than holding them still: keep it over several calls."""
     modules = [m for m in model.modules() if getattr(m, "weight", None) is not None]
-    layers = (m for m in modules if hasattr(m, "in_features") and hasattr(m, "out_features"))
+    layers = (m for m in modules if hasattr(m, "in_features") and hasattr(m, "out_features") and ("forward" in vars(m) or not _is_plain(m)))
     # With dynamic VRAM (`_v`) what a norm computes with is not its parameter.
     norms = (m for m in modules if hasattr(m, "normalized_shape") and (m.weight.is_inference() or hasattr(m, "_v")))
     return Weights(tuple(layers), tuple(norms), tuple(p for p in model.parameters() if p.requires_grad and not p.is_inference()))
@@ -138,6 +138,25 @@ def replaced_forwards(modules: Iterable[nn.Module], replacement: Callable[[nn.Mo
                 own["forward"] = forward
 
 
+def first_rows(layer: nn.Module, rows: int, tokens: int) -> Callable | None:
+    """A forward for a fused linear layer that computes its first `rows` outputs and gives zeros for the others; None where it can't be.
+
+    tokens: how many are asked for; of another number all is computed. Only what is computed has a backward pass.
+    """
+    whole = _frozen(layer) or layer.forward
+    if getattr(layer.forward, "__func__", None) is not type(layer).forward:
+        return None
+    forward = layer.forward
+
+    def run(x: Tensor) -> Tensor:
+        if x.shape[1] != tokens:
+            return whole(x)
+        return F.pad(_FirstRows.apply(x, layer, forward, rows), (0, layer.out_features - rows))
+
+    run.frozen = True
+    return run
+
+
 def _flows(args: Iterable[Any]) -> bool:
     for x in args:
         if isinstance(x, Tensor) and x.requires_grad:
@@ -150,6 +169,8 @@ def _frozen(layer: nn.Module) -> Callable | None:
     if getattr(forward, "frozen", False):
         return None
     wrapped = getattr(forward, "__func__", None) is not type(layer).forward
+    if not wrapped and _is_plain(layer):
+        return None
 
     def run(x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
         if args or kwargs or not (x.requires_grad and torch.is_grad_enabled()):
@@ -195,21 +216,48 @@ class _Frozen(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:
-        layer, stream = ctx.layer, None
-        if _is_there(layer, grad):
-            return grad @ layer.weight, None, None
-        # GGUF layers fetch by a method of their own, which gives two values.
-        own = hasattr(layer, "cast_bias_weight")
-        if own:
-            weight, bias = layer.cast_bias_weight(grad)
-        else:
-            weight, bias, stream = comfy.ops.cast_bias_weight(layer, grad, offloadable=True)
-        try:
-            plain = weight.dequantize() if isinstance(weight, QuantizedTensor) else weight
-            return grad @ plain.to(grad.dtype), None, None
-        finally:
-            if not own:
-                comfy.ops.uncast_bias_weight(layer, weight, bias, stream)
+        return _backward(ctx.layer, grad), None, None
+
+
+class _FirstRows(torch.autograd.Function):
+    """The first outputs of a linear layer, as `_Frozen` does all of them."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, layer: nn.Module, forward: Callable[[Tensor], Tensor], rows: int) -> Tensor:
+        ctx.layer, ctx.rows = layer, rows
+        if not _is_there(layer, x):
+            return forward(x.detach())[..., :rows].clone()
+        return F.linear(x.detach(), layer.weight[:rows], None if layer.bias is None else layer.bias[:rows])
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None, None]:
+        return _backward(ctx.layer, grad, ctx.rows), None, None, None
+
+
+def _backward(layer: nn.Module, grad: Tensor, rows: int | None = None) -> Tensor:
+    """The gradient of a linear layer's input for that of its first `rows` outputs; None: of all."""
+    if _is_there(layer, grad):
+        return grad @ layer.weight[:rows]
+    # GGUF layers fetch by a method of their own, which gives two values.
+    own, stream = hasattr(layer, "cast_bias_weight"), None
+    if own:
+        weight, bias = layer.cast_bias_weight(grad)
+    else:
+        weight, bias, stream = comfy.ops.cast_bias_weight(layer, grad, offloadable=True)
+    try:
+        plain = weight.dequantize() if isinstance(weight, QuantizedTensor) else weight
+        return grad @ plain[:rows].to(grad.dtype)
+    finally:
+        if not own:
+            comfy.ops.uncast_bias_weight(layer, weight, bias, stream)
+
+
+def _is_plain(layer: nn.Module) -> bool:
+    """Whether PyTorch's own backward will do: it keeps the weight itself, an ordinary parameter that nothing casts, patches or moves."""
+    if not isinstance(layer, nn.Linear) or type(layer.weight) is not nn.Parameter or layer.weight.is_inference():
+        return False
+    touched = ("comfy_cast_weights", "weight_function", "bias_function", "_v", "cast_bias_weight")
+    return not any(getattr(layer, name, None) for name in touched)
 
 
 def _is_there(layer: nn.Module, grad: Tensor) -> bool:

@@ -67,6 +67,13 @@ class _Hidden:
         return _Hidden(self.keys[batch, :, tokens], self.values[batch, :, tokens])
 
 
+def replaced_blocks(call: KVCall) -> frozenset[Block]:
+    """Double blocks whose image tokens get all their keys and values from the bank, so that their own need not be computed."""
+    if getattr(call, "eta", None) != 0.0:
+        return frozenset()
+    return frozenset(block for block in call.bank.blocks if block[0] == "double" and block in call.entry.blocks)
+
+
 def _concerns(call: KVCall, block: Block) -> bool:
     """Whether `call` has to be asked: core's own calls leave alone what their bank doesn't remember, and asking means copying."""
     bank = getattr(call, "bank", None)

@@ -39,11 +39,17 @@ class PreparedModel:
 
     @contextmanager
     def session(self) -> Iterator[PreparedModel]:
-        """Keep the model prepared over several calls. Gradients may flow inside, whatever mode it was entered in."""
+        """Keep the model prepared over several calls. Gradients may flow inside, in inference mode too, but not in `no_grad`."""
         self._depth += 1
+        # Asked first: leaving inference mode lets gradients flow, whoever forbade them.
+        flows = torch.is_grad_enabled() or torch.is_inference_mode_enabled()
         try:
-            with torch.inference_mode(False), torch.set_grad_enabled(torch.is_grad_enabled()):
-                yield self
+            with torch.inference_mode(False), torch.set_grad_enabled(flows):
+                try:
+                    yield self
+                except BaseException:
+                    _let_go_of_failed_backward()
+                    raise
         finally:
             self._depth -= 1
             if self._depth == 0:
@@ -91,3 +97,10 @@ class PreparedModel:
         if self._running:
             self._running, self._reserved = False, 0
             self._patcher.cleanup()
+
+
+def _let_go_of_failed_backward() -> None:
+    """On a CPU, PyTorch holds what a failed backward pass had left to do, and its tensors, until the thread's next one: this is it."""
+    with torch.enable_grad():
+        x = torch.ones((), requires_grad=True)
+        torch.autograd.grad(x * 1, x)

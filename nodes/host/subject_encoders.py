@@ -17,7 +17,10 @@ from ...core.adapters.vision import IMAGENET, TransformersVision, prepared
 from .autoencoder import ComfyAutoencoder
 
 TYPES = {"clip": "clip_vision_model", "siglip": "siglip_vision_model", "dinov2": "dinov2"}
-WANTED = {"clip": "CLIP-ViT-L/14 to clip_vision", "siglip": "SigLIP so400m 384 to clip_vision", "dinov2": "DINOv2-giant to dinov2"}
+WANTED = {
+    "clip": "its CLIP (XLabs: CLIP-ViT-L/14; Stable Diffusion: CLIP-ViT-H/14, or bigG/14) to clip_vision",
+    "siglip": "SigLIP so400m 384 to clip_vision", "dinov2": "DINOv2-giant to dinov2",
+}  # fmt: skip
 
 
 def encoders_for(
@@ -30,6 +33,11 @@ def encoders_for(
             if model is None or vae is None:
                 raise ValueError(f"{adapter.kind} reads latents: connect model and vae")
             found[name] = ComfyAutoencoder(vae, model)
+        elif name == "face":
+            raise ValueError(
+                f"{adapter.kind} reads faces with InsightFace, facexlib and EVA-CLIP, which this pack neither brings nor calls: "
+                "use InstantCharacter or an IP-Adapter"
+            )
         elif name == "siglip" and "dinov2" not in adapter.needs:
             if not siglip_folder.strip():
                 raise ValueError(
@@ -66,6 +74,10 @@ class ComfyVision:
         out = self._encoded(picture)
         # Layer k of transformers is number k - 1 here: the embeddings aren't counted.
         return [(out["last_hidden_state"] if k == -1 else out["all_hidden_states"][:, k - 1]).float().clone() for k in layers]
+
+    def penultimate(self, picture: Tensor) -> Tensor:
+        """See VisionEncoder."""
+        return self._encoded(picture)["penultimate_hidden_states"].float().clone()
 
     def _encoded(self, picture: Tensor) -> Any:
         with torch.inference_mode(False), torch.no_grad():

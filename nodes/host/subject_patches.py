@@ -1,4 +1,4 @@
-"""Subject adapters in a ComfyUI MODEL of the FLUX family: patches on a clone, no forward replaced.
+"""Subject adapters in a ComfyUI MODEL of the FLUX family: patches on a clone, no forward replaced (UNets: subject_unet.py).
 
 Each network call finds out its time and grid in a DIFFUSION_MODEL wrapper and carries core's `SubjectCall` in its own options. In every
 block an attn1_patch hands the queries on, an attn1_output_patch adds the answers, and where answers belong behind the block, a block
@@ -17,28 +17,31 @@ from torch import Tensor
 from ...core.adapters.contract import Injection, Injections
 from ...core.blocks import Block
 from .recognise import flux_of
+from .subject_unet import CALL, is_unet, number_in, time_at, unet_with_subjects
 
-CALL, QUERY = "dragfield_subject", "dragfield_subject_query"
+QUERY = "dragfield_subject_query"
 
 
 def with_subjects(patcher: Any, injections: Sequence[Injection]) -> Any:
     """A clone of the MODEL in which the adapters are at work, after those that it has already.
 
-    Raises: ValueError, one sentence, for a MODEL that isn't of the FLUX family or that an adapter wasn't made for.
+    Raises: ValueError, one sentence, for a MODEL that is neither of the FLUX family nor a UNet, or that an adapter wasn't made for.
     """
+    if is_unet(patcher):
+        return unet_with_subjects(patcher, injections)
     network = flux_of(patcher)
     together = Injections(injections)
     blocks: list[Block] = [("double", i) for i in range(len(network.double_blocks))]
     blocks += [("single", i) for i in range(len(network.single_blocks))]
-    together.check(network.num_heads, network.hidden_size // network.num_heads, frozenset(blocks))
+    together.check(dict.fromkeys(blocks, (network.num_heads, network.hidden_size // network.num_heads)))
     clone = patcher.clone()
     # Several Adapter Inject nodes in a row: each has a key of its own.
-    number = sum(1 for key in clone.wrappers.get(WrappersMP.DIFFUSION_MODEL, {}) if key.startswith(CALL))
+    number = number_in(clone)
     call, query = f"{CALL}_{number}", f"{QUERY}_{number}"
     clone.add_wrapper_with_key(WrappersMP.DIFFUSION_MODEL, call, _begins(together, network.patch_size, call))
     clone.set_model_attn1_patch(_hands_on(call, query))
     clone.set_model_attn1_output_patch(_mixes(network, call, query))
-    for block in sorted({b for one in injections if one.adapter.place == "block" for b in one.adapter.blocks}):
+    for block in sorted({b for one in injections if one.adapter.place != "attention" for b in one.adapter.blocks}):
         kind = f"{block[0]}_block"
         before = clone.model_options["transformer_options"].get("patches_replace", {}).get("dit", {}).get((kind, block[1]))
         clone.set_model_patch_replace(_adds_behind(call, before), "dit", kind, block[1])
@@ -47,8 +50,12 @@ def with_subjects(patcher: Any, injections: Sequence[Injection]) -> Any:
 
 def time_of(patcher: Any, progress: float) -> float:
     """The time in [0, 1] at a part of the MODEL's schedule: 0 is its start, pure noise, 1 its end, the picture."""
-    sigma = patcher.get_model_object("model_sampling").percent_to_sigma(progress)
-    return min(1.0, max(0.0, float(sigma)))
+    sampling = patcher.get_model_object("model_sampling")
+    sigma = float(sampling.percent_to_sigma(progress))
+    if is_unet(patcher):
+        # Its sigmas go up to 14 and, at the very start, beyond all bounds.
+        return time_at(sampling, min(sigma, float(sampling.sigma_max)))
+    return min(1.0, max(0.0, sigma))
 
 
 def _begins(injections: Injections, patch: int, call: str) -> Callable[..., Tensor]:

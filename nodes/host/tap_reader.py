@@ -15,6 +15,7 @@ from einops import rearrange
 from torch import Tensor, nn
 
 from ...core.taps import POINTS, Tap, last_tap
+from .gradients import replaced_forwards
 
 
 class Reached(Exception):
@@ -49,6 +50,10 @@ class TapReader:
                 if tap.point != "out":
                     hook = self._layer(tap).register_forward_pre_hook(self._input_reader(tap))
                     hooks.callback(hook.remove)
+            if self.end.kind == "double" and self.end.point == "out":
+                # Behind that block nobody reads the text any more, and the block works on it last.
+                block = self.model.double_blocks[self.end.index]
+                hooks.enter_context(replaced_forwards((block.txt_attn.proj, block.txt_mlp), lambda _: _unchanged))
             yield
 
     def _layer(self, tap: Tap) -> nn.Module:
@@ -86,3 +91,10 @@ class TapReader:
         self._found[tap] = image if last or torch.is_grad_enabled() else image.clone()
         if last:
             raise Reached
+
+
+def _unchanged(x: Tensor) -> Tensor:
+    return x
+
+
+_unchanged.frozen = True  # nothing in it for `differentiable` to hold still

@@ -59,6 +59,14 @@ class Hand:
     def rows(self) -> Any:
         return self.root.locator(".df-row")
 
+    def steady(self) -> None:
+        """The stage has stayed in its place for a while: whoever lays it out has finished."""
+        before, same = None, 0
+        while same < 3:
+            self.page.wait_for_timeout(120)
+            now = self.root.evaluate(PLACE, [0.5, 0.5])
+            before, same = now, same + 1 if now == before else 0
+
     def settle(self) -> None:
         """Two frames: what was done is drawn."""
         self.page.evaluate("() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")

@@ -34,8 +34,16 @@ FLAGS = [
 ]  # fmt: skip
 RENDERERS = {"classic": False, "nodes2": True}
 """The values of the setting Comfy.VueNodes.Enabled."""
-NOT_OURS = ("/userdata", "/user.css", "ComfyApp graph accessed before initialization")
-"""What the page complains about without any pack: files that a fresh server does not have, and its own start."""
+BLANK = """async () => {
+  app.canvas.setGraph(app.rootGraph ?? app.graph);
+  await app.extensionManager.command.execute("Comfy.NewBlankWorkflow");
+  app.graph.clear();
+}"""
+"""A workflow of its own for each test, with an undo of its own."""
+NOT_OURS = (
+    "/userdata", "/user.css", "ComfyApp graph accessed before initialization", "Ignored attempt to cancel a touchmove event",
+)  # fmt: skip
+"""What the page complains about without any pack: files that a fresh server does not have, its own start, its pinch when it is slow."""
 
 
 def _absent() -> str | None:
@@ -78,38 +86,75 @@ def browser() -> Iterator[Any]:
         running.close()
 
 
-@pytest.fixture(params=list(RENDERERS))
+@pytest.fixture(scope="session", params=list(RENDERERS))
 def renderer(request: pytest.FixtureRequest) -> str:
     return request.param
 
 
-@pytest.fixture
-def problems() -> list[str]:
-    """Errors and uncaught exceptions of the page so far, but for those of ComfyUI alone."""
-    return []
+class Opened:
+    """One page for many tests: opening ComfyUI takes longer than most of them."""
 
+    def __init__(self, browser: Any, url: str, renderer: str) -> None:
+        set_setting(url, "Comfy.VueNodes.Enabled", RENDERERS[renderer])
+        set_setting(url, "Comfy.TutorialCompleted", True)
+        self.renderer = renderer
+        self.problems: list[str] = []
+        self.context = browser.new_context(viewport={"width": 1600, "height": 1000}, permissions=["clipboard-read", "clipboard-write"])
+        self.context.route(lambda asked: not asked.startswith((url, "blob:", "data:")), lambda route: route.abort())
+        self.page = self.context.new_page()
+        self.page.set_default_timeout(120_000)
+        self.page.on("console", lambda said: self.complain(f"{said.text} ({said.location['url']})") if said.type == "error" else None)
+        self.page.on("pageerror", lambda error: self.complain(str(error)))
+        self.page.goto(url)
+        self.page.wait_for_function("Boolean(window.app?.vueAppReady && window.LiteGraph?.registered_node_types?.DragfieldEdit)")
 
-@pytest.fixture
-def page(comfyui_url: str, browser: Any, renderer: str, problems: list[str]) -> Iterator[Any]:
-    """ComfyUI's page with an empty graph, in one of the renderers, cut off from every other host."""
-    set_setting(comfyui_url, "Comfy.VueNodes.Enabled", RENDERERS[renderer])
-    set_setting(comfyui_url, "Comfy.TutorialCompleted", True)
-    context = browser.new_context(viewport={"width": 1600, "height": 1000})
-    context.route(lambda url: not url.startswith((comfyui_url, "blob:", "data:")), lambda route: route.abort())
-    opened = context.new_page()
-    opened.set_default_timeout(120_000)
-
-    def complain(words: str) -> None:
+    def complain(self, words: str) -> None:
         if not any(known in words for known in NOT_OURS):
-            problems.append(words)
+            self.problems.append(words)
 
-    opened.on("console", lambda message: complain(f"{message.text} ({message.location['url']})") if message.type == "error" else None)
-    opened.on("pageerror", lambda error: complain(str(error)))
-    opened.goto(comfyui_url)
-    opened.wait_for_function("Boolean(window.app?.vueAppReady && window.LiteGraph?.registered_node_types?.DragfieldEdit)")
-    opened.evaluate("app.graph.clear()")
-    yield opened
-    context.close()
+
+@pytest.fixture(scope="session")
+def opened() -> Iterator[dict[str, Opened]]:
+    """The page that is open, under "page"."""
+    kept: dict[str, Opened] = {}
+    yield kept
+    for one in kept.values():
+        one.context.close()
+
+
+@pytest.fixture
+def tab(comfyui_url: str, browser: Any, renderer: str, opened: dict[str, Opened]) -> Iterator[Opened]:
+    held = opened.get("page")
+    if held is None or held.renderer != renderer or held.problems:
+        if held is not None:
+            held.context.close()
+        opened["page"] = held = Opened(browser, comfyui_url, renderer)
+    held.page.evaluate(BLANK)
+    yield held
+
+
+@pytest.fixture
+def problems(tab: Opened) -> list[str]:
+    """Errors and uncaught exceptions of the page in this test, but for those of ComfyUI alone."""
+    return tab.problems
+
+
+@pytest.fixture
+def page(tab: Opened) -> Any:
+    """ComfyUI's page with an empty graph, in one of the renderers, cut off from every other host."""
+    return tab.page
+
+
+@pytest.fixture
+def german(comfyui_url: str, browser: Any) -> Iterator[Any]:
+    """A page of its own, in German."""
+    set_setting(comfyui_url, "Comfy.Locale", "de")
+    try:
+        held = Opened(browser, comfyui_url, "nodes2")
+        yield held.page
+        held.context.close()
+    finally:
+        set_setting(comfyui_url, "Comfy.Locale", "en")
 
 
 def set_setting(url: str, name: str, value: Any) -> None:

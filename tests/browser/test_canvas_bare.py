@@ -144,6 +144,27 @@ def test_a_rotation_turns_about_its_anchor_and_shift_snaps(open_bare: Any) -> No
     assert region["task"] == "rotation" and region["anchor"] == pytest.approx([0.7, 0.73], abs=0.01)
 
 
+def test_an_end_is_pulled_and_the_other_end_held_and_let_go(open_bare: Any) -> None:
+    hand, texts, problems = open_bare()
+    hand.drag((0.6, 0.4), (0.7, 0.6))
+    hand.key("3")
+    hand.drag((0.65, 0.5), (0.8, 0.5))
+    (region,) = operations(texts()[-1])
+    assert region["task"] == "deformation" and region["target"] == pytest.approx([0.8, 0.5], abs=0.01) and "anchor" not in region
+    hold = hand.button("Keep the other end in place, or let it go")
+    hold.click()
+    assert operations(texts()[-1])[0]["anchor"] == pytest.approx([0.5, 0.5], abs=0.01)
+    hand.drag((0.5, 0.5), (0.3, 0.55))
+    (region,) = DragInstruction.from_json(texts()[-1]).operations
+    assert region.anchor == pytest.approx((0.3, 0.55), abs=0.01) and region.target == pytest.approx((0.8, 0.5), abs=0.01)
+    hand_module.picture(hand.page, "bare_deformation")
+    hand.settle()
+    assert hold.get_attribute("aria-pressed") == "true"
+    hand.key("a")
+    assert "anchor" not in operations(texts()[-1])[0]
+    assert problems == []
+
+
 def test_points_are_dragged_or_clicked_and_their_ends_can_be_moved(open_bare: Any) -> None:
     hand, texts, _ = open_bare()
     hand.stage.focus()
@@ -258,6 +279,130 @@ def test_the_preview_moves_the_picture_and_leaves_no_copy(open_bare: Any) -> Non
     assert hand.page.evaluate(colour, [0.24, 0.78])[:3] == pytest.approx(blue, abs=12)
 
 
+COLOUR = """([layer, x, y]) => {
+  const s = editor.stage, v = s.view, r = s.lower.width / s.box[0], pen = layer ? s.pen : s.base.context;
+  return [...pen.getImageData((v.panX + x * s.size[0] * v.zoom) * r, (v.panY + y * s.size[1] * v.zoom) * r, 1, 1).data];
+}"""
+BLUE = [47, 109, 143]
+
+
+def test_before_and_after_are_compared_with_a_slider(open_bare: Any) -> None:
+    hand, texts, problems = open_bare()
+    hand.drag(*BALL)
+    hand.drag((0.24, 0.75), (0.5, 0.75))
+    hand.key("Escape")
+    hand.button("Compare before and after").click()
+    slider = hand.root.get_by_role("slider", name="Compare before and after")
+    box = slider.bounding_box()
+    hand.page.mouse.move(box["x"] + box["width"] / 2, box["y"] + 40)
+    hand.page.mouse.down()
+    hand.page.mouse.move(*hand.at((0.4, 0.3)), steps=4)
+    hand.page.mouse.up()
+    hand.settle()
+    assert int(slider.get_attribute("aria-valuenow")) == pytest.approx(40, abs=1)
+    # To the left the ball is where it was, to the right where it goes.
+    for x in (0.24, 0.5):
+        assert hand.page.evaluate(COLOUR, [0, x, 0.79])[:3] == pytest.approx(BLUE, abs=12)
+    slider.press("Home")
+    hand.settle()
+    assert slider.get_attribute("aria-valuenow") == "0"
+    assert hand.page.evaluate(COLOUR, [0, 0.24, 0.79])[:3] != pytest.approx(BLUE, abs=12)
+    slider.press("ArrowRight")
+    hand.settle()
+    assert slider.get_attribute("aria-valuenow") == "2"
+    assert len(texts()) == 2 and problems == []
+
+
+@pytest.mark.parametrize("shape", ["rectangles", "around"])
+def test_the_outline_of_the_mask_is_a_margin_away_from_what_moves(open_bare: Any, shape: str) -> None:
+    hand, _, problems = open_bare()
+    hand.drag((0.2, 0.4), (0.3, 0.6))
+    hand.drag((0.25, 0.5), (0.6, 0.5))
+    hand.key("Escape")
+    hand.page.evaluate("(shape) => editor.setArea({shape, margin: 0.1})", shape)
+    hand.button("Show where the edit may change the picture").click()
+    hand.settle()
+    hand_module.picture(hand.page, f"bare_mask_{shape}")
+    # A tenth of 768 px is 0.075 of the width.
+    drawn = [sum(hand.page.evaluate(COLOUR, [1, x / 400, 0.5 + y])[3] for y in (-0.02, 0, 0.02)) for x in range(30, 75)]
+    assert [30 + i for i, alpha in enumerate(drawn) if alpha][0] / 400 == pytest.approx(0.125, abs=0.01)
+    assert problems == []
+
+
+def test_a_result_and_its_verdicts_are_shown(open_bare: Any) -> None:
+    hand, texts, problems = open_bare()
+    hand.drag(*BALL)
+    assert hand.button("Show the result").is_disabled()
+    hand.page.evaluate(
+        """async () => {
+          await editor.setResult(scene(512, 384));
+          const { id } = editor.session.state.operations[0];
+          editor.setVerdicts(new Map([[id, [{ id, arrived: false, off: 12.4, advice: "raise the iterations" }]]]));
+        }"""
+    )
+    hand.settle()
+    hand.key("u")
+    assert hand.button("Show the result").get_attribute("aria-pressed") == "true"
+    verdict = hand.root.locator(".df-verdict[data-arrived=false]")
+    assert verdict.get_attribute("aria-label") == "Did not arrive, 12 px off.\nraise the iterations"
+    hand_module.picture(hand.page, "bare_result")
+    hand.page.evaluate("editor.setResult(null)")
+    hand.settle()
+    assert hand.button("Show the preview").get_attribute("aria-pressed") == "true"
+    assert len(texts()) == 1 and problems == []
+
+
+def test_the_menu_saves_clears_and_opens_a_drag(open_bare: Any, tmp_path: Path) -> None:
+    hand, texts, problems = open_bare("", permissions=["clipboard-read", "clipboard-write"])
+    hand.drag(*BALL)
+
+    def item(name: str) -> Any:
+        hand.button("More").click()
+        return hand.root.get_by_role("menuitem", name=name)
+
+    save = item("Save as a file")
+    with hand.page.expect_download() as download:
+        save.click()
+    file = tmp_path / download.value.suggested_filename
+    download.value.save_as(file)
+    assert file.name == "drag.json" and file.read_text(encoding="utf-8") == texts()[-1]
+    item("Copy the drag").click()
+    item("Remove everything").click()
+    assert operations(texts()[-1]) == []
+    opener = item("Open a file")
+    with hand.page.expect_file_chooser() as chooser:
+        opener.click()
+    chooser.value.set_files(file)
+    hand.page.wait_for_function("texts.length === 3")
+    assert operations(texts()[-1]) == operations(texts()[0])
+    broken = tmp_path / "broken.json"
+    broken.write_text("{not a drag")
+    opener = item("Open a file")
+    with hand.page.expect_file_chooser() as chooser:
+        opener.click()
+    chooser.value.set_files(broken)
+    hand.root.locator(".df-hint", has_text="not valid JSON").wait_for()
+    item("Paste a drag").click()
+    hand.page.wait_for_function("texts.length === 4")
+    assert len(operations(texts()[-1])) == 2
+    hand.button("Undo").click()
+    assert len(operations(texts()[-1])) == 1
+    prompt = item("Copy the drag").locator("xpath=..").get_by_label("What changes")
+    prompt.fill("the ball lies further right")
+    prompt.blur()
+    assert DragInstruction.from_json(texts()[-1]).editing_prompt == "the ball lies further right"
+    assert problems == []
+
+
+def test_regions_that_cover_each_other_are_named_before_a_run(open_bare: Any) -> None:
+    hand, _, _ = open_bare()
+    hand.drag((0.2, 0.2), (0.5, 0.5))
+    hand.key("r")
+    hand.drag((0.45, 0.2), (0.8, 0.5))
+    warning = hand.root.locator(".df-hint[data-warning]").inner_text()
+    assert warning.startswith("Region 2: Shares 17 % with #1, counted on the smaller one")
+
+
 def test_two_fingers_zoom_and_draw_nothing(open_bare: Any) -> None:
     hand, texts, problems = open_bare("", has_touch=True)
     fingers = hand.page.context.new_cdp_session(hand.page)
@@ -305,6 +450,16 @@ def test_a_pointer_that_is_lost_leaves_nothing_stuck(open_bare: Any) -> None:
     hand.settle()
     assert hand.page.evaluate("[editor.stage.gesture, editor.session.gesturing]") == [None, False]
     assert problems == []
+
+
+def test_the_style_belongs_to_the_canvas_and_nothing_is_written_to_the_page(open_bare: Any) -> None:
+    hand, _, _ = open_bare()
+    assert hand.root.locator("style").count() == 1
+    elsewhere = "document.querySelectorAll('style').length - document.querySelectorAll('.df-root style, head > style').length"
+    assert hand.page.evaluate(elsewhere) == 0 and hand.page.evaluate("document.head.querySelectorAll('style').length") == 1
+    assert hand.page.evaluate("getComputedStyle(document.querySelector('.df-toolbar')).display") == "flex"
+    hand.root.evaluate("(root) => root.remove()")
+    assert hand.page.evaluate("document.querySelectorAll('body style').length") == 0
 
 
 def test_everything_that_can_be_pressed_has_a_name(open_bare: Any) -> None:

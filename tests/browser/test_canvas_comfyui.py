@@ -15,7 +15,10 @@ from typing import Any
 import pytest
 from PIL import Image, ImageDraw
 
-WEIGHTS = Path(__file__).resolve().parents[2] / "core" / "demo" / "weights" / "demo-flux" / "transformer" / "config.json"
+from dragfield.core.instruction import DragInstruction
+
+ROOT = Path(__file__).resolve().parents[2]
+WEIGHTS = ROOT / "core" / "demo" / "weights" / "demo-flux" / "transformer" / "config.json"
 BALL = ((0.15, 0.6), (0.34, 0.9))
 
 
@@ -78,17 +81,18 @@ def draw(page: Any, scene: str) -> Callable[..., tuple[str, Any]]:
     return make
 
 
-def hand_of(page: Any, canvas: str) -> Any:
-    """The hand on the canvas of a node, once its picture is there."""
-    mark = """(id) => {
+def hand_of(page: Any, canvas: str, picture: bool = True) -> Any:
+    """The hand on the canvas of a node, once it and its picture are there."""
+    mark = """([id, picture]) => {
       const element = app.graph.getNodeById(id).widgets.find((widget) => widget.name === "drag")?.element.querySelector(".df-root");
-      if (!element?.isConnected || !element.querySelector(".df-fact").textContent) return false;
+      if (!element?.isConnected || (picture && !element.querySelector(".df-fact").textContent)) return false;
       element.dataset.node = id;
       return true;
     }"""
-    page.wait_for_function(mark, arg=canvas)
+    page.wait_for_function(mark, arg=[canvas, picture])
     hand = Hand(page, page.locator(f".df-root[data-node='{canvas}']"))
-    hand.settle()
+    if picture:
+        hand.steady()
     return hand
 
 
@@ -117,12 +121,185 @@ def test_a_drag_is_drawn_before_anything_is_queued_and_ctrl_z_takes_back_one_ges
     hand.key("ArrowRight", "ArrowRight")
     nudged = page.evaluate(VALUE, canvas)
     assert operations(nudged)[0]["target"][0] - operations(moved)[0]["target"][0] == pytest.approx(2 / 512, abs=1e-4)
-    page.keyboard.press("Control+z")
-    wait(page, f"({VALUE})(argument[0]) === argument[1]", [canvas, moved])
+    # Keys that follow each other within half a second are one step; a slow machine may need longer for two.
+    steps = 0
+    while page.evaluate(VALUE, canvas) != moved and steps < 2:
+        steps, before = steps + 1, page.evaluate(VALUE, canvas)
+        page.keyboard.press("Control+z")
+        wait(page, f"({VALUE})(argument[0]) !== argument[1]", [canvas, before])
+    assert page.evaluate(VALUE, canvas) == moved
+    # ComfyUI's redo brings back what its undo took.
+    for _ in range(steps):
+        before = page.evaluate(VALUE, canvas)
+        page.keyboard.press("Control+y")
+        wait(page, f"({VALUE})(argument[0]) !== argument[1]", [canvas, before])
+    assert page.evaluate(VALUE, canvas) == nudged
     assert problems == []
 
 
-def test_the_picture_follows_its_source_and_the_drag_stays(page: Any, draw: Any, problems: list[str]) -> None:
+def test_the_node_is_found_by_its_name_and_can_be_drawn_on_at_once(page: Any, problems: list[str], renderer: str) -> None:
+    page.evaluate("app.canvas.ds.offset = [0, 0]; app.canvas.ds.scale = 1")
+    page.mouse.dblclick(500, 200)
+    page.locator("input:focus").wait_for()
+    page.keyboard.type("Drag Canvas")
+    page.locator("[role=option], .option-container", has_text="Drag Canvas").first.wait_for()
+    page.keyboard.press("Enter")
+    wait(page, "app.graph.nodes.length === 1 && app.canvas.state.ghostNodeId != null")
+    # It hangs on the pointer until a click lets it go.
+    page.mouse.move(560, 190, steps=4)
+    page.mouse.click(560, 190)
+    wait(page, "app.canvas.state.ghostNodeId == null")
+    canvas = page.evaluate("String(app.graph.nodes[0].id)")
+    hand = hand_of(page, canvas, picture=False)
+    picture(page, f"comfyui_{renderer}_new")
+    assert "Connect a picture" in hand.root.locator(".df-notice").inner_text()
+    hand.key("n", "ArrowRight")
+    assert [operation["kind"] for operation in operations(page.evaluate(VALUE, canvas))] == ["region"]
+    assert problems == []
+
+
+def test_every_tool_and_every_task_works_with_the_mouse(page: Any, draw: Any, problems: list[str], renderer: str) -> None:
+    canvas, hand = draw()
+
+    def last() -> dict[str, Any]:
+        return operations(page.evaluate(VALUE, canvas))[-1]
+
+    hand.drag((0.05, 0.05), (0.2, 0.2))
+    hand.drag((0.125, 0.125), (0.3, 0.125))
+    assert last()["target"] == pytest.approx([0.3, 0.125], abs=0.01)
+    hand.key("o")
+    hand.drag((0.05, 0.3), (0.2, 0.45))
+    hand.key("2")
+    hand.drag((0.125, 0.375), (0.16, 0.45))
+    assert angle(hand) == pytest.approx(90, abs=3)
+    hand.drag((0.125, 0.45), (0.07, 0.5))
+    assert last()["anchor"] == pytest.approx([0.07, 0.5], abs=0.01) and angle(hand) == pytest.approx(90, abs=3)
+    hand.key("l")
+    hand.drag((0.5, 0.1), (0.65, 0.1), (0.65, 0.2), (0.5, 0.2))
+    hand.key("3")
+    hand.drag((0.575, 0.15), (0.75, 0.15))
+    hand.key("a")
+    hand.drag((0.4, 0.15), (0.45, 0.22))
+    assert last()["task"] == "deformation" and last()["target"] == pytest.approx([0.75, 0.15], abs=0.01)
+    assert last()["anchor"] == pytest.approx([0.45, 0.22], abs=0.01)
+    hand.key("p")
+    for corner in ((0.5, 0.35), (0.65, 0.35), (0.6, 0.5), (0.5, 0.35)):
+        hand.click(corner)
+        page.wait_for_timeout(400)
+    hand.key("4")
+    assert last()["task"] == "pin" and len(last()["region"][0][0]) == 3
+    hand.key("Escape", "1", "b")
+    hand.drag((0.1, 0.7), (0.28, 0.7))
+    painted = last()["region"]
+    hand.key("e")
+    hand.drag((0.1, 0.6), (0.1, 0.8), steps=12)
+    assert last()["region"] != painted and len(operations(page.evaluate(VALUE, canvas))) == 5
+    hand.key("v")
+    hand.drag((0.22, 0.7), (0.22, 0.88))
+    hand.key("d")
+    hand.drag((0.5, 0.65), (0.62, 0.75))
+    hand.click((0.75, 0.7))
+    hand.click((0.88, 0.66))
+    drawn = page.evaluate(VALUE, canvas)
+    assert [operation.get("task", "points") for operation in operations(drawn)] == [
+        "relocation", "rotation", "deformation", "pin", "relocation", "points",
+    ]  # fmt: skip
+    assert len(operations(drawn)[-1]["pairs"]) == 2
+    hand.key("v")
+    hand.button("Show where the edit may change the picture").click()
+    hand.settle()
+    picture(page, f"comfyui_{renderer}_tools")
+    for _ in range(3):
+        hand.button("Undo").click()
+    assert [operation.get("task") for operation in operations(page.evaluate(VALUE, canvas))][-1] == "relocation"
+    for _ in range(3):
+        hand.button("Redo").click()
+    assert page.evaluate(VALUE, canvas) == drawn
+    DragInstruction.from_json(drawn)
+    assert problems == []
+
+
+def angle(hand: Any) -> float:
+    return float(hand.root.get_by_label("Angle, clockwise").input_value())
+
+
+def test_every_task_can_be_done_by_keyboard(page: Any, draw: Any, problems: list[str]) -> None:
+    canvas, hand = draw()
+    hand.stage.focus()
+    hand.key("n", "Shift+ArrowLeft", "Shift+ArrowLeft", "Alt+ArrowUp")
+    hand.key("n", "2", "Shift+.", "Shift+.", ".")
+    assert angle(hand) == pytest.approx(31, abs=0.2)
+    hand.root.get_by_label("Turning point, from the left").fill("300")
+    hand.key("n", "3", "Shift+ArrowRight", "a")
+    hand.root.get_by_label("The end that stays, from the left").fill("100")
+    hand.key("Shift+N", "Shift+ArrowUp")
+    hand.key("n", "4", "Alt+ArrowDown")
+    moved, turned, deformed, points, pinned = operations(page.evaluate(VALUE, canvas))
+    assert moved["target"] == pytest.approx([0.5 - 20 / 512, 0.5 - 1 / 384], abs=1e-3)
+    assert turned["anchor"][0] == pytest.approx(300 / 512, abs=1e-3)
+    assert deformed["anchor"][0] == pytest.approx(100 / 512, abs=1e-3) and deformed["target"][0] > 0.51
+    assert points["pairs"][0][1][1] == pytest.approx(0.5 - 10 / 384, abs=1e-3)
+    assert pinned["task"] == "pin" and "target" not in pinned
+    # All of them lie on each other, which is told.
+    assert "Shares" in hand.root.locator(".df-hint[data-warning]").inner_text()
+    hand.key("Escape", "Tab", "Delete")
+    assert len(operations(page.evaluate(VALUE, canvas))) == 4
+    assert problems == []
+
+
+def test_fingers_draw_and_two_of_them_zoom_the_picture_and_not_the_graph(page: Any, draw: Any, problems: list[str]) -> None:
+    canvas, hand = draw()
+    fingers = page.context.new_cdp_session(page)
+    fingers.send("Emulation.setTouchEmulationEnabled", {"enabled": True, "maxTouchPoints": 2})
+
+    def touch(kind: str, *points: tuple[float, float]) -> None:
+        places = [{"x": x, "y": y, "id": i} for i, (x, y) in enumerate(map(hand.at, points))]
+        fingers.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": places})
+
+    try:
+        graph = page.evaluate("[app.canvas.ds.scale, ...app.canvas.ds.offset]")
+        touch("touchStart", BALL[0])
+        touch("touchMove", (0.3, 0.8))
+        touch("touchMove", BALL[1])
+        touch("touchEnd")
+        hand.settle()
+        drawn = page.evaluate(VALUE, canvas)
+        assert len(operations(drawn)) == 1
+        shown = hand.root.locator(".df-percent").inner_text()
+        touch("touchStart", (0.4, 0.5))
+        touch("touchStart", (0.4, 0.5), (0.6, 0.5))
+        for step in range(1, 6):
+            touch("touchMove", (0.4 - 0.04 * step, 0.5), (0.6 + 0.04 * step, 0.5))
+        touch("touchEnd")
+        hand.settle()
+        assert hand.root.locator(".df-percent").inner_text() != shown
+        assert page.evaluate(VALUE, canvas) == drawn
+        assert page.evaluate("[app.canvas.ds.scale, ...app.canvas.ds.offset]") == graph
+    finally:
+        fingers.send("Emulation.setTouchEmulationEnabled", {"enabled": False})
+    assert problems == []
+
+
+def test_a_lost_pointer_leaves_nothing_stuck_in_the_graph_or_on_the_canvas(page: Any, draw: Any, problems: list[str]) -> None:
+    canvas, hand = draw()
+    hand.drag(*BALL)
+    drawn = page.evaluate(VALUE, canvas)
+    place = page.evaluate("(id) => [...app.graph.getNodeById(id).pos]", canvas)
+    page.mouse.move(*hand.at((0.24, 0.75)))
+    page.mouse.down()
+    page.mouse.move(*hand.at((0.5, 0.5)), steps=4)
+    hand.stage.evaluate("(stage) => stage.dispatchEvent(new PointerEvent('pointercancel', {pointerId: 1, bubbles: true}))")
+    page.mouse.up()
+    page.mouse.move(*hand.at((0.8, 0.2)), steps=4)
+    hand.settle()
+    assert page.evaluate(VALUE, canvas) == drawn
+    assert page.evaluate("(id) => [...app.graph.getNodeById(id).pos]", canvas) == place
+    hand.drag((0.24, 0.75), (0.5, 0.75))
+    assert operations(page.evaluate(VALUE, canvas))[0]["target"][0] > 0.4
+    assert problems == []
+
+
+def test_the_picture_follows__its_source_and_the_drag_stays(page: Any, draw: Any, problems: list[str]) -> None:
     canvas, hand = draw()
     hand.drag(*BALL)
     drawn = page.evaluate(VALUE, canvas)
@@ -130,6 +307,65 @@ def test_the_picture_follows_its_source_and_the_drag_stays(page: Any, draw: Any,
     hand.root.locator(".df-notice", has_text="512 × 384").wait_for(timeout=30000)
     assert hand.root.locator(".df-fact").inner_text() == "256 × 192"
     assert page.evaluate(VALUE, canvas) == drawn
+    assert problems == []
+
+
+def test_the_picture_of_a_run_takes_the_place_of_the_guess(page: Any, draw: Any, problems: list[str]) -> None:
+    canvas, hand = draw()
+    ids = [canvas, *(page.evaluate(ADD, [kind, 960, y]) for kind, y in (("ImageScale", 130), ("PreviewAny", 500)))]
+    page.evaluate(
+        """([canvas, scale, shown]) => {
+          const [to, through, out] = [canvas, scale, shown].map((id) => app.graph.getNodeById(id));
+          app.graph.nodes.find((node) => node.type === "LoadImage").connect(0, through, "image");
+          through.connect(0, to, "image");
+          to.connect(0, out, 0);
+        }""",
+        ids,
+    )
+    hand.drag(*BALL)
+    drawn = page.evaluate(VALUE, canvas)
+    assert hand.root.locator(".df-fact").inner_text() == "512 × 384"
+    for width in (256, 320):
+        page.evaluate(
+            """([id, width]) => {
+              const widget = (name) => app.graph.getNodeById(id).widgets.find((one) => one.name === name);
+              [widget("width").value, widget("height").value] = [width, 192];
+              return app.queuePrompt(0);
+            }""",
+            [ids[1], width],
+        )
+        hand.root.locator(".df-fact", has_text=f"{width} × 192").wait_for()
+    assert "512 × 384" in hand.root.locator(".df-notice").inner_text()
+    assert page.evaluate(VALUE, canvas) == drawn
+    assert problems == []
+
+
+def test_a_node_is_resized_with_the_mouse_and_the_canvas_fills_it(page: Any, draw: Any, problems: list[str], renderer: str) -> None:
+    canvas, hand = draw()
+    corner = page.evaluate(
+        """([id, vue]) => {
+          const node = app.graph.getNodeById(id);
+          if (vue) {
+            const rect = document.querySelector(`[data-node-id="${id}"]`).getBoundingClientRect();
+            return [rect.right - 4, rect.bottom - 4];
+          }
+          const { left, top } = app.canvas.canvas.getBoundingClientRect();
+          return [left + node.pos[0] + node.size[0] - 3, top + node.pos[1] + node.size[1] - 3];
+        }""",
+        [canvas, renderer == "nodes2"],
+    )
+    before = hand.root.bounding_box()
+    page.mouse.move(*corner)
+    page.mouse.down()
+    page.mouse.move(corner[0] + 260, corner[1] + 60, steps=8)
+    page.mouse.up()
+    page.wait_for_timeout(700)
+    after = hand.root.bounding_box()
+    assert after["width"] - before["width"] == pytest.approx(260, abs=30)
+    hand.key("r")
+    hand.drag((0.2, 0.2), (0.4, 0.5))
+    ring = operations(page.evaluate(VALUE, canvas))[-1]["region"][0][0]
+    assert [min(x for x, _ in ring), max(y for _, y in ring)] == pytest.approx([0.2, 0.5], abs=0.012)
     assert problems == []
 
 
@@ -167,14 +403,24 @@ def test_a_saved_workflow_and_a_copied_node_hold_the_drag_and_two_canvases_are_t
     canvas, hand = draw()
     hand.drag(*BALL)
     drawn = page.evaluate(VALUE, canvas)
-    other = page.evaluate(
+    page.evaluate(
         """(id) => {
+          app.canvas.deselectAll();
           app.canvas.selectNode(app.graph.getNodeById(id));
-          app.canvas.copyToClipboard();
-          app.canvas.pasteFromClipboard({position: [960, 130]});
-          return String(app.graph.nodes.filter((node) => node.type === "DragfieldCanvas").at(-1).id);
+          app.canvas.canvas.focus();
         }""",
         canvas,
+    )
+    page.mouse.move(960, 100)
+    page.keyboard.press("Control+c")
+    page.keyboard.press("Control+v")
+    wait(page, "app.graph.nodes.length === 3")
+    other = page.evaluate(
+        """() => {
+          const node = app.graph.nodes.filter((node) => node.type === "DragfieldCanvas").at(-1);
+          node.pos = [960, 130];
+          return String(node.id);
+        }"""
     )
     assert other != canvas and page.evaluate(VALUE, other) == drawn
     page.evaluate("(id) => app.graph.nodes.find((node) => node.type === 'LoadImage').connect(0, app.graph.getNodeById(id), 'image')", other)
@@ -183,6 +429,14 @@ def test_a_saved_workflow_and_a_copied_node_hold_the_drag_and_two_canvases_are_t
     copied.drag((0.5, 0.1), (0.8, 0.4))
     assert len(operations(page.evaluate(VALUE, other))) == 2
     assert page.evaluate(VALUE, canvas) == drawn
+    # An operation goes from one canvas to the other over the clipboard, the node's own copy left alone.
+    copied.stage.press("Control+c")
+    hand.stage.press("Control+v")
+    wait(page, f"JSON.parse(({VALUE})(argument)).operations.length === 2", canvas)
+    assert page.evaluate("app.graph.nodes.length") == 3
+    hand.key("Delete")
+    assert operations(page.evaluate(VALUE, canvas)) == operations(drawn)
+    drawn = page.evaluate(VALUE, canvas)
     saved = page.evaluate("JSON.parse(JSON.stringify(app.graph.serialize()))")
     page.evaluate("async (graph) => { app.graph.clear(); await app.loadGraphData(graph) }", saved)
     hand_of(page, canvas)
@@ -276,31 +530,48 @@ def test_keys_on_the_canvas_do_nothing_to_the_graph(page: Any, draw: Any, proble
     assert problems == []
 
 
+def test_the_canvas_speaks_the_language_of_the_frontend(german: Any) -> None:
+    texts = json.loads((ROOT / "locales" / "de" / "main.json").read_text(encoding="utf-8"))["dragfield"]
+    german.evaluate("app.graph.clear()")
+    hand = hand_of(german, german.evaluate(ADD, ["DragfieldCanvas", 300, 130]), picture=False)
+    assert hand.button(texts["command.toolRectangle"]).count() == 1
+    assert hand.root.locator(".df-notice").inner_text() == texts["picture.none"]
+    hand.key("n")
+    assert hand.root.locator(".df-name").get_attribute("placeholder") == texts["name.region"].replace("{number}", "1")
+
+
 def test_opening_a_workflow_with_ten_canvases_takes_no_longer(page: Any, draw: Any, problems: list[str]) -> None:
     draw()
-    took = page.evaluate(
-        """async () => {
-          const best = async (kind) => {
-            const times = [];
-            for (let round = 0; round < 3; round++) {
-              app.graph.clear();
-              for (let i = 0; i < 10; i++) {
-                const node = LiteGraph.createNode(kind);
-                node.pos = [(i % 5) * 460, Math.floor(i / 5) * 700];
-                app.graph.add(node);
-              }
-              const graph = JSON.parse(JSON.stringify(app.graph.serialize()));
-              const before = performance.now();
-              await app.loadGraphData(graph);
-              times.push(performance.now() - before);
-            }
-            return Math.min(...times);
-          };
-          return [await best("DragfieldCanvas"), await best("CLIPTextEncode")];
-        }"""
-    )
-    print(f"ten canvases {took[0]:.0f} ms, ten text boxes {took[1]:.0f} ms")
-    assert took[0] - took[1] < 300
+    meter = page.context.new_cdp_session(page)
+    # Of the page's own thread, so that other programs on the machine do not count.
+    meter.send("Performance.enable", {"timeDomain": "threadTicks"})
+
+    def busy() -> float:
+        return 1000 * next(one["value"] for one in meter.send("Performance.getMetrics")["metrics"] if one["name"] == "TaskDuration")
+
+    took: dict[str, list[float]] = {"DragfieldCanvas": [], "CLIPTextEncode": []}
+    for _ in range(3):
+        for kind, times in took.items():
+            page.evaluate(
+                """(kind) => {
+                  app.graph.clear();
+                  for (let i = 0; i < 10; i++) {
+                    const node = LiteGraph.createNode(kind);
+                    node.pos = [(i % 5) * 460, Math.floor(i / 5) * 700];
+                    app.graph.add(node);
+                  }
+                  window.saved = JSON.parse(JSON.stringify(app.graph.serialize()));
+                  app.graph.clear();
+                  return new Promise((done) => setTimeout(done, 500));
+                }""",
+                kind,
+            )
+            before = busy()
+            page.evaluate("() => app.loadGraphData(window.saved)")
+            times.append(busy() - before)
+    canvases, boxes = (min(times) for times in took.values())
+    print(f"ten canvases {canvases:.0f} ms, ten text boxes {boxes:.0f} ms")
+    assert canvases - boxes < 300
     assert problems == []
 
 
@@ -341,6 +612,23 @@ def test_a_run_with_the_demo_model_brings_the_result_and_the_arrival_to_the_canv
     hand.root.locator(".df-verdict[data-arrived]").wait_for()
     hand.button("Show the result").click()
     hand.settle()
-    picture(page, f"comfyui_{renderer}_run")
     assert hand.button("Show the result").get_attribute("aria-pressed") == "true"
+    marks = """(root) => {
+      const canvas = root.querySelectorAll(".df-layer")[1];
+      const { data } = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height);
+      const is = (i, colour) => colour.every((value, k) => Math.abs(data[i + k] - value) < 6);
+      for (let i = 0; i < data.length; i += 4) if (is(i, [61, 220, 132]) || is(i, [255, 176, 32])) return true;
+      return false;
+    }"""
+    assert hand.root.evaluate(marks)
+    picture(page, f"comfyui_{renderer}_run")
+    hand.button("Compare before and after").click()
+    slider = hand.root.get_by_role("slider", name="Compare before and after")
+    box = slider.bounding_box()
+    page.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
+    page.mouse.down()
+    page.mouse.move(*hand.at((0.3, 0.5)), steps=5)
+    page.mouse.up()
+    assert int(slider.get_attribute("aria-valuenow")) == pytest.approx(30, abs=2)
+    picture(page, f"comfyui_{renderer}_compare")
     assert problems == []

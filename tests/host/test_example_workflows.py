@@ -19,12 +19,10 @@ ROOT = Path(__file__).resolve().parents[2]
 WORKFLOWS = sorted((ROOT / "example_workflows").glob("*.json"))
 WIDGETS = {"INT", "FLOAT", "STRING", "BOOLEAN", "COMBO"}
 WITHOUT_EXAMPLE = {
-    "DragfieldFromPoints", "DragfieldLoadReDBench", "DragfieldFireFlowSampler", "DragfieldIntent",
-    "DragfieldLoadSubjectAdapter", "DragfieldEncodeSubject", "DragfieldAdapterInject",
-    "DragfieldDDIMInvert", "DragfieldPointOptimizer", "DragfieldAutoSoftMask", "DragfieldMutualAttention", "DragfieldLoadReadoutHead",
-    "DragfieldReadoutGuidance", "DragfieldTrainReadoutHead", "DragfieldSubjectLora",
+    "DragfieldFromPoints", "DragfieldLoadReDBench", "DragfieldFireFlowSampler", "DragfieldLoadReadoutHead", "DragfieldReadoutGuidance",
+    "DragfieldTrainReadoutHead",
 }  # fmt: skip
-"""What needs another pack, a data set, or files that no example may assume (a subject adapter, a UNet); any other node is in an example."""
+"""What needs another pack, a data set, or files that no example may assume (a readout head); any other node is in an example."""
 TITLE = 30
 """Height of a node's title bar, which lies above its position."""
 
@@ -72,6 +70,8 @@ def test_values_of_our_nodes_are_those_of_the_schema_in_its_order(workflow: dict
         expected = widgets_of(infos[node["type"]])
         assert len(node["widgets_values"]) == len(expected), node["type"]
         for value, (name, kind, options) in zip(node["widgets_values"], expected, strict=True):
+            if (node["type"], name) == ("DragfieldLoadSubjectAdapter", "file"):
+                continue  # which adapters there are depends on the files of who opens it
             assert fits(value, kind, options), (node["type"], name, value)
 
 

@@ -84,6 +84,18 @@ def test_weights_and_latents_made_in_inference_mode_give_the_same_gradient(make_
         assert torch.equal(gradient(backbone, latent.clone(), prompt), wanted)
 
 
+def test_a_session_lets_gradients_flow_in_inference_mode_but_not_in_no_grad(make_flux, latent, prompt):
+    backbone, leaf = ComfyFlux(make_flux()), latent.clone().requires_grad_()
+    with torch.inference_mode(), backbone.session():
+        assert torch.is_grad_enabled() and not torch.is_inference_mode_enabled()
+    with torch.no_grad(), backbone.session():
+        assert not torch.is_grad_enabled()
+        assert not any(f.requires_grad for f in backbone.features(leaf, T, prompt, taps=TAPS))
+    with torch.no_grad():
+        assert not backbone.velocity(leaf, T, prompt).requires_grad
+    assert backbone.velocity(leaf, T, prompt).requires_grad
+
+
 def test_fp8_weights_give_the_gradient_of_their_values(make_flux, weights, tiny, latent, prompt):
     fp8 = torch.float8_e4m3fn
     rounded = {name: w.to(fp8).float() for name, w in weights.items()}
@@ -200,13 +212,17 @@ def test_checkpointed_blocks_read_their_own_remembered_keys_and_values(make_flux
     assert max(off(g, found[0]) for g in found[1:]) < 1e-6
 
 
-def test_no_weight_is_kept_for_the_backward_pass(make_flux, latent, prompt):
-    backbone = ComfyFlux(make_flux())
+@pytest.mark.parametrize("inference", [True, False])
+def test_no_copy_of_a_weight_is_kept_for_the_backward_pass(make_flux, latent, prompt, inference):
+    with torch.inference_mode(inference):
+        backbone = ComfyFlux(make_flux())
     kept: list[torch.Tensor] = []
     with torch.autograd.graph.saved_tensors_hooks(lambda x: kept.append(x) or x, lambda x: x):
         loss(backbone, latent.clone().requires_grad_(), prompt)
-    pointers = {p.untyped_storage().data_ptr() for p in backbone._network.parameters() if p.ndim > 1}
-    assert kept and not pointers & {x.untyped_storage().data_ptr() for x in kept}
+    weights = {p.untyped_storage().data_ptr() for p in backbone._network.parameters() if p.ndim > 1}
+    # Of two dimensions are weights only: none, or ordinary ones themselves.
+    flat = {x.untyped_storage().data_ptr() for x in kept if x.ndim == 2}
+    assert kept and flat <= weights and bool(flat) != inference
 
 
 def test_only_the_latent_gets_a_gradient(make_flux, latent, prompt):

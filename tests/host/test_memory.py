@@ -22,6 +22,17 @@ SETTINGS = RegionDragSettings(transport_steps=2, intensify_steps=1)
 PLACES = ("comfy.ldm.flux.layers.attention", "dragfield.nodes.host.gradients._is_there")
 
 
+@pytest.fixture
+def make_flux(make_flux):
+    """As loaders make a MODEL: in inference mode, so that its weights have to be fetched for the backward pass."""
+
+    def make(**kwargs):
+        with torch.inference_mode():
+            return make_flux(**kwargs)
+
+    return make
+
+
 def dragged(backbone, latent, prompt):
     mask = np.zeros((64, 96), bool)
     mask[16:40, 16:48] = True

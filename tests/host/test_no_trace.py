@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+
 import comfy.model_management
 import pytest
 import torch
@@ -12,11 +14,24 @@ from dragfield.core.inversion import InversionSettings, invert
 from dragfield.core.taps import default_taps
 from dragfield.nodes.host.comfy_flux import ComfyFlux
 from dragfield.nodes.host.conditioning import as_native
+from dragfield.nodes.host.demo_model import make_model
+from dragfield.nodes.host.gradients import Stream
 from dragfield.nodes.host.memory import PLANS
 from dragfield.nodes.host.out_of_memory import OutOfMemory, with_one_retry
 from dragfield.nodes.host.progress import ComfyProgress
 
 TAPS = default_taps(2)
+
+
+@pytest.fixture
+def make_flux(make_flux):
+    """As loaders make a MODEL: in inference mode, so that its weights have to be fetched for the backward pass."""
+
+    def make(**kwargs):
+        with torch.inference_mode():
+            return make_flux(**kwargs)
+
+    return make
 
 
 def sampled(model, prompt, latent):
@@ -152,6 +167,41 @@ def test_an_ordinary_run_is_the_same_after_the_memory_ran_out(run, latent, promp
                 with_one_retry(backbone, lambda: whole_run(backbone, latent, prompt))
     assert len(failed) == times
     check()
+
+
+def test_parameters_that_take_a_gradient_take_it_again_afterwards(weights, tiny, latent, prompt):
+    model = make_model(tiny, weights)
+    before, image = state(model), sampled(model, prompt, latent)
+    assert any(before["gradients"])
+    whole_run(ComfyFlux(model), latent, prompt)
+    assert state(model) == before and torch.equal(sampled(model, prompt, latent), image)
+
+
+def held() -> int:
+    """Bytes of all tensors that anybody still has."""
+    gc.collect()
+    return sum(x.untyped_storage().nbytes() for x in gc.get_objects() if type(x) in (torch.Tensor, torch.nn.Parameter, Stream))
+
+
+@pytest.mark.parametrize("ending", ["ended", "an error", "cancelled"])
+def test_memory_comes_back(make_flux, latent, prompt, ending, monkeypatch):
+    model = make_flux()
+    whole_run(ComfyFlux(model), latent, prompt)
+    before = held()
+    if ending == "ended":
+        whole_run(ComfyFlux(model), latent, prompt)
+    else:
+        errors = {"an error": RuntimeError("a word"), "cancelled": comfy.model_management.InterruptProcessingException()}
+        with monkeypatch.context() as patch:
+            patch.setattr("dragfield.nodes.host.gradients._is_there", lambda *_: raised(errors.pop(ending)))
+            with pytest.raises((RuntimeError, comfy.model_management.InterruptProcessingException)):
+                whole_run(ComfyFlux(model), latent, prompt)
+        del patch
+    assert held() == before
+
+
+def raised(error: BaseException) -> None:
+    raise error
 
 
 def test_nothing_that_arrives_is_written_to(make_flux, latent, prompt):

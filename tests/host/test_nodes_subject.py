@@ -94,7 +94,8 @@ def test_the_subject_is_cut_out_and_put_on_white_where_asked() -> None:
     ("needs", "told"),
     [
         (("autoencoder",), "connect model and vae"),
-        (("clip",), "connect CLIP-ViT-L/14 to clip_vision"),
+        (("clip",), "connect its CLIP .XLabs: CLIP-ViT-L/14"),
+        (("face",), "InsightFace, facexlib and EVA-CLIP"),
         (("siglip", "dinov2"), "SigLIP so400m 384 to clip_vision"),
         (("siglip",), "in siglip_folder"),
     ],

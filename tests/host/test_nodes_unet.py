@@ -14,16 +14,21 @@ from diffusers import UNet2DConditionModel
 
 from dragfield.core.appearance import ReadoutSettings
 from dragfield.core.ddim_inversion import DDIMSettings, reconstruct_ddim
+from dragfield.core.demo.directdrag_settings import DIRECTDRAG
 from dragfield.core.directdrag import REFERENCE, DirectDragSettings, directdrag
 from dragfield.core.instruction import DragInstruction, DrawnPoints, DrawnRegion
 from dragfield.core.latent_warp import LatentWarpSettings
-from dragfield.core.point_drag import PointDragSettings
+from dragfield.core.point_drag_settings import PointDragSettings
 from dragfield.core.probes import NoiseProbe
 from dragfield.core.readout_training import new_head
 from dragfield.nodes import models
 from dragfield.nodes.ddim_invert import DDIMInvert
+from dragfield.nodes.drag_edit import DragEdit
+from dragfield.nodes.drag_edit_graph import inversion_graph
+from dragfield.nodes.host.autoencoder import ComfyAutoencoder
 from dragfield.nodes.host.comfy_unet import ComfyUNet
-from dragfield.nodes.host.demo_unet import make_unet
+from dragfield.nodes.host.demo_unet import load_demo_unet, make_unet
+from dragfield.nodes.host.out_of_memory import OutOfMemory, with_one_retry
 from dragfield.nodes.invert import FireFlowInvert
 from dragfield.nodes.masked_denoise import GradientMaskedDenoise
 from dragfield.nodes.mutual_attention import MutualSelfAttention
@@ -50,6 +55,12 @@ GUIDANCE = {"weight": 5.0, "distance": "cosine", "compare_with": "each_time", "t
 
 class Optimizer(PointDragOptimizer):
     """As ComfyUI runs it: with its hidden inputs."""
+
+    hidden = SimpleNamespace(unique_id=None)
+
+
+class Edit(DragEdit):
+    """With an inversion that is already there, so that it becomes no graph."""
 
     hidden = SimpleNamespace(unique_id=None)
 
@@ -109,6 +120,12 @@ def positive() -> list:
 @pytest.fixture
 def z() -> torch.Tensor:
     return torch.randn(1, 4, 8, 12, generator=torch.Generator().manual_seed(2))
+
+
+@pytest.fixture(autouse=True)
+def no_preview(monkeypatch: Any) -> None:
+    """Previews are files in ComfyUI's folders."""
+    monkeypatch.setattr("dragfield.nodes.drag_edit.ui.PreviewImage", lambda *_, **__: None)
 
 
 @pytest.fixture(autouse=True)
@@ -312,6 +329,129 @@ def test_settings_that_make_no_sense_are_refused_before_running() -> None:
     assert "at least 1" in PointDragOptimizer.validate_inputs(None, 0, 3)
     assert "more than 0" in AutoSoftMask.validate_inputs(None, 0.0)
     assert PointDragOptimizer.validate_inputs(DRAG, 10, 3) is True and LatentWarpSettings().ratio == 0.15
+
+
+class Blocks(Pixels):
+    """The same, and the way back."""
+
+    def decode(self, samples: torch.Tensor) -> torch.Tensor:
+        grey = (samples.mean(1, keepdim=True) + 1) / 2
+        return torch.nn.functional.interpolate(grey, scale_factor=8).expand(-1, 3, -1, -1).movedim(1, -1).clamp(0, 1)
+
+
+EDIT = {
+    "method": "directdrag", "prompt": "", "edit_prompt": "", "steps": 8, "skip": 2, "iterations": 4, "guidance": 0.0, "margin": 0.08,
+    "fade": 0.0, "work_size": 1024, "seed": 0,
+}  # fmt: skip
+
+
+def picture() -> torch.Tensor:
+    return torch.rand(1, SIZE[1], SIZE[0], 3, generator=torch.Generator().manual_seed(5))
+
+
+def edited(model: Any, positive: list, **other: Any) -> Any:
+    image = picture()
+    trajectory = invert(model, positive, model.model.latent_format.process_out(Blocks().encode(image)))[0]
+    return Edit.execute(model, Blocks(), image, DRAG, **{**EDIT, "positive": positive, "trajectory": trajectory, **other}).result
+
+
+def test_drag_edit_drags_points_on_a_unet_and_leaves_what_the_mask_closes(model: Any, positive: list) -> None:
+    for preset in ("principled", "carry"):
+        image, mask, trajectory = edited(model, positive, preset=preset)
+        closed = mask[0] == 0
+        assert closed.any() and torch.equal(image[0][closed], picture()[0][closed])
+        assert not torch.equal(image, picture()) and trajectory.branches[0].index == 0
+
+
+def test_drag_edit_is_cores_directdrag(model: Any, positive: list) -> None:
+    image, _, trajectory = edited(model, positive, preset="carry", warp=1.0, iterations=5)
+    steps = len(trajectory.times) - 2
+    settings = replace(
+        DIRECTDRAG, inversion=trajectory.branches[0].inversion.settings, drag=replace(DIRECTDRAG.drag, rounds=1), drag_steps=steps
+    )
+    backbone = ComfyUNet(model)
+    with backbone.session():
+        made = directdrag(
+            backbone, ComfyAutoencoder(Blocks(), model), picture().movedim(-1, 1), POINTS.rasterise(*SIZE), models.prompt_of(positive),
+            settings, inversion=trajectory.branches[0].inversion,
+        )  # fmt: skip
+    assert torch.allclose(image, made.image.movedim(1, -1), atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("other", "sentence"),
+    [
+        ({"method": "dragflow"}, "choose 'directdrag'"),
+        ({"method": "dragfield"}, "this is a Stable Diffusion MODEL"),
+        ({"skip": 8, "trajectory": None}, "leaves none"),
+    ],
+)
+def test_drag_edit_refuses_what_does_not_go_together(model: Any, positive: list, other: dict, sentence: str) -> None:
+    with pytest.raises(ValueError, match=sentence):
+        edited(model, positive, **other)
+
+
+def test_drag_edit_refuses_regions_for_points_and_heads_for_regions(model: Any, make_flux: Any, positive: list, prompt: Any) -> None:
+    region = DragInstruction((DrawnRegion("relocation", ((((0.2, 0.2), (0.4, 0.2), (0.3, 0.5)),),), (0.6, 0.5)),), size=SIZE).to_json()
+    with pytest.raises(ValueError, match="moves points only"):
+        Edit.execute(model, Blocks(), picture(), region, **EDIT, positive=positive)
+    flux, words = make_flux(), [[prompt.txt, {"pooled_output": prompt.pooled}]]
+    with pytest.raises(ValueError, match="guides 'directdrag' alone"):
+        Edit.execute(flux, Blocks(), picture(), region, **{**EDIT, "method": "dragflow"}, positive=words, head=head_for(model))
+    trajectory = invert(model, positive, torch.zeros(1, 4, 8, 12))[0]
+    with pytest.raises(ValueError, match="another kind of MODEL"):
+        Edit.execute(flux, Blocks(), picture(), DRAG, **EDIT, positive=words, trajectory=trajectory)
+
+
+def test_the_graph_of_an_edit_inverts_by_ddim_for_a_unet() -> None:
+    window = SimpleNamespace(width=SIZE[0], height=SIZE[1], scaled=False)
+    inputs = {"model": ["m", 0], "vae": ["v", 0], "image": ["i", 0], "positive": ["p", 0]}
+    graph, _ = inversion_graph("9", inputs, window, SIZE, DDIMSettings(20, 0.75), "", "")
+    assert graph["9.invert"]["class_type"] == "DragfieldDDIMInvert"
+    links = {"model": ["m", 0], "positive": ["p", 0], "latent": ["9.encode", 0]}
+    assert graph["9.invert"]["inputs"] == {**links, "steps": 20, "strength": 0.75}
+    assert graph["9.edit"]["inputs"]["trajectory"] == ["9.invert", 0]
+
+
+def _out_at(call: int, function: Any) -> Any:
+    """`function`, whose call of that number fails as an allocation does. An inversion of 6 steps makes the first 6."""
+    calls = []
+
+    def failing(*args: Any, **how: Any) -> Any:
+        calls.append(1)
+        if len(calls) == call:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return function(*args, **how)
+
+    return failing
+
+
+def test_running_out_of_memory_once_is_followed_by_one_try_with_twice_the_room(model: Any, positive: list, monkeypatch: Any) -> None:
+    wanted, asked = edited(model, positive)[0], []
+    load = ComfyUNet._load
+
+    def told(self: Any, z: Any, entries: Any, need: int) -> None:
+        asked.append(need)
+        load(self, z, entries, need)
+
+    monkeypatch.setattr(ComfyUNet, "_load", told)
+    monkeypatch.setattr(ComfyUNet, "noise_and_features", _out_at(9, ComfyUNet.noise_and_features))
+    assert torch.allclose(edited(model, positive)[0], wanted, atol=1e-5)
+    needs = sorted({need for need in asked if need})
+    assert len(needs) == 2 and needs[1] == 2 * needs[0]
+
+
+def test_running_out_twice_says_what_to_lower(model: Any, positive: list) -> None:
+    def always() -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    with pytest.raises(OutOfMemory, match="lower work_size"):
+        with_one_retry(ComfyUNet(model), always)
+
+
+def test_an_absent_demo_unet_says_what_to_do(tmp_path: Any) -> None:
+    with pytest.raises(FileNotFoundError, match="dragfield train"):
+        load_demo_unet(tmp_path)
 
 
 def test_a_subject_lora_teaches_the_picture_and_leaves_the_model_alone(model: Any, positive: list, z: torch.Tensor) -> None:

@@ -11,11 +11,13 @@ import torch
 from comfy_extras.nodes_custom_sampler import BasicGuider, SamplerCustomAdvanced
 
 from dragfield.core.instruction import DragInstruction, DrawnRegion
+from dragfield.core.readout import ReadoutConfig, ReadoutHead
 from dragfield.nodes import models
 from dragfield.nodes.fireflow_sampler import FireFlowSampler
 from dragfield.nodes.invert import FireFlowInvert
 from dragfield.nodes.latent_warp import LatentWarp
 from dragfield.nodes.masked_denoise import GradientMaskedDenoise
+from dragfield.nodes.readout import ReadoutGuidance
 from dragfield.nodes.region_optimizer import RegionDragOptimizer
 
 SIZE = (96, 64)
@@ -111,6 +113,31 @@ def test_nothing_that_arrives_is_written_to(model: Any, positive: list, latent: 
     assert str(model.model_options) == options
 
 
+def test_a_batch_is_dragged_and_denoised_as_its_pictures_are_one_by_one(
+    model: Any, positive: list, latent: torch.Tensor, inference: None
+) -> None:
+    def edited(samples: torch.Tensor) -> torch.Tensor:
+        dragged = Optimizer.execute(model, invert(model, positive, samples)[0], DRAG, **OPTIMIZER).result[0]
+        return GradientMaskedDenoise.execute(model, dragged, 0.0, "matched", 0.0).result[0]["samples"]
+
+    other = latent.flip(-1)
+    assert torch.equal(edited(torch.cat([latent, other])), torch.cat([edited(latent), edited(other)]))
+
+
+def test_guidance_terms_change_a_region_drag_and_add_up(model: Any, positive: list, latent: torch.Tensor, inference: None) -> None:
+    with torch.inference_mode(False):
+        torch.manual_seed(0)
+        head = ReadoutHead(ReadoutConfig((32,) * 4, projection=16, embedding=256, groups=2)).eval()
+    trajectory = invert(model, positive, latent)[0]
+    how = {"distance": "cosine", "compare_with": "each_time", "time": "true"}
+    one = ReadoutGuidance.execute(head, 2.0, **how).result[0]
+    two = ReadoutGuidance.execute(head, 2.0, **{**how, "compare_with": "inversion"}, guidance=one).result[0]
+    states = [Optimizer.execute(model, trajectory, DRAG, **OPTIMIZER, terms=t).result[0].branches[0].z for t in ((), one, two)]
+    assert not torch.equal(states[0], states[1]) and not torch.equal(states[1], states[2])
+    undragged = trajectory.branches[0].undragged
+    assert all(torch.equal(z[..., 0, :], undragged[..., 0, :]) for z in states)
+
+
 def test_a_latent_is_warped_only_where_the_drag_is(latent: torch.Tensor, inference: None) -> None:
     warped = LatentWarp.execute({"samples": latent, "batch_index": [0]}, DRAG, 1.0, 0, "rigid").result[0]
     assert warped["batch_index"] == [0]
@@ -120,7 +147,7 @@ def test_a_latent_is_warped_only_where_the_drag_is(latent: torch.Tensor, inferen
 
 def test_noise_of_another_picture_size_is_refused(model: Any, positive: list, latent: torch.Tensor, inference: None) -> None:
     noise = invert(model, positive, latent)[1]
-    with pytest.raises(ValueError, match="connect the latent output of the same FireFlow Invert"):
+    with pytest.raises(ValueError, match="connect the latent output of the same inversion node"):
         noise.generate_noise({"samples": torch.zeros(1, 16, 4, 4)})
 
 

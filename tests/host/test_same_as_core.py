@@ -82,7 +82,10 @@ def test_nothing_behind_the_last_tap_is_computed(host, prompt, latent):
         raise AssertionError("computed")
 
     network = host._network
-    hooks = [block.register_forward_pre_hook(fail) for block in (network.double_blocks[1], *network.single_blocks)]
+    first = network.double_blocks[0]
+    # In the block of the last tap itself, the text is left as it is.
+    behind = (first.txt_mlp[0], first.txt_mlp[2], network.double_blocks[1], *network.single_blocks)
+    hooks = [block.register_forward_pre_hook(fail) for block in behind]
     try:
         host.features(latent, T, prompt, taps=[Tap("double", 0, "out")])
     finally:
@@ -118,6 +121,33 @@ def test_remembered_keys_and_values_do_the_same_to_another_latent(host, core_flu
         assert off(v, backbone.velocity(leaf, T, prompt)) > 1e-2
     assert off(found[0][0], found[1][0]) < 1e-5
     assert off(found[0][1], found[1][1]) < 1e-4
+
+
+@pytest.mark.parametrize("inference", [False, True])
+def test_features_with_remembered_keys_and_values_are_the_same_and_compute_none_of_their_own(
+    make_flux, core_flux, prompt, latent, inference
+):
+    with torch.inference_mode(inference):
+        host = ComfyFlux(make_flux())
+    taps, found = [Tap("double", 0, "attn_in"), Tap("double", 1, "out")], []
+    for backbone in (host, core_flux):
+        bank = KVBank(choose_blocks([("double", 1)], 2, 2))
+        with torch.no_grad():
+            backbone.velocity(latent, T, prompt, kv=bank.capture())
+        leaf = latent.roll(3, -1).requires_grad_()
+        features = backbone.features(leaf, T, prompt, taps=taps, kv=bank.hold())
+        found.append((features, torch.autograd.grad(sum(f.pow(3).sum() for f in features), leaf)[0]))
+    (ours, slope), (wanted, wanted_slope) = found
+    assert max(off(*pair) for pair in zip(ours, wanted, strict=True)) < 1e-5 and off(slope, wanted_slope) < 1e-4
+    layer, seen = host._network.double_blocks[1].img_attn.qkv, []
+    hook = layer.register_forward_hook(lambda _, args, out: seen.append(out))
+    bank = KVBank(choose_blocks([("double", 1)], 2, 2))
+    with torch.no_grad():
+        host.velocity(latent, T, prompt, kv=bank.capture())
+        host.features(latent, T, prompt, taps=taps, kv=bank.hold())
+        host.features(latent, T, prompt, taps=taps, kv=bank.hold(eta=0.5))
+    hook.remove()
+    assert [bool(out[..., 32:].any()) for out in seen] == [True, False, True]
 
 
 def test_a_replay_of_a_latent_s_own_keys_and_values_changes_no_bit(host, prompt, latent):

@@ -198,8 +198,7 @@ def test_a_file_that_is_not_whole_is_refused(tmp_path: Path, change, told: str) 
     ("key", "told"),
     [
         ("redux_up.weight", "FLUX Redux"),
-        ("pulid_ca.0.to_q.weight", "PuLID-FLUX"),
-        ("ip_adapter.1.to_k_ip.weight", "Stable Diffusion's UNet"),
+        ("id_adapter.id_embedding_mapping.0.weight", "PuLID for SDXL"),
         ("ip_adapter.1.to_q_lora.down.weight", "FaceID"),
         ("something.else", "no subject adapter known here"),
     ],

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
 from dragfield.core.adapters.contract import Injection, Injections
 from dragfield.core.backbone import Conditioning
 from dragfield.core.backbones.flux import DiffusersFlux
-from dragfield.core.demo import train_adapter
+from dragfield.core.demo import train_adapter, views
 from dragfield.core.demo.adapter import DemoAdapter
 from dragfield.core.demo.flux import build
+from dragfield.core.demo.scenes import reach, sample_scene
+from dragfield.core.demo.views import moved
 
 pytest.importorskip("diffusers")
 
@@ -46,16 +50,33 @@ def test_it_survives_being_saved_and_is_small(tmp_path: Path) -> None:
     again = DemoAdapter.load(tmp_path / "a.safetensors")
     for name, value in adapter.state_dict().items():
         torch.testing.assert_close(again.state_dict()[name], value, rtol=1e-3, atol=1e-4)
-    assert (tmp_path / "a.safetensors").stat().st_size < 1.5e6
+    assert (tmp_path / "a.safetensors").stat().st_size < 1.3e6
     with pytest.raises(FileNotFoundError, match="dragfield train adapter"):
         DemoAdapter.load(tmp_path / "b.safetensors")
 
 
-def test_crops_are_parts_of_the_picture_and_another_one_each_time() -> None:
-    z = torch.arange(32 * 32.0).view(1, 1, 32, 32).expand(2, 3, -1, -1)
-    first, second = train_adapter.crops(z, torch.Generator().manual_seed(0))
+def test_crops_are_parts_of_the_picture_another_one_each_time_and_every_second_is_whole() -> None:
+    z = torch.arange(32 * 32.0).view(1, 1, 32, 32).expand(4, 3, -1, -1)
+    first, second, third, fourth = train_adapter.crops(z, torch.Generator().manual_seed(0))
     assert first.shape == (3, 32, 32) and first.min() >= 0 and first.max() <= 32 * 32 - 1
-    assert not torch.equal(first, second)
+    assert not torch.equal(first, third) and torch.equal(second, z[1]) and torch.equal(fourth, z[3])
+
+
+def test_the_other_view_of_a_scene_has_the_same_things_elsewhere_and_clear_of_each_other() -> None:
+    for seed in range(20):
+        scene = sample_scene(np.random.default_rng(seed), things=3)
+        other = moved(scene, np.random.default_rng(seed))
+        assert (other.ground, other.light, len(other.things)) == (scene.ground, scene.light, len(scene.things))
+        for i, (now, before) in enumerate(zip(other.things, scene.things, strict=True)):
+            assert replace(now, x=before.x, y=before.y, angle=before.angle) == before
+            assert all(np.hypot(now.x - o.x, now.y - o.y) > reach(now) + reach(o) for o in other.things[:i])
+        assert other != scene or not scene.things
+
+
+def test_views_are_drawn_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    torch.save(torch.ones(3, 16, 32, 32), tmp_path / "moved.pt")
+    monkeypatch.setattr(views.DemoAutoencoder, "load", lambda _: pytest.fail("it loads the autoencoder"))
+    assert views.moved_pool(tmp_path, tmp_path, 3, "cpu", print).shape[0] == 3
 
 
 def test_a_training_learns_and_goes_on_where_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -66,8 +87,9 @@ def test_a_training_learns_and_goes_on_where_it_was(tmp_path: Path, monkeypatch:
     model.save_pretrained(tmp_path / "flux")
     latents = torch.randn(4, 16, 32, 32).bfloat16()
     monkeypatch.setattr(train_adapter, "latent_pool", lambda *_: (latents, ["a star"] * 4))
+    monkeypatch.setattr(train_adapter, "moved_pool", lambda *_: latents.flip(0))
     for steps in (1, 2):
-        path = train_adapter.train(tmp_path / "run", tmp_path / "flux", tmp_path, steps=steps, batch=2, report=lambda _: None)
+        path = train_adapter.train(tmp_path / "run", tmp_path / "flux", tmp_path, steps=steps, batch=4, report=lambda _: None)
     saved = torch.load(tmp_path / "run" / "checkpoint.pt", weights_only=True)
     assert saved["step"] == 2
     trained = DemoAdapter.load(path)

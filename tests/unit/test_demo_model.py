@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from dragfield.core.backbone import Autoencoder, FlowBackbone
+from dragfield.core.backbone import Autoencoder, Conditioning, FlowBackbone
 from dragfield.core.demo.cases import sample_cases
 from dragfield.core.demo.flux import CONFIG, DemoFlux, load
 from dragfield.core.demo.measure import measure
@@ -96,6 +96,24 @@ def test_prompts_mean_something():
         (backbone.velocity(zt, t, embed(words)) - (noise - z0)).square().mean().item() for words in prompts
     )
     assert right < 0.95 * none and none < 0.8 * wrong
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("t", [0.3, 0.6, 0.9])
+def test_guidance_means_something(t: float):
+    """It moves the velocity roughly the way classifier-free guidance would, and the further the higher it is."""
+    backbone = model().backbone
+    images, captions = (part[:6] for part in scenes())
+    z0 = model().autoencoder.encode(images)
+    zt = torch.lerp(z0, torch.randn(z0.shape, generator=torch.Generator().manual_seed(0)), t)
+    cond = embed(list(captions))
+    plain = backbone.velocity(zt, t, cond)
+    away = plain - backbone.velocity(zt, t, Conditioning(torch.zeros_like(cond.txt), torch.zeros_like(cond.pooled)))
+    moves = [backbone.velocity(zt, t, cond, guidance=guidance) - plain for guidance in (2.0, 3.5, 5.0)]
+    along = [((move * away).sum() / away.square().sum()).item() for move in moves]
+    for move in moves:
+        assert torch.nn.functional.cosine_similarity(move.flatten(), away.flatten(), dim=0) > 0.3
+    assert 0.1 < along[0] < along[1] < along[2]
 
 
 def test_a_relocation_arrives():

@@ -11,11 +11,14 @@ import pytest
 import torch
 
 from dragfield.core.ddim_inversion import DDIMSettings, invert_ddim
+from dragfield.core.demo.directdrag_settings import DIRECTDRAG
 from dragfield.core.directdrag import BASELINE, REFERENCE, DirectDragSettings, ablation, directdrag
 from dragfield.core.directdrag_flow import FlowPointSettings, directdrag_flow
 from dragfield.core.inversion import InversionSettings
+from dragfield.core.latent_warp import LatentWarpSettings
 from dragfield.core.operations import Drag, PointOperation, RegionOperation
-from dragfield.core.point_drag import PointDragSettings
+from dragfield.core.point_drag_settings import PointDragSettings
+from dragfield.core.point_edit import carried, points_of
 from dragfield.core.progress import Interrupted
 from dragfield.core.readout import ReadoutConfig, ReadoutHead
 from dragfield.core.soft_mask import SoftMaskSettings, point_masks
@@ -171,6 +174,19 @@ def test_the_soft_mask_is_open_on_the_drag_and_transposed_only_if_asked() -> Non
     assert right[1, 4:12].min() > 0.8 and right[8:].max() < 0.05 and support[12, 64] and not support[90, 64]
     assert wrong[3:9, 1].min() > 0.8 and wrong[1, 6:].max() < 0.05
     assert point_masks(drag, drag.points, (12, 16), None)[0] is None
+
+
+def test_the_latent_is_carried_where_the_mask_is_open_enough_and_nowhere_else() -> None:
+    z, mask = Blocks().encode(picture()), torch.linspace(0, 1, 16).expand(12, 16)
+    handles = points_of(Drag(PICTURE, points=RIGHT))
+    whole = carried(z, handles, LatentWarpSettings(ratio=0.5))
+    part = carried(z, handles, LatentWarpSettings(ratio=0.5), mask, 0.5)
+    assert torch.equal(part[..., 8:], whole[..., 8:]) and torch.equal(part[..., :8], z[..., :8]) and not torch.equal(whole, z)
+
+
+def test_what_the_demo_models_are_given_runs_on_them() -> None:
+    outcome = edit(few(replace(DIRECTDRAG, drag=replace(DIRECTDRAG.drag, radius=2))), head=head())
+    assert outcome.drag.ended == "" and outcome.nfe_backward == 8 and outcome.image.isfinite().all()
 
 
 def test_the_transformer_takes_the_same_parts(tiny) -> None:

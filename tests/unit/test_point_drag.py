@@ -14,7 +14,8 @@ from dragfield.core.guidance import Weighted
 from dragfield.core.handles import make_handles
 from dragfield.core.motion import motion_loss, reference_patches
 from dragfield.core.operations import PointOperation
-from dragfield.core.point_drag import REFERENCE, PointDragSettings, point_drag, run_point_drag
+from dragfield.core.point_drag import point_drag, run_point_drag
+from dragfield.core.point_drag_settings import REFERENCE, PointDragSettings
 from dragfield.core.unet_taps import UNetTap
 
 sys.path.insert(0, str(Path(__file__).parent))
@@ -45,6 +46,12 @@ def test_arrived_handles_are_left_alone() -> None:
     (state,) = drag(latent(), (PointOperation((44.0, 50.0), (47.0, 50.0)),), backbone=backbone)
     assert state.ended == "arrived" and state.step == 0 and torch.equal(state.z, latent()) and len(backbone.calls) == 1
     assert state.nfe_backward == 0
+
+
+def test_a_handle_that_never_arrives_is_formed_at_its_target_until_the_end() -> None:
+    warm = latent().roll(4, dims=3) + 0.1 * latent(7)  # nearly what should be there
+    states = drag(warm, reference=latent(), settings=replace(FEW, arrive_within=None, patience=None, search=20))
+    assert states[-1].step == 6 and states[-1].ended == "" and states[-1].motion < states[0].motion
 
 
 def test_only_handles_under_way_pull() -> None:
@@ -103,6 +110,35 @@ def test_adam_moves_every_call_by_its_rate_at_first() -> None:
     moved = (state.z - latent()).abs()
     touched = moved[moved > 1e-6]
     assert len(touched) > 20 and torch.allclose(touched, torch.full_like(touched, 0.03), atol=1e-3)
+
+
+def test_a_normalised_step_is_as_long_as_if_the_windows_cells_moved_by_the_rate() -> None:
+    settings = replace(FEW, rounds=1, steps_per_round=1, rate_mode="normalised", rate=0.1)
+    z = latent()
+    moved = (drag(z, settings=settings)[0].z - z).double()
+    # A window of 9 x 9 cells of half the picture's size covers 9 * 9 / 16 cells of the latent, of 4 numbers each.
+    wanted = 0.1 * (z.double().square().mean() * 4 * 81 / 16).sqrt()
+    torch.testing.assert_close(moved.norm(), wanted, rtol=1e-4, atol=0)
+    scaled = (drag(3 * z, settings=settings)[0].z - 3 * z).norm()
+    assert float(scaled) == pytest.approx(3 * float(wanted), rel=1e-4)
+
+
+def test_a_normalised_step_leaves_alone_what_the_windows_do_not_see() -> None:
+    moved = {}
+    for mode in ("adam", "normalised"):
+        settings = replace(FEW, rounds=1, steps_per_round=1, rate_mode=mode, mask_on="next", mask_weight=0.1)
+        moved[mode] = (drag(latent(), mask=torch.full((12, 16), 0.999), t_next=721, settings=settings)[0].z - latent()).abs()[..., 0:2, 0:2]
+    assert moved["adam"].max() >= 100 * moved["normalised"].max()
+
+
+@pytest.mark.parametrize("mode", ["adam", "normalised"])
+def test_a_mask_on_the_step_closes_exactly_and_asks_for_no_noise(mode) -> None:
+    backbone, mask = ConvBackbone(), torch.ones(12, 16)
+    mask[:, :7] = 0.0
+    settings = replace(FEW, mask_on="step", rate_mode=mode)
+    last = drag(latent(), mask=mask, backbone=backbone, settings=settings)[-1]
+    assert torch.equal(last.z[..., :7], latent()[..., :7]) and not torch.equal(last.z, latent())
+    assert {name for name, *_ in backbone.calls} == {"features"}
 
 
 def test_a_drag_goes_on_from_where_another_call_left_the_handles() -> None:

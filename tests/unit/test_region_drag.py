@@ -402,6 +402,35 @@ def test_extra_terms_join_the_loss():
     assert (counted.loss - next(drag(z)).loss).item() == pytest.approx(4.0)
 
 
+def test_a_term_gets_the_taps_it_names_from_the_same_pass():
+    class Reading(LinearBackbone):
+        def features(self, z, t, cond, *, taps, **kwargs):
+            self.calls.append(tuple(taps))
+            found = super().features(z, t, cond, taps=taps, **kwargs)
+            return [f * (1 + tap.index) for f, tap in zip(found, taps, strict=True)]
+
+    own, other = Tap("double", 0), Tap("double", 3)
+    seen, asked = [], []
+
+    class Term:
+        taps = (other, own)
+
+        def __call__(self, features, at):
+            seen.append(features)
+            return at.new_zeros(())
+
+    for terms in ((), (Term(),)):
+        backbone = Reading()
+        states = list(drag(latent(1, 4, 16, 16), replace(FEW, taps=(own,)), backbone=backbone, terms=terms))
+        asked.append([call for call in backbone.calls if isinstance(call[0], Tap)])
+        if not terms:
+            plain = states
+    assert torch.equal(states[-1].z, plain[-1].z) and len(asked[1]) == len(asked[0])
+    # Four iterations and two, and three passes of the shifted reference, which the term has no part in.
+    assert asked[1].count((own, other)) == 6 and asked[1].count((own,)) == 3
+    assert torch.allclose(seen[0][0], 4 * seen[0][1])
+
+
 def test_the_given_latents_are_left_alone():
     z, reference = latent(1, 4, 16, 16), latent(1, 4, 16, 16, seed=2)
     before = z.clone(), reference.clone()

@@ -215,7 +215,7 @@ def test_what_does_not_belong_together_is_refused(model) -> None:
         Injection(Plain(), subject(), start=0.2, end=0.5)
     with pytest.raises(ValueError, match=r"give \[height, width\]"):
         Injection(Plain(), subject(), area=torch.ones(1, 4, 4))
-    with pytest.raises(ValueError, match="made for a model with 2 heads of 16 and 1 of its blocks"):
+    with pytest.raises(ValueError, match="made for a model with 2 heads of 16 in the double block 7, this one has none such"):
         injected(model, Plain(blocks=[("double", 7)]))
 
 

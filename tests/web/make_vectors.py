@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from dragfield.core.dragfield import open_mask
 from dragfield.core.field import DragField
 from dragfield.core.geometry import centroid
 from dragfield.core.instruction import DragInstruction, InstructionError
@@ -191,6 +192,16 @@ def masks() -> list[dict[str, Any]]:
             for name, data in DRAGS.items() for size in SIZES[::2] for margin in (0.0, 0.08)]
 
 
+def arounds() -> list[dict[str, Any]]:
+    found = []
+    for name, data in DRAGS.items():
+        for size in SIZES[::2]:
+            field = DragField.from_drag(DragInstruction.from_json(data).rasterise(*size), deformation="stretch")
+            found += [{"name": name, "drag": data, "size": size, "margin": margin, "runs": runs(open_mask(field, margin * min(size)))}
+                      for margin in (0.0, 0.08)]
+    return found
+
+
 def previews() -> list[dict[str, Any]]:
     found = []
     for name, data in DRAGS.items():
@@ -230,7 +241,10 @@ def pictures() -> list[dict[str, Any]]:
 
 def vectors() -> dict[str, list[dict[str, Any]]]:
     """The content of each file."""
-    made = {"fill": fills(), "motion": motions(), "gradient_mask": masks(), "preview": previews(), "texts": texts(), "pictures": pictures()}
+    made = {
+        "fill": fills(), "motion": motions(), "gradient_mask": masks(), "around_mask": arounds(), "preview": previews(), "texts": texts(),
+        "pictures": pictures(),
+    }  # fmt: skip
     return json.loads(json.dumps(made))
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -17,6 +18,9 @@ HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
 NODE = shutil.which("node")
 TSC = ROOT / "node_modules" / ".bin" / "tsc"
+
+PAGE = re.compile(r"\b(window|document|body|documentElement)\.addEventListener|\.prototype\b|\beval\(|document\.head")
+"""What reaches beyond the canvas."""
 
 needs_node = pytest.mark.skipif(NODE is None, reason="node is not installed")
 
@@ -43,6 +47,16 @@ def test_the_canvas_passes_its_own_tests(path: Path) -> None:
 @pytest.mark.skipif(not TSC.exists(), reason="TypeScript is not installed; run npm install")
 def test_the_types_of_the_canvas_hold() -> None:
     run(TSC, "-p", ROOT / "tsconfig.json")
+
+
+def test_nothing_listens_outside_of_its_own_element_and_nothing_of_others_is_patched() -> None:
+    """What breaks other packs, and what they break: listeners on the page, changed prototypes, styles and timers left behind."""
+    found = []
+    for file in sorted((ROOT / "web").rglob("*.*js")):
+        for number, line in enumerate(file.read_text(encoding="utf-8").splitlines(), 1):
+            if PAGE.search(line):
+                found.append(f"{file.relative_to(ROOT)}:{number}: {line.strip()}")
+    assert found == []
 
 
 def test_the_shared_vectors_are_what_core_answers_today() -> None:

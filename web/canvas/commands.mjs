@@ -5,8 +5,8 @@
 import { commandFor } from "../drag/keymap.mjs";
 import { cycleHit, hits } from "../drag/hit.mjs";
 import { angleOf } from "../drag/motion.mjs";
-import { documentOf, emptyState, makePoints, makeRegion, selected } from "../drag/model.mjs";
-import { rectangleOutline } from "../drag/rings.mjs";
+import { centroidOf, documentOf, emptyState, makePoints, makeRegion, selected } from "../drag/model.mjs";
+import { bounds, clampPoint, rectangleOutline } from "../drag/rings.mjs";
 import { readDrag, writeDrag } from "../drag/wire.mjs";
 
 /** @import {Operation, Point, Task, ToolName} from "../drag/types.mjs" */
@@ -121,6 +121,8 @@ export class Commands {
       case "toggleVisible":
         if (operation) session.act({ type: "show", id: operation.id, visible: !operation.visible });
         return;
+      case "toggleEnd":
+        return this.toggleEnd();
       case "raise":
       case "lower": {
         if (!operation) return;
@@ -194,6 +196,20 @@ export class Commands {
     if (operation?.kind !== "region" || operation.task !== "rotation") return;
     const { id } = operation;
     this.editor.tell(session.act({ type: "turn", id, angle: angleOf(operation, stage.size) + by }, `turn:${id}`));
+  }
+
+  /** The end of a deformed thing that stays: as far behind the region as it is pulled, until someone moves it. */
+  toggleEnd() {
+    const { session, stage } = this.editor;
+    const operation = selected(session.state);
+    if (operation?.kind !== "region" || operation.task !== "deformation") return;
+    const [x, y] = centroidOf(operation, stage.size);
+    const [dx, dy] = operation.target ? [operation.target[0] - x, operation.target[1] - y] : [0, 0];
+    const { y0, y1 } = bounds(operation.region);
+    /** @type {Point} */
+    const behind = Math.hypot(dx, dy) > 0.01 ? [x - dx, y - dy] : [x, y + y1 - y0];
+    const to = operation.anchor ? null : clampPoint(behind);
+    this.editor.tell(session.act({ type: "moveAnchor", id: operation.id, to }));
   }
 
   /** @param {Operation} operation */

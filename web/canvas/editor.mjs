@@ -18,17 +18,18 @@ import { h, icon, iconButton, put, write } from "./dom.mjs";
 import { List, nameOf } from "./list.mjs";
 import { Menu } from "./menu.mjs";
 import { helpPage } from "./help.mjs";
+import { AREA } from "./marks.mjs";
 import { Numbers } from "./numbers.mjs";
 import { loadPicture } from "./picture.mjs";
 import { Session } from "./session.mjs";
 import { Stage } from "./stage.mjs";
-import { addStyles } from "./style.mjs";
+import { styles } from "./style.mjs";
 import { keyOf, Toolbar } from "./toolbar.mjs";
 import { Viewbar } from "./viewbar.mjs";
 
 /** @import {Reason} from "../drag/types.mjs" */
 /** @import {Picture} from "./picture.mjs" */
-/** @import {Verdict} from "./marks.mjs" */
+/** @import {Area, Verdict} from "./marks.mjs" */
 
 /**
  * @typedef {object} Options
@@ -43,7 +44,6 @@ const SAID = 4000;
 export class Editor {
   /** @param {Options} options */
   constructor({ commit, t = makeTexts(), masks, ownUndoKeys = true }) {
-    addStyles();
     this.t = t;
     this.masks = masks;
     this.maskLinked = false;
@@ -72,7 +72,7 @@ export class Editor {
     const main = h("div", { class: "df-main" }, this.stage.element, this.viewbar.element);
     const side = h("div", { class: "df-side" }, this.list.element, this.numbers.element);
     this.frame = h("div", { class: "df-frame" }, this.toolbar.element, h("div", { class: "df-body" }, main, side), this.status, this.live);
-    this.element = h("div", { class: "df-root", title: "" }, this.frame);
+    this.element = h("div", { class: "df-root", title: "" }, styles(), this.frame);
     this.commands.listen(this.element);
     this.pending = 0;
     /** @type {Reason | null} */
@@ -153,6 +153,15 @@ export class Editor {
     this.schedule();
   }
 
+  /** Which mask the edit will use. @param {Area | null} area null: not known */
+  setArea(area) {
+    const { stage } = this;
+    const next = area ?? AREA;
+    if (next.shape === stage.area.shape && next.margin === stage.area.margin) return;
+    stage.area = next;
+    stage.redraw();
+  }
+
   /** @param {boolean} linked */
   setMaskLinked(linked) {
     if (linked === this.maskLinked) return;
@@ -217,15 +226,23 @@ export class Editor {
     const [problem] = session.gesturing ? [] : problems(session.state, stage.size);
     const { tool } = session.state;
     const reason = this.said ?? session.refused ?? problem?.reason ?? null;
+    const whose = reason && reason === problem?.reason ? this.nameOf(problem.id) : "";
     const operation = selected(session.state);
     const idle = session.readOnly
       ? "linked.readOnly"
       : tool === "select" && operation
         ? `hint.${operation.kind === "points" ? "points" : operation.task}`
         : `hint.${tool}`;
-    write(this.hint, reason ? t(reason.key, reason.params) : t(idle));
+    write(this.hint, reason ? whose + t(reason.key, reason.params) : t(idle));
     put(this.hint, { "data-warning": reason ? "" : null, title: this.hint.textContent });
     write(this.fact, stage.base.picture ? `${stage.size[0]} × ${stage.size[1]}` : "");
+  }
+
+  /** @param {string | null} id @returns {string} the beginning of a sentence about an operation */
+  nameOf(id) {
+    const { operations } = this.session.state;
+    const index = operations.findIndex((operation) => operation.id === id);
+    return index < 0 ? "" : `${operations[index].name || nameOf(operations[index], index, this.t)}: `;
   }
 
   updateNotice() {

@@ -138,7 +138,8 @@ function turn(stage, region, anchor, start) {
 }
 
 /**
- * Paints the selected region on where it is touched, or with shift held, else a new one. The eraser takes from the region that it touches.
+ * Paints the selected region on where it is touched, or with shift held, else a new one. The eraser takes from the region that it touches
+ * first, and from the selected one if it begins beside all.
  *
  * @param {Stage} stage @param {Point} point @param {boolean} erase @param {Keys} keys
  * @returns {Gesture | null}
@@ -148,7 +149,7 @@ function paint(stage, point, erase, keys) {
   const current = selected(session.state);
   const own = current?.kind === "region" ? current : null;
   const touched = own && (keys.shift || near(own.region, point, stage)) ? own : null;
-  const under = erase && !touched ? regionAt(stage, point) : touched;
+  const under = erase && !touched ? (regionAt(stage, point) ?? own) : touched;
   if (erase && !under) {
     stage.say({ key: "hint.nothingToErase" });
     return null;
@@ -183,9 +184,10 @@ function near(outline, point, stage) {
   );
 }
 
-/** @param {Stage} stage @param {Point} point @returns {Region | null} */
+/** The region that is drawn here; where it goes does not count. @param {Stage} stage @param {Point} point @returns {Region | null} */
 function regionAt(stage, point) {
-  const hit = hitAt(stage.session.state, point, stage.session.state.brush * Math.min(...stage.size));
+  const found = hits(stage.session.state, point, stage.session.state.brush * Math.min(...stage.size));
+  const hit = found.find(({ part }) => part === "outline");
   const operation = stage.session.state.operations.find(({ id }) => id === hit?.id);
   return operation?.kind === "region" ? operation : null;
 }

@@ -6,7 +6,7 @@ import { COMMANDS, keyLabel } from "../drag/keymap.mjs";
 import { h, iconButton } from "./dom.mjs";
 import { isMac } from "./toolbar.mjs";
 
-const GROUPS = /** @type {const} */ (["tools", "tasks", "edit", "move", "view"]);
+const GROUPS = /** @type {const} */ (["tools", "tasks", "move", "edit", "view"]);
 
 /**
  * @param {(key: string) => string} t

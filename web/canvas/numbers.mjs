@@ -6,7 +6,8 @@
 
 import { selected } from "../drag/model.mjs";
 import { angleOf, shiftOf } from "../drag/motion.mjs";
-import { h, put } from "./dom.mjs";
+import { h, icon, nameButton, put } from "./dom.mjs";
+import { keyOf } from "./toolbar.mjs";
 
 /** @import {Operation, Size} from "../drag/types.mjs" */
 /** @import {Editor} from "./editor.mjs" */
@@ -17,6 +18,7 @@ import { h, put } from "./dom.mjs";
 const FIELDS = {
   relocation: ["shiftX", "shiftY", "targetX", "targetY"],
   deformation: ["shiftX", "shiftY", "targetX", "targetY"],
+  "deformation with an end": ["shiftX", "shiftY", "targetX", "targetY", "anchorX", "anchorY"],
   rotation: ["angle", "anchorX", "anchorY"],
   points: ["handleX", "handleY", "targetX", "targetY"],
   pin: [],
@@ -30,15 +32,23 @@ export class Numbers {
     /** @type {Map<Field, HTMLInputElement>} */
     this.inputs = new Map();
     this.kind = "";
+    this.end = h(
+      "button",
+      { type: "button", class: "df-field df-end", on: { click: () => editor.run("toggleEnd") } },
+      icon("hold"),
+      h("span", {}, editor.t("numbers.hold")),
+    );
+    nameButton(this.end, editor.t("command.toggleEnd"), keyOf("toggleEnd"));
   }
 
   update() {
     const { session, stage } = this.editor;
     const operation = selected(session.state);
-    const kind = operation ? (operation.kind === "points" ? "points" : operation.task) : "";
+    const kind = operation ? kindOf(operation) : "";
     if (kind !== this.kind) this.build(kind);
     put(this.element, { hidden: this.inputs.size === 0 });
     if (!operation) return;
+    put(this.end, { "aria-pressed": String(kind === "deformation with an end"), disabled: session.readOnly });
     const values = valuesOf(operation, session.state.pair ?? 0, stage.size);
     for (const [field, input] of this.inputs) {
       put(input, { disabled: session.readOnly });
@@ -54,12 +64,14 @@ export class Numbers {
     this.inputs.clear();
     const { t } = this.editor;
     const fields = (FIELDS[kind] ?? []).map((field) => {
+      // The anchor of a deformation is no turning point but the end that stays.
+      const text = kind === "rotation" ? field : field.replace("anchor", "end");
       const input = h("input", {
         type: "number",
         class: "df-number",
         step: "1",
         inputmode: "decimal",
-        "aria-label": t(`numbers.${field}.name`),
+        "aria-label": t(`numbers.${text}.name`),
         on: {
           input: () => this.take(field, input),
           change: () => this.settle(input),
@@ -67,9 +79,10 @@ export class Numbers {
         },
       });
       this.inputs.set(field, input);
-      return h("label", { class: "df-field", "data-tip": t(`numbers.${field}.name`) }, h("span", {}, t(`numbers.${field}`)), input);
+      return h("label", { class: "df-field", "data-tip": t(`numbers.${text}.name`) }, h("span", {}, t(`numbers.${text}`)), input);
     });
     this.element.replaceChildren(...fields);
+    if (kind.startsWith("deformation")) this.element.append(this.end);
   }
 
   /** @param {Field} field @param {HTMLInputElement} input */
@@ -89,6 +102,12 @@ export class Numbers {
     this.editor.session.settle();
     this.update();
   }
+}
+
+/** @param {Operation} operation */
+function kindOf(operation) {
+  if (operation.kind === "points") return "points";
+  return operation.task === "deformation" && operation.anchor ? "deformation with an end" : operation.task;
 }
 
 /**

@@ -12,7 +12,7 @@ import { backingSize, clientToCss, fitView, hitRadius, panBy, toCss, toPicture, 
 import { h } from "./dom.mjs";
 import { startGesture } from "./gestures.mjs";
 import { Base } from "./base.mjs";
-import { Marks } from "./marks.mjs";
+import { AREA, Marks } from "./marks.mjs";
 import { context2d } from "./picture.mjs";
 import { Touches } from "./touches.mjs";
 
@@ -20,7 +20,7 @@ import { Touches } from "./touches.mjs";
 /** @import {View} from "../drag/viewport.mjs" */
 /** @import {Session} from "./session.mjs" */
 /** @import {Gesture, Keys, Path} from "./gestures.mjs" */
-/** @import {Verdict} from "./marks.mjs" */
+/** @import {Area, Verdict} from "./marks.mjs" */
 /** @import {Picture} from "./picture.mjs" */
 
 /** @typedef {"input" | "preview" | "result"} Mode */
@@ -58,6 +58,8 @@ export class Stage {
     /** @type {number | null} where the slider between before and after stands, 0 to 1; null: none */
     this.split = null;
     this.showMask = false;
+    /** @type {Area} what is shown then */
+    this.area = AREA;
     /** @type {Map<string, Verdict[]>} */
     this.verdicts = new Map();
     /** @type {Gesture | null} */
@@ -187,7 +189,7 @@ export class Stage {
     this.pen.clearRect(0, 0, this.upper.width, this.upper.height);
     this.pen.setTransform(ratio, 0, 0, ratio, 0, 0);
     const marks = new Marks(this.pen, view, size, this.mode !== "input");
-    if (this.showMask) marks.gradientMask(state);
+    if (this.showMask) marks.gradientMask(state, this.area);
     this.drawStill(ratio);
     marks.operations(
       state.operations.filter(({ id }) => id === state.selection),

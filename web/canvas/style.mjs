@@ -3,6 +3,8 @@
  * page without ComfyUI. Sizes follow the node's width by container queries.
  */
 
+import { h } from "./dom.mjs";
+
 const CSS = `
 .df-root {
   --df-surface: var(--component-node-background, var(--comfy-menu-bg, #2b2d33));
@@ -41,7 +43,8 @@ const CSS = `
 .df-toolbar { border-bottom: 1px solid var(--df-line); }
 .df-viewbar { padding: 5px 6px; flex-wrap: nowrap; }
 .df-group { display: flex; align-items: center; gap: 1px; }
-.df-group + .df-group { padding-inline-start: 5px; border-inline-start: 1px solid var(--df-line); }
+.df-rest { display: flex; flex: 1 0 auto; align-items: center; }
+.df-rest .df-group { padding-inline-start: 5px; border-inline-start: 1px solid var(--df-line); }
 .df-space { flex: 1; min-width: 0; }
 .df-button {
   position: relative; display: grid; place-items: center; width: 26px; height: 26px; padding: 0; flex: none;
@@ -131,6 +134,12 @@ const CSS = `
 .df-number::-webkit-inner-spin-button { display: none; }
 .df-field:focus-within { box-shadow: 0 0 0 1.5px var(--df-accent); }
 .df-root .df-number:focus-visible { outline: none; }
+.df-end { grid-column: span 2; border: 0; cursor: pointer; }
+.df-end .df-icon { width: 16px; height: 16px; color: var(--df-muted); }
+.df-end span { overflow: hidden; text-overflow: ellipsis; }
+.df-root .df-end:hover:not(:disabled) { background: color-mix(in srgb, var(--df-text) 8%, var(--df-field)); }
+.df-root .df-end[aria-pressed="true"] { background: var(--df-chosen); }
+.df-root .df-end[aria-pressed="true"] :is(span, .df-icon) { color: var(--df-text); }
 .df-status {
   display: flex; gap: 10px; align-items: center; min-height: 24px; padding: 3px 9px; border-top: 1px solid var(--df-line); color: var(--df-muted); font-size: 11px;
 }
@@ -182,7 +191,8 @@ const CSS = `
   .df-numbers { grid-template-columns: 1fr 1fr; }
 }
 @container (max-width: 380px) {
-  .df-group + .df-group { border-inline-start: 0; padding-inline-start: 0; }
+  .df-toolbar .df-group { flex-wrap: wrap; }
+  .df-rest .df-group { border-inline-start: 0; padding-inline-start: 0; }
   .df-toolbar { gap: 2px 4px; }
   .df-root .df-segment { padding: 2px 4px; font-size: 10.5px; }
   .df-root .df-percent { padding: 3px 2px; font-size: 10.5px; }
@@ -199,11 +209,9 @@ const CSS = `
 }
 `;
 
-/** Once for a page. */
-export function addStyles() {
-  if (document.getElementById("dragfield-style")) return;
-  const style = document.createElement("style");
-  style.id = "dragfield-style";
-  style.textContent = CSS;
-  document.head.append(style);
+/**
+ * The sheet as an element of the canvas itself, which it comes and goes with: nothing is written to the page. Browsers parse equal sheets once.
+ */
+export function styles() {
+  return h("style", {}, CSS);
 }

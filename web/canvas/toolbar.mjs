@@ -55,9 +55,8 @@ export class Toolbar {
       { class: "df-toolbar", role: "toolbar", "aria-label": t("toolbar.label"), on: { keydown: (event) => walk(event) } },
       this.group(t("toolbar.tools"), [...this.tools.values(), this.fromMask]),
       this.brush,
-      this.group(t("toolbar.tasks"), [...this.tasks.values()]),
-      h("span", { class: "df-space" }),
-      this.more,
+      // In one box, so that a narrow node has a second row of tasks and not of dots alone.
+      h("div", { class: "df-rest" }, this.group(t("toolbar.tasks"), [...this.tasks.values()]), h("span", { class: "df-space" }), this.more),
     );
   }
 

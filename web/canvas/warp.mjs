@@ -17,6 +17,8 @@ import { blank, context2d } from "./picture.mjs";
 /** @import {Picture, Level} from "./picture.mjs" */
 
 const FILL_SIDE = 256;
+/** Twice its area by its longest side squared, below which a triangle is a splinter. */
+const THIN = 0.3;
 
 /** @type {WeakMap<Outline, {size: string, path: Path2D}>} */
 const paths = new WeakMap();
@@ -54,9 +56,7 @@ export class Warp {
     const plan = previewPlan(state, size);
     const pattern = patternOf(context, level.source, size);
     context.save();
-    context.beginPath();
-    context.rect(0, 0, size[0], size[1]);
-    context.clip();
+    clipToPixels(context, size);
     if (plan.editable) context.clip(pathOf(plan.editable, size), "evenodd");
     if (plan.holes.length && this.filled(picture, state)) {
       context.fillStyle = patternOf(context, /** @type {HTMLCanvasElement} */ (this.fill), size);
@@ -109,12 +109,36 @@ function patternOf(context, source, size) {
 }
 
 /**
+ * Nothing is drawn beyond the picture, nor on pixels that are only partly its own: what is drawn there again and again adds up to a rim.
+ *
+ * @param {CanvasRenderingContext2D} context scaled and shifted only @param {Size} size
+ */
+function clipToPixels(context, [width, height]) {
+  const base = context.getTransform();
+  const [left, top] = [Math.ceil(base.e - 0.01), Math.ceil(base.f - 0.01)];
+  const [right, low] = [Math.floor(base.e + width * base.a + 0.01), Math.floor(base.f + height * base.d + 0.01)];
+  context.setTransform(1, 0, 0, 1, 0, 0);
+  context.beginPath();
+  context.rect(left, top, Math.max(0, right - left), Math.max(0, low - top));
+  context.clip();
+  context.setTransform(base);
+}
+
+/** The square of the longest side. @param {number[]} corners x and y of three */
+function longest([x0, y0, x1, y1, x2, y2]) {
+  return Math.max((x1 - x0) ** 2 + (y1 - y0) ** 2, (x2 - x1) ** 2 + (y2 - y1) ** 2, (x0 - x2) ** 2 + (y0 - y2) ** 2);
+}
+
+/**
  * @param {CanvasRenderingContext2D} context its fill is the picture
  * @param {Float32Array} triangles 12 numbers each: the target's three points, then the source's
  */
 function drawTriangles(context, triangles) {
   const base = context.getTransform();
   const unit = 1 / Math.hypot(base.a, base.b);
+  context.strokeStyle = context.fillStyle;
+  context.lineWidth = 1.2 * unit;
+  context.lineJoin = "bevel";
   for (let i = 0; i + 12 <= triangles.length; i += 12) {
     const [tx0, ty0, tx1, ty1, tx2, ty2, x0, y0, x1, y1, x2, y2] = triangles.subarray(i, i + 12);
     const area = (x1 - x0) * (y2 - y0) - (x2 - x0) * (y1 - y0);
@@ -125,6 +149,17 @@ function drawTriangles(context, triangles) {
     const d = ((ty2 - ty0) * (x1 - x0) - (ty1 - ty0) * (x2 - x0)) / area;
     context.setTransform(base);
     context.transform(a, b, c, d, tx0 - a * x0 - c * y0, ty0 - b * x0 - d * y0);
+    if (Math.abs(area) < THIN * longest([x0, y0, x1, y1, x2, y2])) {
+      // Growing from the middle hardly widens a splinter: its rim does.
+      context.beginPath();
+      context.moveTo(x0, y0);
+      context.lineTo(x1, y1);
+      context.lineTo(x2, y2);
+      context.closePath();
+      context.fill();
+      context.stroke();
+      continue;
+    }
     // Grown by a little, so that no seam of the background shows between neighbours.
     const [mx, my] = [(x0 + x1 + x2) / 3, (y0 + y1 + y2) / 3];
     const grow = 1 + (2.2 * unit) / Math.sqrt(Math.abs(area));

@@ -181,6 +181,23 @@ export function downstream(node, type) {
 }
 
 /**
+ * The mask that the edit of this drag will be kept to: of the nearest Gradient Mask or Drag Edit downstream.
+ *
+ * @param {Node} node
+ * @returns {{shape: "rectangles" | "around", margin: number} | null}
+ */
+export function areaOf(node) {
+  for (const found of reached(node, () => true)) {
+    const value = (/** @type {string} */ name) => found.widgets?.find((/** @type {any} */ one) => one.name === name)?.value;
+    /** @type {Record<string, string | undefined>} */
+    const asks = { DragfieldGradientMask: value("shape"), DragfieldEdit: value("method") };
+    const asked = asks[found.type];
+    if (asked) return { shape: ["around", "dragfield"].includes(asked) ? "around" : "rectangles", margin: Number(value("margin")) || 0 };
+  }
+  return null;
+}
+
+/**
  * The picture that came of the drag, where no Drag Report says so: of the nearest node downstream that shows one.
  *
  * @param {any} app @param {Node} node

@@ -37,6 +37,7 @@ export const COMMANDS = Object.freeze([
   { id: "duplicate", keys: ["Ctrl+D"], group: "edit" },
   { id: "delete", keys: ["Delete", "Backspace"], group: "edit" },
   { id: "toggleVisible", keys: ["H"], group: "edit" },
+  { id: "toggleEnd", keys: ["A"], group: "edit" },
   { id: "raise", keys: ["PageUp"], group: "edit" },
   { id: "lower", keys: ["PageDown"], group: "edit" },
   { id: "selectNext", keys: ["Tab"], group: "edit" },

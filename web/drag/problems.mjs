@@ -41,7 +41,7 @@ export function problems(state, size = frameOf(state)) {
     for (const other of moving.slice(0, i)) {
       const part = sharedPixels(one.spans, other.spans) / Math.min(one.area, other.area);
       if (part <= OVERLAP) continue;
-      tell(one.region.id, "problem.overlap", { other: nameOf(other.region, other.index), percent: Math.round(part * 100) });
+      tell(one.region.id, "problem.overlap", { other: nameOf(other.region, other.index), percent: atLeast(part * 100) });
     }
     if (pinned && sharedPixels(one.spans, pinned) === one.area) tell(one.region.id, "problem.pinned");
     const turned = one.region.task === "rotation" ? rotationProblem(one.region, size) : null;
@@ -50,6 +50,11 @@ export function problems(state, size = frameOf(state)) {
   for (const id of contradicted(shown.map(({ operation }) => operation))) tell(id, "problem.twoTargets");
   if (state.editable && spanArea(spansOf(state.editable, size)) < MIN_PIXELS) tell(null, "problem.editable");
   return found;
+}
+
+/** Never rounded down to what is allowed. @param {number} percent */
+function atLeast(percent) {
+  return percent < 10 ? Math.ceil(percent * 10) / 10 : Math.round(percent);
 }
 
 /** How an operation is called where it has no name. @param {Operation} operation @param {number} index  from 0 */

@@ -22,12 +22,7 @@ const WORK = 600_000;
  * @returns {number[]} triangles
  */
 export function spreadTriangles(pairs, size, editable, progress = 1) {
-  const ways = pairs.map(([handle, target]) => ({
-    x: handle[0] * size[0],
-    y: handle[1] * size[1],
-    dx: (target[0] - handle[0]) * size[0] * progress,
-    dy: (target[1] - handle[1]) * size[1] * progress,
-  }));
+  const ways = waysOf(pairs, size, progress);
   if (!ways.some(({ dx, dy }) => Math.hypot(dx, dy) > 1e-6)) return [];
   const radius = pointRadius(size);
   const circle = editable ? null : circleAround(ways, progress, radius);
@@ -54,7 +49,31 @@ export function spreadTriangles(pairs, size, editable, progress = 1) {
   return triangles;
 }
 
+/**
+ * All that the points may move, before and after: the editable area, or the circle where displacements end.
+ * @param {[Point, Point][]} pairs  normalised @param {Size} size @param {Outline | null} editable
+ * @returns {Outline} normalised; empty if nothing moves
+ */
+export function spreadOutline(pairs, size, editable) {
+  if (editable) return editable;
+  const ways = waysOf(pairs, size, 1);
+  if (!ways.some(({ dx, dy }) => Math.hypot(dx, dy) > 1e-6)) return [];
+  const { x, y, radius } = circleAround(ways, 1, pointRadius(size));
+  const turns = Array.from({ length: 96 }, (_, i) => (2 * Math.PI * i) / 96);
+  return [[turns.map((turn) => [(x + radius * Math.cos(turn)) / size[0], (y + radius * Math.sin(turn)) / size[1]])]];
+}
+
 /** @typedef {{x: number, y: number, dx: number, dy: number}} Way */
+
+/** @param {[Point, Point][]} pairs @param {Size} size @param {number} progress @returns {Way[]} px */
+function waysOf(pairs, size, progress) {
+  return pairs.map(([handle, target]) => ({
+    x: handle[0] * size[0],
+    y: handle[1] * size[1],
+    dx: (target[0] - handle[0]) * size[0] * progress,
+    dy: (target[1] - handle[1]) * size[1] * progress,
+  }));
+}
 
 /** @typedef {{x: number, y: number, radius: number}} Circle */
 

@@ -20,6 +20,43 @@ const [STEP, MOST] = [4, 96];
  */
 export function stretchTriangles(outline, shift, size, progress = 1, fixed = null) {
   const way = Math.hypot(...shift);
+  const [ux, uy] = [shift[0] / way, shift[1] / way];
+  const lines = linesOf(outline, shift, size, progress, fixed);
+  return lines.flatMap((line, i) => {
+    const before = lines[i - 1];
+    return line && before ? quadrangle(before, line, way * progress, ux, uy) : [];
+  });
+}
+
+/**
+ * All that the stretched material covers, before and after: its rims, one polygon per piece.
+ * @param {Outline} outline  normalised @param {Point} shift  px, the whole way @param {Size} size @param {Point | null} fixed  normalised
+ * @returns {Outline} normalised; empty if nothing moves
+ */
+export function stretchOutline(outline, shift, size, fixed = null) {
+  const way = Math.hypot(...shift);
+  const [ux, uy] = [shift[0] / way, shift[1] / way];
+  /** @type {Line[][]} */
+  const pieces = [[]];
+  for (const line of linesOf(outline, shift, size, 1, fixed)) {
+    if (line) pieces[pieces.length - 1].push(line);
+    else if (pieces[pieces.length - 1].length > 0) pieces.push([]);
+  }
+  /** @type {(along: number, across: number) => Point} */
+  const place = (along, across) => [(along * ux - across * uy) / size[0], (along * uy + across * ux) / size[1]];
+  return pieces
+    .filter((lines) => lines.length > 1)
+    .map((lines) => {
+      const low = lines.map(({ across, far, near }) => place(Math.min(far, near), across));
+      const high = lines.map(({ across, far, near }) => place(Math.max(far, near + way), across));
+      return [[...low, ...high.reverse()]];
+    });
+}
+
+/** The lines along the drag, null where they meet nothing that gives. @param {Outline} outline @param {Point} shift @param {Size} size
+ * @param {number} progress @param {Point | null} fixed @returns {(Line | null)[]} */
+function linesOf(outline, shift, size, progress, fixed) {
+  const way = Math.hypot(...shift);
   if (way * progress < 1e-6) return [];
   const [ux, uy] = [shift[0] / way, shift[1] / way];
   const edges = edgesAlong(outline, size, ux, uy);
@@ -36,20 +73,13 @@ export function stretchTriangles(outline, shift, size, progress = 1, fixed = nul
   for (let i = 0; i < edges.length; i += 2) middle += (2 * edges[i]) / edges.length;
   const side = end === null || end < middle ? 1 : -1;
   const edge = nearEdges(edges, places, side);
-  /** @type {number[]} */
-  const triangles = [];
-  /** @type {Line | null} */
-  let before = null;
-  places.forEach((across, i) => {
+  return places.map((across, i) => {
     const near = edge[i];
     const far = end ?? near - Math.min(way, roomBehind([near * ux - across * uy, near * uy + across * ux], [ux, uy], size));
     // Less than a pixel of material cannot give.
     const gives = Number.isFinite(near) && (near - far) * side >= 1 && (near + progress * way - far) * side >= 1;
-    const line = gives ? { across, far, near } : null;
-    if (line && before) triangles.push(...quadrangle(before, line, way * progress, ux, uy));
-    before = line;
+    return gives ? { across, far, near } : null;
   });
-  return triangles;
 }
 
 /** @typedef {{across: number, far: number, near: number}} Line */

@@ -1,0 +1,72 @@
+"""How a point drag descends: windows, steps, the mask, and when it ends. See point_drag.py for what they mean together."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from .tracking import Reading
+
+
+@dataclass(frozen=True)
+class PointDragSettings:
+    """How a point drag descends. The defaults are the principled preset; `REFERENCE` is what the published code did.
+
+    rounds, steps_per_round: tracking rounds, and gradient steps in each (DirectDrag: 10 and 3).
+    radius, search: half side of the supervised and of the searched window, in grid cells (4 and 12).
+    longest_step: how far a window is supervised beyond its handle, in cells (4).  arrive_within: of its target, in
+        cells (2); None: handles at their targets are supervised there until the rounds are over.
+    rate_mode, rate: "adam" (published: 0.02) or "normalised", see above.  betas: Adam's.
+    mask_weight: of the mask term (0.1 in the published tables, 0.2 in the published interface).
+    mask_on: "next" holds the latent after the denoising step (published), "latent" the latent itself, which saves the network's end.
+        "step" has no mask term: it scales every step by M, so that what is closed stays exactly and no weight is to be chosen.
+    track_on: "fresh" tracks with the features after the last step of a round, which the next round needs anyway; "stale" with those
+        before it (published).
+    reading: how windows are read, see `tracking.window`; "two_step" is the published one.
+    loss_threshold: ends a round early when the motion loss is at or below it (published 0).
+    patience: gives up after so many rounds in a row in which no handle moved; None: never, as the published code in effect.
+    taps: None for the backbone's own.  guidance: the distilled scale, flow models only.
+    """
+
+    rounds: int = 10
+    steps_per_round: int = 3
+    radius: int = 4
+    search: int = 12
+    longest_step: float = 4.0
+    arrive_within: float | None = 2.0
+    rate_mode: Literal["adam", "normalised"] = "adam"
+    rate: float = 0.02
+    betas: tuple[float, float] = (0.9, 0.999)
+    mask_weight: float = 0.1
+    mask_on: Literal["next", "latent", "step"] = "next"
+    track_on: Literal["fresh", "stale"] = "fresh"
+    reading: Reading = "direct"
+    loss_threshold: float = 0.0
+    patience: int | None = 5
+    taps: tuple[Any, ...] | None = None
+    guidance: float = 1.0
+
+    def __post_init__(self) -> None:
+        if min(self.rounds, self.steps_per_round) < 1 or min(self.radius, self.search) < 0:
+            raise ValueError(
+                f"{self.rounds} rounds of {self.steps_per_round} steps with windows of radius {self.radius} and {self.search} "
+                "make no drag: use at least 1 round of 1 step and radii of 0 or more (published: 10, 3, 4, 12)"
+            )
+        if not (self.rate > 0 and self.longest_step > 0 and (self.arrive_within or 0) >= 0 and self.mask_weight >= 0):
+            raise ValueError(
+                f"rate {self.rate}, longest_step {self.longest_step}, arrive_within {self.arrive_within}, mask_weight {self.mask_weight}: "
+                "the first two must be positive, the others 0 or more"
+            )
+        if self.patience is not None and self.patience < 1:
+            raise ValueError(f"a patience of {self.patience} rounds gives up before it began: use 1 or more, or None")
+        allowed = {
+            "mask_on": ("next", "latent", "step"), "track_on": ("fresh", "stale"), "reading": ("direct", "two_step"),
+            "rate_mode": ("adam", "normalised"),
+        }  # fmt: skip
+        for name, values in allowed.items():
+            if getattr(self, name) not in values:
+                raise ValueError(f"{name} = {getattr(self, name)!r} is unknown: use one of {', '.join(values)}")
+
+
+PRINCIPLED = PointDragSettings()
+REFERENCE = PointDragSettings(track_on="stale", reading="two_step", patience=None)

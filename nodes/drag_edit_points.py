@@ -1,0 +1,80 @@
+"""Drag Edit by points alone: DirectDrag on Stable Diffusion or FLUX, with the settings that the node's widgets stand for."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from torch import Tensor
+
+from ..core.ddim_inversion import DDIMSettings
+from ..core.directdrag import DirectDragSettings, directdrag
+from ..core.directdrag_flow import FlowPointSettings, directdrag_flow
+from ..core.edit import Edit
+from ..core.inversion import InversionSettings
+from ..core.operations import Drag
+from ..core.point_edit import points_of
+from ..core.readout import ReadoutHead
+from ..core.soft_mask import SoftMaskSettings, point_masks
+from .host.autoencoder import ComfyAutoencoder
+from .host.comfy_flux import ComfyFlux
+from .host.comfy_unet import ComfyUNet
+from .host.conditioning import ComfyConditioning
+from .point_drag import FLOW_PRESETS, PRESETS
+from .trajectory import Trajectory
+
+PointSettings = DirectDragSettings | FlowPointSettings
+
+
+def check_points_only(drag: Drag) -> None:
+    """Refuse a drag that moves regions, or has points that cannot be dragged."""
+    points_of(drag)
+
+
+def open_to_points(drag: Drag) -> np.ndarray:
+    """Where a point edit may change the picture. bool [H, W]"""
+    return point_masks(drag, drag.points, drag.size[::-1], SoftMaskSettings())[1]
+
+
+def inversion_settings(backbone: ComfyFlux | ComfyUNet, steps: int, skip: int, kv_blocks: str) -> InversionSettings | DDIMSettings:
+    """How the picture is inverted: by FireFlow, or, as far, by DDIM."""
+    if isinstance(backbone, ComfyFlux):
+        return InversionSettings(steps, skip, kv_blocks=kv_blocks, kv_placement="cpu")
+    if skip >= steps:
+        raise ValueError(f"leaving out {skip} of {steps} steps leaves none: lower skip, or raise steps")
+    return DDIMSettings(steps, (steps - skip) / steps)
+
+
+def edit_settings(
+    backbone: ComfyFlux | ComfyUNet, trajectory: Trajectory, preset: str, iterations: int, warp: float, guidance: float
+) -> PointSettings:
+    """iterations: rounds in all, shared among the times that are dragged at.  guidance: 0 for the model's default.
+
+    The last time is not dragged at: somewhere the picture has to be denoised.
+    """
+    known = FLOW_PRESETS if isinstance(backbone, ComfyFlux) else PRESETS
+    if preset not in known:
+        raise ValueError(f"the preset '{preset}' is what was published for Stable Diffusion: use 'principled' or 'carry' with FLUX")
+    base = known[preset]
+    if isinstance(base, FlowPointSettings) and guidance > 0:
+        base = replace(base, guidance=guidance, drag=replace(base.drag, guidance=guidance))
+    steps = max(1, min(base.drag_steps, len(trajectory.times) - 2))
+    drag = replace(base.drag, rounds=max(1, round(iterations / steps)))
+    carried = None if warp == 0 or base.warp is None else replace(base.warp, ratio=warp)
+    return replace(base, drag=drag, drag_steps=steps, warp=carried, paste_back=False)
+
+
+def drag_points(
+    backbone: ComfyFlux | ComfyUNet,
+    autoencoder: ComfyAutoencoder,
+    picture: Tensor,
+    drag: Drag,
+    prompt: ComfyConditioning,
+    settings: PointSettings,
+    head: ReadoutHead | None,
+    **how: Any,
+) -> Edit:
+    """The edit of one picture [1, 3, H, W]. how: inversion, report, should_stop, as core takes them."""
+    run = directdrag_flow if isinstance(settings, FlowPointSettings) else directdrag
+    return run(backbone, autoencoder, picture, drag, prompt, settings, head=None if head is None else head.to(backbone.device), **how)
