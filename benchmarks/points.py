@@ -36,6 +36,8 @@ from ..core.operations import Drag
 from ..core.readout import ReadoutHead, load_readout
 from .demo import case_mask, summarise, to_picture
 
+AROUND = 8
+"""Px beside a thing that count as its looks."""
 HEAD = "readout.safetensors"
 """The demo UNet's readout head, beside its weights."""
 
@@ -107,18 +109,20 @@ def handle_error(case: DemoCase, result: np.ndarray) -> float:
 
     Looked for within |drag| / sqrt(2) of its true place and of its old one, as RegionDrag's mean distance is (DirectDrag reference, section
     11): plain ground far away may look more like a thing than the thing itself when that came out badly.
+    Looks are those of the thing and AROUND px beside it, without which one part of a bar is like the next.
     """
-    rows, columns = np.nonzero(case.landed)
+    near = cv2.dilate(case.landed.astype(np.uint8), np.ones((2 * AROUND + 1,) * 2, np.uint8)) > 0
+    rows, columns = np.nonzero(near)
     top, bottom, left, right = rows.min(), rows.max() + 1, columns.min(), columns.max() + 1
     looks = np.ascontiguousarray(case.truth[top:bottom, left:right], np.float32)
-    counts = np.repeat(case.landed[top:bottom, left:right, None].astype(np.float32), 3, axis=2)
+    counts = np.repeat(near[top:bottom, left:right, None].astype(np.float32), 3, axis=2)
     apart = cv2.matchTemplate(np.ascontiguousarray(result, np.float32), looks, cv2.TM_SQDIFF, mask=counts)
     pairs = point_drag_of(case).points
     way = np.mean([np.subtract(p.target, p.handle) for p in pairs], axis=0)
     reach = max(5.0, float(np.hypot(*way)) / math.sqrt(2))
     y, x = np.ogrid[: apart.shape[0], : apart.shape[1]]
-    near = np.minimum(np.hypot(x - left, y - top), np.hypot(x - left + way[0], y - top + way[1])) <= reach
-    y, x = np.unravel_index(int(np.argmin(np.where(near, apart, np.inf))), apart.shape)
+    allowed = np.minimum(np.hypot(x - left, y - top), np.hypot(x - left + way[0], y - top + way[1])) <= reach
+    y, x = np.unravel_index(int(np.argmin(np.where(allowed, apart, np.inf))), apart.shape)
     return math.hypot(x - left, y - top)
 
 

@@ -22,10 +22,22 @@ from .demo_model import DemoCLIP, DemoVAE
 
 
 class DemoUNetLatent(comfy.latent_formats.LatentFormat):
-    """The 4-channel demo autoencoder's latents, which are normalised by construction."""
+    """The 4-channel demo autoencoder's latents, which are normalised by construction.
+
+    The colours of previews were found as those of `DemoLatent`; on 12 other scenes they explain 63 % of the variance.
+    """
 
     latent_channels = 4
     scale_factor = 1.0
+
+    def __init__(self) -> None:
+        self.latent_rgb_factors = [
+            [0.1454, -0.0602, -0.1227],
+            [0.1928, -0.0290, -0.1567],
+            [-0.1225, -0.1334, 0.1137],
+            [-0.2260, -0.1873, -0.3552],
+        ]
+        self.latent_rgb_factors_bias = [0.1388, 0.1713, 0.0355]
 
 
 class DemoUNetConfig(comfy.supported_models.SD15):

@@ -146,9 +146,9 @@ def page(tab: Opened) -> Any:
 
 
 @pytest.fixture
-def german(comfyui_url: str, browser: Any) -> Iterator[Any]:
-    """A page of its own, in German."""
-    set_setting(comfyui_url, "Comfy.Locale", "de")
+def french(comfyui_url: str, browser: Any) -> Iterator[Any]:
+    """A page of its own, in French."""
+    set_setting(comfyui_url, "Comfy.Locale", "fr")
     try:
         held = Opened(browser, comfyui_url, "nodes2")
         yield held.page

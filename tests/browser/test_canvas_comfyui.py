@@ -139,8 +139,12 @@ def test_a_drag_is_drawn_before_anything_is_queued_and_ctrl_z_takes_back_one_ges
 
 def test_the_node_is_found_by_its_name_and_can_be_drawn_on_at_once(page: Any, problems: list[str], renderer: str) -> None:
     page.evaluate("app.canvas.ds.offset = [0, 0]; app.canvas.ds.scale = 1")
-    page.mouse.dblclick(500, 200)
-    page.locator("input:focus").wait_for()
+    for _ in range(5):
+        # On a slow machine two clicks can be too far apart for a double one.
+        page.mouse.dblclick(500, 200, delay=0)
+        page.wait_for_timeout(3000)
+        if page.locator("input:focus").count():
+            break
     page.keyboard.type("Drag Canvas")
     page.locator("[role=option], .option-container", has_text="Drag Canvas").first.wait_for()
     page.keyboard.press("Enter")
@@ -530,11 +534,11 @@ def test_keys_on_the_canvas_do_nothing_to_the_graph(page: Any, draw: Any, proble
     assert problems == []
 
 
-def test_the_canvas_speaks_the_language_of_the_frontend(german: Any) -> None:
-    texts = json.loads((ROOT / "locales" / "de" / "main.json").read_text(encoding="utf-8"))["dragfield"]
-    german.evaluate("app.graph.clear()")
-    hand = hand_of(german, german.evaluate(ADD, ["DragfieldCanvas", 300, 130]), picture=False)
-    assert hand.button(texts["command.toolRectangle"]).count() == 1
+def test_the_canvas_speaks_the_language_of_the_frontend(french: Any) -> None:
+    texts = json.loads((ROOT / "locales" / "fr" / "main.json").read_text(encoding="utf-8"))["dragfield"]
+    french.evaluate("app.graph.clear()")
+    hand = hand_of(french, french.evaluate(ADD, ["DragfieldCanvas", 300, 130]), picture=False)
+    assert hand.button(texts["command.toolBrush"]).count() == 1
     assert hand.root.locator(".df-notice").inner_text() == texts["picture.none"]
     hand.key("n")
     assert hand.root.locator(".df-name").get_attribute("placeholder") == texts["name.region"].replace("{number}", "1")
