@@ -7,6 +7,7 @@ tensor that an operation makes until its storage is freed (an operation's inner 
 
 from __future__ import annotations
 
+import time
 import weakref
 from collections.abc import Callable
 from typing import Any
@@ -96,3 +97,21 @@ def minimum_flops(width: int, image: int, text: int, double_blocks: int, injecte
     text_backward = text_forward - 6 * width**2 * text if double_blocks > 1 else 0
     forward = image_forward + text_forward + attention + entry
     return round(forward + image_forward + text_backward + ATTENTION_BACKWARD * attention + entry)
+
+
+def seconds_of(work: Callable[[], object], device: torch.device) -> float:
+    """Wall time of work(), a GPU's own included."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    began = time.perf_counter()
+    work()
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    return time.perf_counter() - began
+
+
+def take(steps: Any, count: int) -> None:
+    """Run that many steps of a generator, or of what works like one, and close it."""
+    for _ in range(count):
+        next(steps)
+    steps.close()

@@ -9,7 +9,6 @@ machine does hits both; times are medians.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from statistics import median
@@ -28,7 +27,7 @@ from ..core.point_drag_settings import PointDragSettings
 from ..core.probes import NoiseProbe
 from ..core.readout import ReadoutHead
 from ..core.readout_training import new_head
-from .cost import count_flops, peak_memory
+from .cost import count_flops, peak_memory, seconds_of, take
 from .published_points import PublishedPointDrag
 
 CROSS_DOWN, CROSS_UP = "CrossAttnDownBlock2D", "CrossAttnUpBlock2D"
@@ -112,7 +111,7 @@ def measure(case: Case, repeats: int) -> dict[str, Any]:
     """Seconds, peak bytes (over a reference pass and two steps) and FLOPs of one step, both ways."""
     device = case.z.device
     ways = {"published": case.published, "ours": case.ours}
-    memory = {name: peak_memory(lambda way=way: _steps(way(), 2), device) for name, way in ways.items()}
+    memory = {name: peak_memory(lambda way=way: take(way(), 2), device) for name, way in ways.items()}
     flops, seconds = {}, {"published": [], "ours": []}
     published, ours = case.published(), case.ours()
     next(published)
@@ -124,9 +123,9 @@ def measure(case: Case, repeats: int) -> dict[str, Any]:
     for _ in range(repeats):
         case.backbone.model.requires_grad_(True)
         case.head.requires_grad_(True)
-        seconds["published"].append(_seconds(lambda: next(published), device))
+        seconds["published"].append(seconds_of(lambda: next(published), device))
         published.close()
-        seconds["ours"].append(_seconds(lambda: next(ours), device))
+        seconds["ours"].append(seconds_of(lambda: next(ours), device))
     times = {way: median(taken) for way, taken in seconds.items()}
     return {
         "model": case.name,
@@ -157,19 +156,3 @@ def make_case(width: int, size: int, device: torch.device, projection: int | Non
     handles = make_handles([PointOperation((0.35 * size, 0.5 * size), (0.6 * size, 0.5 * size))], (size, size), rounded=True)
     mask = torch.full((size // 8, size // 8), 0.5, device=device)
     return Case(f"sd15-{width}", size, backbone, head, z, cond, handles, mask)
-
-
-def _steps(way: Any, count: int) -> None:
-    for _ in range(count):
-        next(way)
-    way.close()
-
-
-def _seconds(work: Callable[[], object], device: torch.device) -> float:
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-    began = time.perf_counter()
-    work()
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-    return time.perf_counter() - began

@@ -10,7 +10,6 @@ among the FLUX-proportioned cases.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from statistics import median
@@ -29,7 +28,7 @@ from ..core.field import DragField
 from ..core.masks import adaptive_gradient_mask, to_latent
 from ..core.operations import Drag, RegionOperation
 from ..core.region_drag import DragState, RegionDragSettings, region_drag
-from .cost import count_flops, minimum_flops, peak_memory
+from .cost import count_flops, minimum_flops, peak_memory, seconds_of, take
 from .published import PublishedDrag
 
 FLUX = {
@@ -129,8 +128,8 @@ def measure(case: Case, repeats: int) -> dict[str, Any]:
     """Seconds, peak bytes (over a reference pass and two iterations) and FLOPs of one iteration, both ways."""
     device = case.z.device
     memory = {
-        "published": peak_memory(lambda: _iterations(case.published(), 2), device),
-        "ours": peak_memory(lambda: _iterations(case.ours(), 2), device),
+        "published": peak_memory(lambda: take(case.published(), 2), device),
+        "ours": peak_memory(lambda: take(case.ours(), 2), device),
     }
     published, ours = case.published(), case.ours()
     next(published)
@@ -138,8 +137,8 @@ def measure(case: Case, repeats: int) -> dict[str, Any]:
     flops = {"published": count_flops(lambda: next(published)), "ours": count_flops(lambda: next(ours))}
     seconds: dict[str, list[float]] = {"published": [], "ours": []}
     for _ in range(repeats):
-        seconds["published"].append(_seconds(lambda: next(published), device))
-        seconds["ours"].append(_seconds(lambda: next(ours), device))
+        seconds["published"].append(seconds_of(lambda: next(published), device))
+        seconds["ours"].append(seconds_of(lambda: next(ours), device))
     published.close()
     ours.close()
     times = {way: median(taken) for way, taken in seconds.items()}
@@ -183,19 +182,3 @@ def make_case(name: str, config: dict[str, Any], text: int, size: int, device: t
     drag = Drag((size, size), (RegionOperation(disc, "relocation", (0.6 * size, 0.5 * size)),))
     movable = to_latent(adaptive_gradient_mask(drag), (size // 8, size // 8)).to(device)
     return Case(name, size, backbone, z, cond, bank, drag, movable)
-
-
-def _iterations(way: Iterator[DragState] | Published, count: int) -> None:
-    for _ in range(count):
-        next(way)
-    way.close()
-
-
-def _seconds(work: Callable[[], object], device: torch.device) -> float:
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-    began = time.perf_counter()
-    work()
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-    return time.perf_counter() - began
