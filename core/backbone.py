@@ -41,13 +41,19 @@ class Conditioning:
         return Conditioning(self.txt.to(device=device, dtype=dtype), pooled)
 
 
+def token_grid(z: Tensor, patch: int) -> tuple[int, int]:
+    """(rows, columns) of the tokens that a latent z [..., h, w] makes; the last ones may hang over its edge."""
+    return -(-z.shape[-2] // patch), -(-z.shape[-1] // patch)
+
+
 @runtime_checkable
 class FlowBackbone(Protocol):
     """A flow-matching transformer with frozen weights.
 
     An implementer must provide
       latent_channels  C of the latents (FLUX.1: 16)
-      patch            latent cells per token side (FLUX.1: 2); h and w of every latent are multiples of it
+      patch            latent cells per token side (FLUX.1: 2); a latent that does not divide into whole tokens is padded
+                       at its right and bottom by its own first cells, and what is computed for the padding left out
       double_blocks, single_blocks   how many of each; they bound the indices of taps and of K/V blocks
       width            channels of a token, hence of a tap
       guidance_distilled   True when `guidance` reaches the network; otherwise it is ignored
@@ -85,7 +91,7 @@ class FlowBackbone(Protocol):
         guidance: float | Tensor = 1.0,
         kv: KVSession | None = None,
     ) -> list[Tensor]:
-        """Image-token features at `taps`, in their order: a list of [B, width, h/patch, w/patch] in the model's dtype.
+        """Image-token features at `taps`, in their order: a list of [B, width, *token_grid] in the model's dtype.
 
         Computes nothing behind the last tap: no later block, and in the last block no text output.
         """

@@ -4,7 +4,8 @@
     edit = dragflow(backbone, autoencoder, image, drag, source, settings=settings, inversion=inversion)
     edit = dragfield(backbone, autoencoder, image, another_drag, source, inversion=inversion)   # inverts nothing again
 
-Convention: image is [1, 3, H, W] in [0, 1], its sides multiples of 16; the drag is in its pixels; masks are bool [H, W] or [h, w].
+Convention: image is [1, 3, H, W] in [0, 1], its sides multiples of the autoencoder's factor; the drag is in its pixels; masks are bool
+[H, W] or [h, w].
 """
 
 from __future__ import annotations
@@ -256,11 +257,10 @@ def paste_back(edited: Tensor, original: Tensor, mask: np.ndarray, radius: float
 def inverted(backbone, autoencoder, image, source, settings, given, report, should_stop) -> tuple[Inversion, int]:
     """The inversion to use and the network calls it cost now. Refuses one that was made with other settings or another size."""
     factor = autoencoder.factor
-    multiple = factor * backbone.patch
     height, width = image.shape[-2:]
-    if image.ndim != 4 or image.shape[0] != 1 or height % multiple or width % multiple:
+    if image.ndim != 4 or image.shape[0] != 1 or height % factor or width % factor:
         raise ValueError(
-            f"the picture has shape {list(image.shape)}; an edit takes [1, 3, H, W] with H and W multiples of {multiple}: "
+            f"the picture has shape {list(image.shape)}; an edit takes [1, 3, H, W] with H and W multiples of {factor}: "
             "crop or pad it first, and edit a batch one by one"
         )
     if given is None:

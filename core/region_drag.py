@@ -183,7 +183,7 @@ def region_drag(
 
     def loss_against(found: Sequence[Tensor]) -> RegionLoss | None:
         finer = cell_features(features, origin, found, backbone.patch, should_stop) if parts else None
-        return None if parts and finer is None else _region_loss(field, found, finer, z, settings)
+        return None if parts and finer is None else _region_loss(field, found, finer, z, backbone.patch, settings)
 
     loss_of: RegionLoss | None = None
     if not shared:
@@ -257,12 +257,13 @@ def _settling(settings: RegionDragSettings, step: int) -> float:
 
 
 def _region_loss(
-    field: Correspondence, features: Sequence[Tensor], finer: Sequence[Tensor] | None, z: Tensor, settings: RegionDragSettings
+    field: Correspondence, features: Sequence[Tensor], finer: Sequence[Tensor] | None, z: Tensor, patch: int,
+    settings: RegionDragSettings,
 ) -> RegionLoss:
     h, w = z.shape[-2:]
     token_grid = (features[0].shape[-1], features[0].shape[-2])
     grids = {"latent": (w, h), "tokens": token_grid, "cut": cut_shape((8 * w, 8 * h))}
-    return RegionLoss(field, features, grids[settings.grid], settings.layout, finer)
+    return RegionLoss(field, features, grids[settings.grid], settings.layout, finer, (w / patch, h / patch))
 
 
 def _step(

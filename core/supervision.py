@@ -17,7 +17,8 @@ with a_u how much of the moved region reads token u. Content shifted by any numb
 tokens it costs nearly as much as content that has not moved at all.
 
 Convention: positions are (x, y) in units of a grid (width, height), cell centres at +0.5; maps of another resolution
-are read at the same relative place, bilinearly, with the border repeated (align_corners=False).
+are read at the same relative place, bilinearly, with the border repeated (align_corners=False). A map whose last tokens hang
+over the picture's edge is larger than the picture: its `extent` is the picture's (width, height) in tokens, such as 2.5.
 """
 
 from __future__ import annotations
@@ -79,10 +80,14 @@ class Picker:
         return self.mass.to(picked.dtype)[:, None] * picked
 
 
-def make_reader(positions: Tensor, grid: tuple[int, int], size: tuple[int, int], device: torch.device) -> Reader:
-    """A reader of `positions` [N, 2] in units of `grid` (width, height) on a map of `size` (width, height)."""
-    scale = positions.new_tensor([size[0] / grid[0], size[1] / grid[1]])
-    corners, shares = _bilinear(positions * scale - 0.5, size)
+def make_reader(
+    positions: Tensor, grid: tuple[int, int], size: tuple[int, int], device: torch.device, extent: tuple[float, float] | None = None
+) -> Reader:
+    """A reader of `positions` [N, 2] in units of `grid` (width, height) on a map of `size` (width, height).
+
+    extent: how much of the map the grid spans, (width, height) in cells of the map; None: all of it.
+    """
+    corners, shares = _bilinear(positions * _scale(positions, grid, extent or size) - 0.5, size)
     cells, column = corners.unique(return_inverse=True)
     weights = torch.zeros(len(positions), len(cells), dtype=positions.dtype)
     weights.scatter_add_(1, column, shares)
@@ -155,7 +160,8 @@ def cell_features(
                 return None
             found = features(F.pad(z, (0, dx, 0, dy), mode="replicate")[..., dy:, dx:])
         for whole, f in zip(finer, found, strict=True):
-            whole[..., dy::patch, dx::patch] = f.detach()
+            part = whole[..., dy::patch, dx::patch]
+            part.copy_(f.detach()[..., : part.shape[-2], : part.shape[-1]])
     return finer
 
 
@@ -163,8 +169,9 @@ class RegionLoss:
     """The loss for one field against fixed reference features, at any progress.
 
     reference: features of the undragged latent, a list of [B, C, h, w].  grid: (width, height) of the supervised
-    positions.  finer: the same features at every latent cell, a list of [B, C, p·h, p·w], for
-    layout "tokens"; None: carried content is read between tokens, as published.
+    positions.  finer: the same features at every latent cell, a list of [B, C, p·h, p·w] or as many as the picture has, for
+    layout "tokens"; None: carried content is read between tokens, as published.  extent: (width, height) of the picture in
+    tokens; None: the whole map.
     """
 
     def __init__(
@@ -174,6 +181,7 @@ class RegionLoss:
         grid: tuple[int, int],
         layout: Layout = "tokens",
         finer: Sequence[Tensor] | None = None,
+        extent: tuple[float, float] | None = None,
     ) -> None:
         if finer is not None and layout != "tokens":
             raise ValueError(f"finer reference features are features of tokens: layout = {layout!r} cannot read them, use 'tokens'")
@@ -184,6 +192,8 @@ class RegionLoss:
         self.reference = [feature_rows(f.detach(), layout) for f in reference]
         self.finer = None if finer is None else [f.detach() for f in finer]
         self.size = self.reference[0][1]
+        rows, columns = reference[0].shape[-2:]
+        self.extent = self.size if extent is None else (extent[0] * self.size[0] / columns, extent[1] * self.size[1] / rows)
         self.device = reference[0].device
         self.elements = sum(rows.shape[-1] for rows, _ in self.reference) * grid[0] * grid[1]
         self._at: tuple[float, list[tuple[float, Reader | Picker, list[Tensor]]], Tensor] | None = None
@@ -219,18 +229,23 @@ class RegionLoss:
 
     def _compared(self, target: Tensor, source: Tensor) -> tuple[Reader | Picker, list[Tensor]]:
         """How features are read where the region is, and what they should be there."""
-        reader = make_reader(target, self.grid, self.size, self.device)
+        reader = make_reader(target, self.grid, self.size, self.device, self.extent)
         if self.finer is None:
-            carry = make_reader(source, self.grid, self.size, self.device)
+            carry = make_reader(source, self.grid, self.size, self.device, self.extent)
             return reader, [carry(rows) for rows, _ in self.reference]
-        scale = target.new_tensor([self.size[0] / self.grid[0], self.size[1] / self.grid[1]])
+        scale = _scale(target, self.grid, self.extent)
         source, mass = at_tokens(target * scale, source * scale, reader, self.size)
         picker = Picker(reader.cells, mass.to(self.device))
         finer = (self.finer[0].shape[-1], self.finer[0].shape[-2])
         # A token that begins at cell n is centred p/2 cells further on, and the reader takes cell n to lie at n + 1/2.
-        part = finer[0] / self.size[0]
+        part = finer[0] / self.extent[0]
         carry = make_reader(source * part - (part - 1) / 2, finer, finer, self.device)
         return picker, [picker.weighted(carry(feature_rows(f, "tokens")[0])) for f in self.finer]
+
+
+def _scale(positions: Tensor, grid: tuple[int, int], extent: tuple[float, float]) -> Tensor:
+    """Cells of a map per cell of the grid, [2]: of the picture alone, which a map may reach beyond."""
+    return positions.new_tensor([extent[0] / grid[0], extent[1] / grid[1]])
 
 
 def _bilinear(at: Tensor, size: tuple[int, int]) -> tuple[Tensor, Tensor]:

@@ -11,6 +11,7 @@ from comfy_api.latest import io, ui
 from ..core.adapters.contract import Injection, Subject, SubjectAdapter
 from ..core.adapters.crop import subject_crop
 from ..core.adapters.files import read_adapter
+from ..core.adapters.release import released
 from ..core.demo.adapter import WEIGHTS, DemoAdapter
 from . import wire
 from .host.subject_encoders import encoders_for
@@ -40,9 +41,9 @@ class LoadSubjectAdapter(io.ComfyNode):
             node_id="DragfieldLoadSubjectAdapter",
             display_name="Load Subject Adapter",
             category=CATEGORY,
-            description="A file that teaches a FLUX model to look at a picture: InstantCharacter, or an IP-Adapter of XLabs or InstantX. "
-            "The kind is recognised from what is in the file.",
-            search_aliases=["IP-Adapter", "InstantCharacter", "subject adapter", "reference image", "identity"],
+            description="A file that teaches a model to look at a picture. FLUX: InstantCharacter, PuLID, or an IP-Adapter of XLabs or "
+            "InstantX. Stable Diffusion 1.5 and SDXL: IP-Adapter. The kind is recognised from what is in the file.",
+            search_aliases=["IP-Adapter", "InstantCharacter", "PuLID", "subject adapter", "reference image", "identity"],
             inputs=[
                 io.Combo.Input("file", options=_choices(), tooltip=f"From {', '.join(FOLDERS)} inside ComfyUI's models directory."),
             ],
@@ -63,7 +64,8 @@ class EncodeSubject(io.ComfyNode):
             node_id="DragfieldEncodeSubject",
             display_name="Encode Subject",
             category=CATEGORY,
-            description="Reads a picture's subject for a subject adapter, once for all steps and edits.",
+            description="Reads a picture's subject for a subject adapter, once for all steps and edits. What is needed for reading alone "
+            "is freed after.",
             search_aliases=["IP-Adapter encode", "reference image", "identity"],
             inputs=[
                 AdapterType.Input("adapter", tooltip="From Load Subject Adapter."),
@@ -76,7 +78,12 @@ class EncodeSubject(io.ComfyNode):
                 ),
                 io.Model.Input("model", optional=True, tooltip="With vae, for the demo adapter, which reads latents."),
                 io.Vae.Input("vae", optional=True),
-                io.ClipVision.Input("clip_vision", optional=True, tooltip="XLabs: CLIP-ViT-L/14. InstantCharacter: SigLIP so400m 384."),
+                io.ClipVision.Input(
+                    "clip_vision",
+                    optional=True,
+                    tooltip="XLabs: CLIP-ViT-L/14. InstantCharacter: SigLIP so400m 384. SD 1.5 and SDXL: CLIP-ViT-H/14, or ViT-bigG/14 for "
+                    "ip-adapter_sdxl and vit-G files. PuLID needs none.",
+                ),
                 io.ClipVision.Input("dinov2", optional=True, tooltip="InstantCharacter: DINOv2-giant."),
                 io.String.Input(
                     "siglip_folder",
@@ -102,7 +109,7 @@ class EncodeSubject(io.ComfyNode):
         with torch.inference_mode(False), torch.no_grad():
             subject = adapter.encode(seen.clone(), encoders)
         shown = wire.image_of(seen)
-        return io.NodeOutput(Encoded(adapter, subject), shown, ui=ui.PreviewImage(shown, cls=cls))
+        return io.NodeOutput(Encoded(released(adapter), subject), shown, ui=ui.PreviewImage(shown, cls=cls))
 
 
 class AdapterInject(io.ComfyNode):
@@ -112,14 +119,15 @@ class AdapterInject(io.ComfyNode):
             node_id="DragfieldAdapterInject",
             display_name="Adapter Inject",
             category=CATEGORY,
-            description="Feeds a subject into every block of a MODEL, so that inversion, drag and denoising keep its look. Several in a "
-            "row add up; LoRAs, K/V injection and other nodes' patches work on.",
+            description="Feeds a subject into every block of a MODEL (FLUX.1, SD 1.5, SDXL), so that inversion, drag and denoising keep its "
+            "look. Several in a row add up; LoRAs, K/V injection and other nodes' patches work on.",
             search_aliases=["apply IP-Adapter", "InstantCharacter", "subject injection", "identity"],
             inputs=[
                 io.Model.Input("model"),
                 SubjectType.Input("subject"),
                 io.Float.Input(
-                    "strength", default=1.0, min=-5.0, max=5.0, step=0.05, tooltip="InstantCharacter: 0.8, DragFlow 1.5. InstantX: 0.7."
+                    "strength", default=1.0, min=-5.0, max=5.0, step=0.05,
+                    tooltip="InstantCharacter: 0.8, DragFlow 1.5. InstantX: 0.7. XLabs and PuLID: 1. SD 1.5 and SDXL: 1, beside a prompt 0.5.",
                 ),
                 io.Float.Input("start", default=0.0, min=0.0, max=1.0, step=0.01, tooltip="From where on in the schedule; 0: pure noise."),
                 io.Float.Input("end", default=1.0, min=0.0, max=1.0, step=0.01, tooltip="Until where in the schedule; 1: the picture."),

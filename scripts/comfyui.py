@@ -40,7 +40,17 @@ def main() -> int:
         return 2
     link(comfyui / "custom_nodes" / PACK)
     print(f"Starting {comfyui} with {PACK}. Then: Workflow, Browse Templates, {PACK}, demo_1_relocate; press Run.\n", flush=True)
-    return subprocess.call([python, "main.py", *sys.argv[1:]], cwd=comfyui)
+    return run([python, "main.py", *sys.argv[1:]], comfyui)
+
+
+def run(command: list[str], folder: Path) -> int:
+    """The exit status of a command that Ctrl-C ends."""
+    with subprocess.Popen(command, cwd=folder) as process:
+        while True:
+            try:
+                return process.wait()
+            except KeyboardInterrupt:
+                continue  # it was told too, and ends by itself
 
 
 def interpreter(comfyui: Path) -> str:

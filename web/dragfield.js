@@ -17,6 +17,8 @@ import * as graph from "./comfy/graph.mjs";
 const WIDGET = "DRAGFIELD_CANVAS";
 const REPORT = "DragfieldReport";
 const [WIDTH, LEAST, MIN_HEIGHT, HEIGHT] = [440, 360, 400, 660];
+/** Its least height where no node has one: in an app's panel. */
+const TALL = "clamp(360px, 62vh, 720px)";
 /** How often upstream nodes are looked at, ms: nothing tells when a LoadImage gets another file. */
 const LOOK = 700;
 /** Steps of held keys become one of ComfyUI's undo steps after this pause, ms. */
@@ -110,6 +112,8 @@ class Canvas {
     const before = left.get(this.place);
     if (!host.isConnected && before?.isConnected) before.replaceWith(host);
     if (host.isConnected) left.delete(this.place);
+    const least = host.isConnected && !host.closest(".graph-canvas-container") ? TALL : `${LEAST}px`;
+    if (host.style.minHeight !== least) host.style.minHeight = least;
     this.last = this.place;
   }
 

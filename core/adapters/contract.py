@@ -31,6 +31,10 @@ Place = Literal["attention", "block", "stream"]
 """
 
 
+ROUNDING = 1e-6
+"""Times come in float32 from samplers, and one that is meant to be an injection's first or last is."""
+
+
 @dataclass(frozen=True, eq=False)
 class Subject:
     """An encoded picture: all of an adapter's work that depends on neither time nor block.  kind: of the adapter that made it."""
@@ -46,7 +50,7 @@ class SubjectAdapter(Protocol):
     kind: its name, the same in every `Subject` that it made.  place: see `Place`.  text_rows: whether, in single blocks, text queries ask
     too (in double blocks they never do).  blocks: which blocks it has keys and values for.  heads, head_width: of the model it was made
     for; one whose blocks differ has `shapes` instead, a dict of both by block.  depends_on_time: whether `keys_values` differ from time
-    to time.
+    to time.  only_encoding, where it has one: modules that nothing but `encode` needs (release.py).
     """
 
     kind: str
@@ -101,7 +105,7 @@ class Injection:
             raise ValueError(f"the adapter's area has the shape {list(self.area.shape)}: give [height, width]")
 
     def strength_at(self, t: float) -> float:
-        if not self.end <= t <= self.start:
+        if not self.end - ROUNDING <= t <= self.start + ROUNDING:
             return 0.0
         return self.strength * (1.0 if self.schedule is None else float(self.schedule(t)))
 

@@ -2,6 +2,8 @@
 
 XLabs: CLIP-L's one vector to 4 or 16 tokens; the answer is added to the image stream behind the double blocks. InstantX: SigLIP's pooled
 vector to 128 tokens; the answer joins the attention's output, in single blocks for text rows too.
+
+With a real negative prompt (a guider with cfg above 1), XLabs' has a black picture beside it; InstantX' knows no such thing.
 """
 
 from __future__ import annotations
@@ -23,6 +25,7 @@ class XLabsAdapter(TokenAdapter):
 
     kind = "XLabs FLUX IP-Adapter"
     needs = ("clip",)
+    negative_row = True
 
     def __init__(self, given: int, tokens: int, context: int, width: int, blocks: int, head: int = HEAD) -> None:
         double = [("double", i) for i in range(blocks)]
@@ -30,8 +33,8 @@ class XLabsAdapter(TokenAdapter):
         self.projector = nn.ModuleDict({"proj": nn.Linear(given, tokens * context), "norm": nn.LayerNorm(context)})
 
     def encode(self, picture: Tensor, encoders: Mapping[str, VisionEncoder]) -> Subject:
-        """See `SubjectAdapter`."""
-        vector = encoders["clip"].embeds(picture).to(self.dtype)
+        """See `SubjectAdapter`. Tokens of the picture, and of a black one for the negative prompt."""
+        vector = torch.cat([encoders["clip"].embeds(x) for x in (picture, torch.zeros_like(picture))]).to(self.dtype)
         norm = self.projector["norm"]
         tokens = self.projector["proj"](vector).unflatten(-1, (-1, norm.normalized_shape[0]))
         return Subject(self.kind, {"tokens": norm(tokens)})

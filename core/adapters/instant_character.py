@@ -23,6 +23,8 @@ SIDE = 384
 SIGLIP_LAYERS, DINO_LAYERS = (7, 13, 26), (9, 19, 29)
 INNER_HEAD = 64
 TIMES_KEPT = 64
+_STEADY = ("cross_layer_blocks", "cross_scale_blocks", "proj", "proj_cross_layer", "proj_cross_scale")
+"""Parts of the projector that time has nothing to do with."""
 
 
 class InstantCharacter(TokenAdapter):
@@ -36,6 +38,7 @@ class InstantCharacter(TokenAdapter):
     kind = "InstantCharacter"
     needs = ("siglip", "dinov2")
     depends_on_time = True
+    only_encoding = tuple(f"projector.{part}" for part in _STEADY)
 
     def __init__(
         self, width: int, inner: int, queries: int, context: int, model: int, blocks: int, *, depth: int = 4, layers: int = 4,

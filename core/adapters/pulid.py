@@ -1,10 +1,9 @@
 """PuLID-FLUX v0.9: a face's identity, in a cross-attention behind every second double block and every fourth single one.
 
 Unlike the others, it asks with what the image stream holds behind the block: img += strength · CA(LN img, identity). What it reads of a
-face (ArcFace's vector and EVA02-CLIP-L's, and five of the latter's layers) comes from an encoder "face", which has to be brought along:
-no face model is part of this library.
+face (ArcFace's vector and EVA02-CLIP-L's, and five of the latter's layers) comes from an encoder "face" (face.py).
 
-Convention: an identity is [B, 1280], a layer [B, n, 1024]; tokens are [B, 32, 2048].
+Convention: an identity is [B, 1280], a layer [B, n, 1024]; tokens are [2, 32, 2048], the face's and the negative prompt's.
 """
 
 from __future__ import annotations
@@ -49,6 +48,8 @@ class PulidFlux(nn.Module):
     place = "stream"
     text_rows = False
     depends_on_time = False
+    negative_row = True
+    only_encoding = ("projector",)
     blocks = frozenset(BLOCKS)
 
     def __init__(
@@ -65,9 +66,10 @@ class PulidFlux(nn.Module):
         return next(self.parameters()).dtype
 
     def encode(self, picture: Tensor, encoders: Mapping[str, FaceEncoder]) -> Subject:
-        """See `SubjectAdapter`."""
+        """See `SubjectAdapter`. The negative prompt sees a face of zeros."""
         vector, layers = encoders["face"].face(picture)
-        return Subject(self.kind, {"tokens": self.projector(vector.to(self.dtype), [x.to(self.dtype) for x in layers])})
+        both, *all_layers = (torch.cat([x, torch.zeros_like(x)]).to(self.dtype) for x in (vector, *layers))
+        return Subject(self.kind, {"tokens": self.projector(both, all_layers)})
 
     def keys_values(self, subject: Subject, t: float) -> dict[Block, tuple[Tensor, Tensor]]:
         """See `SubjectAdapter`."""

@@ -20,6 +20,7 @@ class TokenAdapter(nn.Module):
     kind: str
     needs: tuple[str, ...]
     depends_on_time = False
+    only_encoding: tuple[str, ...] = ("projector",)
 
     def __init__(self, blocks: Sequence[Block], heads: int, head_width: int, context: int, layout: TokenLayout) -> None:
         super().__init__()

@@ -35,6 +35,7 @@ class UNetIpAdapter(nn.Module):
     text_rows = False
     depends_on_time = False
     negative_row = True
+    only_encoding = ("projector",)
 
     def __init__(
         self, base: str, projector: nn.Module, context: int, widths: list[int], *, given: int, pooled: bool, head: int = HEAD_WIDTH

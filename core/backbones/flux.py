@@ -7,7 +7,8 @@ embedding is computed in float32, where the model's own forward first rounds t (
 not 0.856).
 
 Convention: a token is one 2x2 cell of the latent, its channel 4·c + 2·ph + pw for channel c and cell row ph, column pw;
-tokens run row by row; position ids are (0, row, column), text ids zero.
+tokens run row by row; position ids are (0, row, column), text ids zero. A latent with an odd side goes on at its right
+or bottom with its own first cells, as in ComfyUI, and what the model says of them is cut off.
 """
 
 from __future__ import annotations
@@ -16,13 +17,14 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import torch
+import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
 from ..adapters.contract import Injections
 from ..attention import OWN_KEYS_VALUES, KVSession
-from ..backbone import Conditioning
+from ..backbone import Conditioning, token_grid
 from ..taps import BlockKind, Tap, TapPoint, last_tap, resolve_taps
 from .flux_blocks import Call, Streams, double_block, single_block
 
@@ -34,13 +36,16 @@ ROPE_SIZES_KEPT = 8
 
 
 def pack(z: Tensor) -> Tensor:
-    """Latent [B, C, h, w] -> tokens [B, (h/2)(w/2), 4C]."""
+    """Latent [B, C, h, w] -> tokens [B, ceil(h/2) ceil(w/2), 4C]."""
+    if z.shape[-2] % PATCH or z.shape[-1] % PATCH:
+        z = F.pad(z, (0, -z.shape[-1] % PATCH, 0, -z.shape[-2] % PATCH), mode="circular")
     return rearrange(z, "b c (h ph) (w pw) -> b (h w) (c ph pw)", ph=PATCH, pw=PATCH)
 
 
 def unpack(tokens: Tensor, size: tuple[int, int]) -> Tensor:
-    """Tokens [B, (h/2)(w/2), 4C] -> latent [B, C, h, w] of size (h, w)."""
-    return rearrange(tokens, "b (h w) (c ph pw) -> b c (h ph) (w pw)", h=size[0] // PATCH, ph=PATCH, pw=PATCH)
+    """Tokens [B, ceil(h/2) ceil(w/2), 4C] -> latent [B, C, h, w] of size (h, w)."""
+    z = rearrange(tokens, "b (h w) (c ph pw) -> b c (h ph) (w pw)", h=-(-size[0] // PATCH), ph=PATCH, pw=PATCH)
+    return z[..., : size[0], : size[1]]
 
 
 class DiffusersFlux:
@@ -128,7 +133,7 @@ class DiffusersFlux:
             found = {tap: tokens for tap, tokens in found.items() if tap in resolved}
             if last:
                 break
-        return [rearrange(found[tap], "b (h w) c -> b c h w", h=z.shape[-2] // PATCH) for tap in resolved]
+        return [rearrange(found[tap], "b (h w) c -> b c h w", h=token_grid(z, PATCH)[0]) for tap in resolved]
 
     def _order(self) -> list[tuple[BlockKind, int]]:
         return [("double", i) for i in range(self.double_blocks)] + [("single", i) for i in range(self.single_blocks)]
@@ -143,7 +148,7 @@ class DiffusersFlux:
         pooled = cond.pooled.to(self.device, self.dtype).expand(batch, -1)
         scalars = [t, guidance] if self.guidance_distilled else [t]
         temb = model.time_text_embed(*(_per_sample(x, batch, self.device) * 1000 for x in scalars), pooled)
-        grid = (z.shape[-2] // PATCH, z.shape[-1] // PATCH)
+        grid = token_grid(z, PATCH)
         rope = self._rope(text.shape[1], *grid)
         subject = None if self.subjects is None else self.subjects.begin(t, grid)
         return Streams(text, image), Call(temb, rope, OWN_KEYS_VALUES if kv is None else kv.begin(t), subject)
@@ -151,11 +156,6 @@ class DiffusersFlux:
     def _check(self, z: Tensor, cond: Conditioning) -> None:
         if z.ndim != 4 or z.shape[1] != self.latent_channels:
             raise ValueError(f"this model takes latents [B, {self.latent_channels}, h, w], got {list(z.shape)}")
-        if z.shape[-2] % PATCH or z.shape[-1] % PATCH:
-            raise ValueError(
-                f"a latent of {z.shape[-2]}x{z.shape[-1]} cells does not divide into {PATCH}x{PATCH} tokens: crop or pad "
-                "the picture to multiples of 16 px"
-            )
         if cond.pooled is None:
             raise ValueError("this model needs a pooled text embedding [B, P] too: set Conditioning.pooled")
 

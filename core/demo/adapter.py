@@ -36,6 +36,7 @@ class DemoAdapter(nn.Module):
     place = "attention"
     text_rows = False
     depends_on_time = False
+    only_encoding = ("read", "projector")
 
     def __init__(self) -> None:
         super().__init__()

@@ -1,8 +1,8 @@
 """The task of a dragged region from geometry and colours alone: what there is without a language model.
 
-An anchor means rotation. A region at an object's edge means deformation: behind it, seen from where it goes, the picture goes on as
-it is inside the region, and what is behind differs from what is ahead (object behind, ground ahead). Otherwise it is a relocation:
-either the outline follows the thing (nothing goes on across it), or it lies in the ground all round (behind and ahead are alike).
+An anchor means rotation. A region at an object's edge means deformation: its outline follows the object on the side to which it goes, and
+cuts through the object behind. What lies outside behind is then made of the colours of the region's middle, and not of those around the
+rest of it. Otherwise it is a relocation: the outline follows the thing all round, or lies in the ground all round.
 
 Convention: points are (x, y) px; pictures uint8 [H, W, 3] RGB.
 """
@@ -19,13 +19,16 @@ from ..instruction import DragInstruction
 from ..operations import RegionOperation, Task
 from .answer import Candidate, Intent
 
-SECTOR = math.cos(math.radians(60))
-"""The part of the border that counts as behind or ahead: within 60 degrees of the drag's line, seen from the centroid."""
-GOES_ON = 0.5
-"""Share of the border behind across which the picture must go on."""
-ALIKE, OTHER = 12.0, 18.0
-"""CIE76 colour differences: below the first, inside and outside of the border are the same material; above the second, behind and
-ahead are different ones."""
+BEHIND, AROUND = math.cos(math.radians(37)), math.cos(math.radians(78))
+"""Directions from the centroid: behind is within 37 degrees of straight back, around is what is more than 78 degrees from it."""
+MIDDLE = 0.4
+"""How deep in the region its middle begins, as a part of the deepest: outlines are drawn generously."""
+CLEARLY = 5.0
+"""CIE76 colour difference by which the middle's colours must be nearer than those around."""
+CUT = 0.4
+"""Share of what is behind that must be nearer."""
+SAMPLES, LIKE = 400, 3
+"""Colours compared at most, and how many of a place are like one before it counts: single pixels don't."""
 
 
 def guess(picture: np.ndarray, instruction: DragInstruction) -> Intent:
@@ -40,45 +43,34 @@ def guess_task(picture: np.ndarray, region: RegionOperation) -> Task:
     """relocation, rotation or deformation, see above."""
     if region.anchor is not None:
         return "rotation"
-    inside, outside, direction = _border(picture, region)
     way = np.array(region.target) - np.array(centroid(region.mask))
     length = float(np.hypot(*way))
-    if length < 1 or not len(direction):
+    if length < 1:
         return "relocation"
+    middle, outside, direction = _places(picture, region)
     along = direction @ (way / length)
-    behind, ahead = along < -SECTOR, along > SECTOR
-    if not behind.any() or not ahead.any():
+    behind, around = outside[along < -BEHIND], outside[along > -AROUND]
+    if not len(behind) or not len(around):
         return "relocation"
-    goes_on = float((np.linalg.norm(inside[behind] - outside[behind], axis=1) < ALIKE).mean())
-    differs = float(np.linalg.norm(np.median(outside[behind], axis=0) - np.median(outside[ahead], axis=0)))
-    return "deformation" if goes_on > GOES_ON and differs > OTHER else "relocation"
+    nearer = _distance(behind, middle) + CLEARLY < _distance(behind, around)
+    return "deformation" if float(nearer.mean()) > CUT else "relocation"
 
 
-def _border(picture: np.ndarray, region: RegionOperation) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Colours (CIE Lab) just inside and just outside of each point of the region's border, and its direction from the centroid.
-
-    -> [N, 3], [N, 3], unit vectors [N, 2].
-    """
-    height, width = region.mask.shape
+def _places(picture: np.ndarray, region: RegionOperation) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Colours (CIE Lab) of the region's middle [M, 3] and of a band around it [N, 3]; the band's directions from the centroid [N, 2]."""
     lab = cv2.cvtColor(picture.astype(np.float32) / 255, cv2.COLOR_RGB2LAB)
-    step = max(2.0, math.sqrt(region.mask.sum()) / 12)
-    lab = cv2.GaussianBlur(lab, (0, 0), step / 2)
+    width = max(2.0, math.sqrt(region.mask.sum()) / 12)
+    lab = cv2.GaussianBlur(lab, (0, 0), width / 3)
     depth = cv2.distanceTransform(np.pad(region.mask, 1).astype(np.uint8), cv2.DIST_L2, 5)[1:-1, 1:-1]
     away = cv2.distanceTransform((~region.mask).astype(np.uint8), cv2.DIST_L2, 5)
-    signed = cv2.GaussianBlur(depth - away, (0, 0), step)
-    slope_y, slope_x = np.gradient(signed)
-    contours, _ = cv2.findContours(region.mask.astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
-    points = np.concatenate([contour[:, 0] for contour in contours])
-    inward = np.stack([slope_x, slope_y], -1)[points[:, 1], points[:, 0]]
-    inward /= np.maximum(np.linalg.norm(inward, axis=1, keepdims=True), 1e-6)
-    within, beyond = points + step * inward, points - step * inward
-    on = (beyond >= 0).all(1) & (beyond[:, 0] < width) & (beyond[:, 1] < height)
-    direction = points - (np.array(centroid(region.mask)) - 0.5)
+    rows, columns = np.nonzero((away > 0) & (away <= 2 * width))
+    direction = np.stack([columns, rows], -1) + 0.5 - np.array(centroid(region.mask))
     direction /= np.maximum(np.linalg.norm(direction, axis=1, keepdims=True), 1e-6)
-    return _at(lab, within[on]), _at(lab, beyond[on]), direction[on]
+    return lab[depth >= MIDDLE * depth.max()], lab[rows, columns], direction
 
 
-def _at(lab: np.ndarray, points: np.ndarray) -> np.ndarray:
-    columns = np.clip(np.rint(points[:, 0]).astype(int), 0, lab.shape[1] - 1)
-    rows = np.clip(np.rint(points[:, 1]).astype(int), 0, lab.shape[0] - 1)
-    return lab[rows, columns]
+def _distance(colours: np.ndarray, place: np.ndarray) -> np.ndarray:
+    """How far each of (some of) the colours is from those of a place."""
+    colours, place = (x[np.linspace(0, len(x) - 1, min(len(x), SAMPLES)).astype(int)] for x in (colours, place))
+    every = np.linalg.norm(colours[:, None] - place, axis=2)
+    return np.sort(every, axis=1)[:, min(LIKE, len(place)) - 1]

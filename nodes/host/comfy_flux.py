@@ -5,13 +5,15 @@ they do in a KSampler. Nothing is installed in the model: wrappers and patches t
 off again, and hook patches are registered on a clone.
 
 Convention: at time t the model is called with sigma = t. The velocity is the network's own output, taken before ComfyUI turns it into a
-denoised latent, so that it exists at t = 0 too.
+denoised latent, so that it exists at t = 0 too. Latents with odd sides are padded by ComfyUI inside its forward and cut again; tokens,
+and so features, keys and values, are counted with that padding.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from math import prod
 from typing import Any, Literal
 
 import comfy.model_management
@@ -20,7 +22,7 @@ import torch
 from torch import Tensor
 
 from ...core.attention import OWN_KEYS_VALUES, KVBank, KVSession, choose_blocks
-from ...core.backbone import Conditioning
+from ...core.backbone import Conditioning, token_grid
 from ...core.blocks import Block
 from ...core.inversion import InversionSettings
 from ...core.taps import Tap, last_tap, resolve_taps
@@ -81,7 +83,7 @@ class ComfyFlux(PreparedModel):
     def place(self, z: Tensor, settings: InversionSettings, calls: int) -> Literal["device", "cpu"]:
         """Where to remember the keys and values of an inversion of z [1, C, h, w] in that many calls, by what room there is."""
         blocks = choose_blocks(settings.kv_blocks, self.double_blocks, self.single_blocks)
-        tokens = z.shape[-2] * z.shape[-1] // self.patch**2
+        tokens = prod(token_grid(z, self.patch))
         return self.budget.place(2 * calls * len(blocks) * tokens * self.width * (settings.kv_dtype or self.dtype).itemsize)
 
     def keep(self, bank: KVBank) -> KVBank:
@@ -129,8 +131,7 @@ class ComfyFlux(PreparedModel):
     ) -> list[Tensor]:
         """See FlowBackbone. For prompts of one entry."""
         self._check(z)
-        grid = (z.shape[-2] // self.patch, z.shape[-1] // self.patch)
-        reader = TapReader(self._network, resolve_taps(taps, self.double_blocks, self.single_blocks), grid)
+        reader = TapReader(self._network, resolve_taps(taps, self.double_blocks, self.single_blocks), token_grid(z, self.patch))
         with self.session():
             try:
                 self._call(z, t, self._prompt(cond).positive, guidance, kv, reader)
@@ -161,7 +162,7 @@ class ComfyFlux(PreparedModel):
             to.setdefault("optimized_attention_override", pytorch_attention)
         foreign = has_foreign_code(to, conds)
         call = OWN_KEYS_VALUES if kv is None else kv.begin(t)
-        tokens = z.shape[-2] * z.shape[-1] // self.patch**2
+        tokens = prod(token_grid(z, self.patch))
         if call is not OWN_KEYS_VALUES:
             add_attention_patch(to, keys_values_patch(call, tokens))
         if flows or self.device.type == "cpu":
@@ -207,8 +208,8 @@ class ComfyFlux(PreparedModel):
         return self.budget.settle(walk)
 
     def _walk(self, z: Tensor, entries: Native, reader: TapReader | None) -> Walk:
-        area = z.shape[-2] * z.shape[-1] + sum(ref.shape[-2] * ref.shape[-1] for ref in entries[0][1].get("reference_latents", ()))
-        tokens = z.shape[0] * (area // self.patch**2 + entries[0][0].shape[1])
+        pictures = (z, *entries[0][1].get("reference_latents", ()))
+        tokens = z.shape[0] * (sum(prod(token_grid(x, self.patch)) for x in pictures) + entries[0][0].shape[1])
         end = None if reader is None else last_tap(reader.taps)
         double = end.index + 1 if end and end.kind == "double" else self.double_blocks
         single = 0 if end and end.kind == "double" else end.index + 1 if end else self.single_blocks
@@ -222,11 +223,6 @@ class ComfyFlux(PreparedModel):
         if z.ndim != 4 or z.shape[1] != self.latent_channels:
             raise ValueError(
                 f"this MODEL takes latents [B, {self.latent_channels}, h, w], got {list(z.shape)}: use the VAE that belongs to it"
-            )
-        if z.shape[-2] % self.patch or z.shape[-1] % self.patch:
-            raise ValueError(
-                f"a latent of {z.shape[-2]}x{z.shape[-1]} cells does not divide into {self.patch}x{self.patch} tokens: crop or pad the "
-                f"picture to multiples of {self.patch * self._patcher.model.latent_format.spacial_downscale_ratio} px"
             )
         if not torch.isfinite(z).all():
             raise ValueError(

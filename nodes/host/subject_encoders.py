@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from ...core.adapters.contract import SubjectAdapter
+from ...core.adapters.face import FacePlaces, InstalledFaces
 from ...core.adapters.vision import IMAGENET, TransformersVision, prepared
 from .autoencoder import ComfyAutoencoder
 
@@ -34,10 +35,9 @@ def encoders_for(
                 raise ValueError(f"{adapter.kind} reads latents: connect model and vae")
             found[name] = ComfyAutoencoder(vae, model)
         elif name == "face":
-            raise ValueError(
-                f"{adapter.kind} reads faces with InsightFace, facexlib and EVA-CLIP, which this pack neither brings nor calls: "
-                "use InstantCharacter or an IP-Adapter"
-            )
+            models = Path(folder_paths.models_dir)
+            places = FacePlaces(models / "insightface", models / "facexlib", models / "clip_vision")
+            found[name] = InstalledFaces(places, str(comfy.model_management.get_torch_device()))
         elif name == "siglip" and "dinov2" not in adapter.needs:
             if not siglip_folder.strip():
                 raise ValueError(

@@ -17,7 +17,7 @@ from torch import Tensor
 from ...core.adapters.contract import Injection, Injections
 from ...core.blocks import Block
 from .recognise import flux_of
-from .subject_unet import CALL, is_unet, number_in, time_at, unet_with_subjects
+from .subject_unet import CALL, is_unet, negative_rows, number_in, time_at, unet_with_subjects
 
 QUERY = "dragfield_subject_query"
 
@@ -61,13 +61,14 @@ def time_of(patcher: Any, progress: float) -> float:
 def _begins(injections: Injections, patch: int, call: str) -> Callable[..., Tensor]:
     def wrapper(executor: Callable[..., Tensor], x: Tensor, timestep: Tensor, *args: Any, **kwargs: Any) -> Tensor:
         grid = tuple(-(-side // patch) for side in x.shape[-2:])
-        begun = injections.begin(float(timestep.flatten()[0]), grid)
-        if "transformer_options" in kwargs:
-            kwargs["transformer_options"] = {**kwargs["transformer_options"], call: begun}
-            return executor(x, timestep, *args, **kwargs)
-        # By position it comes at another place in each class of the family, and is the last dict everywhere.
-        at = max(i for i, value in enumerate(args) if isinstance(value, dict))
-        return executor(x, timestep, *args[:at], {**args[at], call: begun}, *args[at + 1 :], **kwargs)
+        # By position the options come at another place in each class of the family, and are the last dict everywhere.
+        at = None if "transformer_options" in kwargs else max(i for i, value in enumerate(args) if isinstance(value, dict))
+        options = kwargs["transformer_options"] if at is None else args[at]
+        begun = injections.begin(float(timestep.flatten()[0]), grid, negative_rows(options, x.shape[0]))
+        options = {**options, call: begun}
+        if at is None:
+            return executor(x, timestep, *args, **{**kwargs, "transformer_options": options})
+        return executor(x, timestep, *args[:at], options, *args[at + 1 :], **kwargs)
 
     return wrapper
 

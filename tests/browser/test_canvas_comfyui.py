@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import io
 import json
@@ -139,12 +140,16 @@ def test_a_drag_is_drawn_before_anything_is_queued_and_ctrl_z_takes_back_one_ges
 
 def test_the_node_is_found_by_its_name_and_can_be_drawn_on_at_once(page: Any, problems: list[str], renderer: str) -> None:
     page.evaluate("app.canvas.ds.offset = [0, 0]; app.canvas.ds.scale = 1")
-    for _ in range(5):
+    from playwright.sync_api import TimeoutError as PlaywrightTimeout
+
+    focus = page.locator("input:focus")
+    for _ in range(8):
         # On a slow machine two clicks can be too far apart for a double one.
         page.mouse.dblclick(500, 200, delay=0)
-        page.wait_for_timeout(3000)
-        if page.locator("input:focus").count():
+        with contextlib.suppress(PlaywrightTimeout):
+            focus.wait_for(timeout=5000)
             break
+    focus.wait_for(timeout=5000)
     page.keyboard.type("Drag Canvas")
     page.locator("[role=option], .option-container", has_text="Drag Canvas").first.wait_for()
     page.keyboard.press("Enter")
@@ -363,7 +368,8 @@ def test_a_node_is_resized_with_the_mouse_and_the_canvas_fills_it(page: Any, dra
     page.mouse.down()
     page.mouse.move(corner[0] + 260, corner[1] + 60, steps=8)
     page.mouse.up()
-    page.wait_for_timeout(700)
+    wait(page, "document.querySelector('.df-root').getBoundingClientRect().width > argument + 200", before["width"])
+    hand.steady()
     after = hand.root.bounding_box()
     assert after["width"] - before["width"] == pytest.approx(260, abs=30)
     hand.key("r")
@@ -383,7 +389,8 @@ def test_zoomed_graphs_and_resized_nodes_keep_the_pointer_true_and_the_mouse_fre
             "app.canvas.ds.offset = [-300, -80]; app.graph.setDirtyCanvas(true, true) }",
             [canvas, scale, size],
         )
-        page.wait_for_timeout(700)
+        hand.settle()
+        hand.steady()
         hand.key("r")
         hand.drag((0.2, 0.2), (0.4, 0.5))
         ring = operations(page.evaluate(VALUE, canvas))[-1]["region"][0][0]
@@ -514,6 +521,47 @@ def test_a_canvas_works_inside_a_subgraph(page: Any, draw: Any, problems: list[s
     inner.key("v")
     inner.drag((0.24, 0.75), (0.6, 0.75))
     assert operations(page.evaluate(value, inside))[0]["target"][0] > 0.5
+    assert problems == []
+
+
+def test_the_canvas_is_an_input_of_an_app_and_comes_back_to_its_node(page: Any, draw: Any, problems: list[str], renderer: str) -> None:
+    canvas, _ = draw()
+    # What the app builder writes when the widget and an output are chosen.
+    page.evaluate(
+        """async (id) => {
+          const canvas = app.graph.getNodeById(id);
+          const [shown, saved] = ["DragfieldPreview", "SaveImage"].map((kind) => LiteGraph.createNode(kind));
+          [shown, saved].forEach((node, i) => Object.assign(node, { pos: [1000 + 300 * i, 130] }) && app.graph.add(node));
+          app.graph.nodes.find((node) => node.type === "LoadImage").connect(0, shown, "image");
+          canvas.connect(0, shown, "drag");
+          shown.connect(0, saved, 0);
+          const graph = JSON.parse(JSON.stringify(app.graph.serialize()));
+          graph.extra = { ...graph.extra, linearData: { inputs: [[canvas.id, "drag"]], outputs: [saved.id] } };
+          await app.loadGraphData(graph);
+          await app.extensionManager.command.execute("Comfy.ToggleLinear");
+        }""",
+        canvas,
+    )
+    value = VALUE.replace("app.graph", "app.rootGraph")
+    try:
+        run = page.get_by_role("button", name="Run").last
+        run.wait_for()
+        hand = hand_of(page, canvas)
+        wait(page, "document.querySelector('.df-stage').getBoundingClientRect().height > 200")
+        hand.steady()
+        hand.drag(*BALL)
+        hand.drag((0.24, 0.75), (0.5, 0.75))
+        hand.steady()
+        picture(page, f"comfyui_{renderer}_app")
+        assert hand.stage.bounding_box()["height"] > 180
+        drawn = page.evaluate(value, canvas)
+        assert operations(drawn)[0]["target"] == pytest.approx([0.505, 0.75], abs=0.02)
+    finally:
+        page.evaluate("app.extensionManager.command.execute('Comfy.ToggleLinear')")
+    hand = hand_of(page, canvas)
+    assert page.evaluate(value, canvas) == drawn and hand.rows().count() == 1
+    hand.key("ArrowRight")
+    assert page.evaluate(value, canvas) != drawn
     assert problems == []
 
 

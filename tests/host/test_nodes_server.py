@@ -13,7 +13,9 @@ from types import ModuleType
 from typing import Any
 
 import pytest
+import torch
 from PIL import Image
+from safetensors.torch import save_file
 
 ROOT = Path(__file__).resolve().parents[2]
 WEIGHTS = ROOT / "core" / "demo" / "weights" / "demo-flux" / "transformer" / "config.json"
@@ -42,8 +44,14 @@ comfy, workflow_prompt = beside("server"), beside("workflow_prompt")
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
-    with comfy.serving(os.environ["COMFYUI_PATH"], tmp_path_factory.mktemp("comfyui") / "base") as running:
+def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder in which the server has its own."""
+    return tmp_path_factory.mktemp("comfyui") / "base"
+
+
+@pytest.fixture(scope="module")
+def server(base: Path) -> Iterator[Any]:
+    with comfy.serving(os.environ["COMFYUI_PATH"], base) as running:
         yield running
 
 
@@ -174,7 +182,7 @@ def test_a_cancelled_drag_stops_at_once_and_leaves_no_trace_in_the_model(server:
     ],
 )
 def test_a_bad_drag_is_refused_in_one_sentence_and_the_server_goes_on(
-    server: Any, object_info: dict[str, Any], drag: str, sentence: str
+    server: Any, object_info: dict[str, Any], parts: Any, drag: str, sentence: str
 ) -> None:
     edit = node(
         object_info, "DragfieldEdit", model=["model", 0], vae=["model", 2], clip=["model", 1], image=["scene", 0], drag=drag
@@ -185,7 +193,7 @@ def test_a_bad_drag_is_refused_in_one_sentence_and_the_server_goes_on(
     except comfy.Refused as refused:
         said = str(refused)
     assert sentence in said
-    assert server.get("/queue")["queue_running"] == []
+    assert comfy.failure(server.run(parts(20.0, f"after {sentence}"))) is None
 
 
 def test_a_mask_of_another_size_and_a_missing_prompt_are_explained(server: Any, object_info: dict[str, Any]) -> None:
@@ -196,3 +204,49 @@ def test_a_mask_of_another_size_and_a_missing_prompt_are_explained(server: Any, 
     edit = node(object_info, "DragfieldEdit", model=["model", 0], vae=["model", 2], image=["scene", 0], drag=["scene", 1])
     history = server.run({"scene": SCENE, "model": MODEL, "edit": edit, "save": node(object_info, "PreviewImage", images=["edit", 0])})
     assert "connect clip" in comfy.failure(history)["exception_message"]
+
+
+BAD = {
+    "a latent that is not a number": "the latent holds NaN or infinite values",
+    "a MODEL of another kind": "FLUX",
+    "a trajectory of another MODEL": "channels, this MODEL takes",
+    "no VAE": "vae",
+    "a drag that moves nothing": "the drag moves nothing",
+}
+
+
+@pytest.mark.parametrize("what", BAD)
+def test_a_bad_graph_is_explained_by_the_node_and_the_server_goes_on(
+    server: Any, object_info: dict[str, Any], parts: Any, base: Path, what: str
+) -> None:
+    prompt = parts(20.0, what)
+    if what == "a latent that is not a number":
+        latents = {"latent_tensor": torch.full((1, 16, 32, 32), float("nan")), "latent_format_version_0": torch.tensor([])}
+        save_file(latents, base / "input" / "broken.latent")
+        prompt["latent"] = {"class_type": "LoadLatent", "inputs": {"latent": "broken.latent"}}
+        node_at_fault = "invert"
+    elif what == "a MODEL of another kind":
+        prompt["model"]["class_type"] = "DragfieldLoadDemoUNet"
+        node_at_fault = "invert"
+    elif what == "a trajectory of another MODEL":
+        prompt["unet"] = {"class_type": "DragfieldLoadDemoUNet", "inputs": {}}
+        prompt["denoise"]["inputs"]["model"] = ["unet", 0]
+        node_at_fault = "denoise"
+    elif what == "no VAE":
+        prompt["save"] = node(object_info, "PreviewImage", images=["edit", 0])
+        prompt["edit"] = node(
+            object_info, "DragfieldEdit", model=["model", 0], clip=["model", 1], image=["scene", 0], drag=["scene", 1]
+        )
+        node_at_fault = "edit"
+    else:
+        prompt["drag"] = node(object_info, "DragfieldGradientMask", image=["scene", 0], drag='{"version": 1, "operations": []}')
+        prompt["save"] = node(object_info, "MaskPreview", mask=["drag", 0])
+        node_at_fault = "drag"
+    try:
+        failed = comfy.failure(server.run(prompt))
+        said, where = failed["exception_message"], failed["node_id"]
+    except comfy.Refused as refused:
+        errors = json.loads(str(refused))["node_errors"]
+        said, where = json.dumps(errors), next(iter(errors))
+    assert BAD[what] in said and where == node_at_fault, said
+    assert comfy.failure(server.run(parts(20.0, f"after {what}"))) is None

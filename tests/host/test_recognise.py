@@ -99,7 +99,6 @@ def message(call) -> str:
 def test_latents_that_do_not_fit_are_refused(make_flux, prompt):
     host = ComfyFlux(make_flux())
     assert "[B, 16, h, w], got [1, 4, 8, 8]" in message(lambda: host.velocity(torch.zeros(1, 4, 8, 8), 0.5, prompt))
-    assert "multiples of 16 px" in message(lambda: host.velocity(torch.zeros(1, 16, 7, 8), 0.5, prompt))
     assert "NaN" in message(lambda: host.velocity(torch.full((1, 16, 8, 8), float("nan")), 0.5, prompt))
 
 

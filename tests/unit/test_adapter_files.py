@@ -10,6 +10,7 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
+from dragfield.core.adapters.contract import Injection, Injections
 from dragfield.core.adapters.files import read_adapter
 from dragfield.core.adapters.instant_character import DINO_LAYERS, SIGLIP_LAYERS, InstantCharacter
 
@@ -99,15 +100,37 @@ def test_an_xlabs_file_is_read_and_projects_as_published(tmp_path: Path) -> None
     assert (adapter.kind, adapter.place, adapter.text_rows) == ("XLabs FLUX IP-Adapter", "block", False)
     assert adapter.blocks == {("double", i) for i in range(19)}
     subject = adapter.encode(PICTURE, {"clip": Eyes()})
-    x = Eyes().embeds(PICTURE) @ state["ip_adapter_proj_model.proj.weight"].T + state["ip_adapter_proj_model.proj.bias"]
+    both = torch.cat([Eyes().embeds(PICTURE), Eyes().embeds(torch.zeros_like(PICTURE))])
+    x = both @ state["ip_adapter_proj_model.proj.weight"].T + state["ip_adapter_proj_model.proj.bias"]
     norm = [state[f"ip_adapter_proj_model.norm.{part}"] for part in ("weight", "bias")]
-    tokens = torch.nn.functional.layer_norm(x.view(1, 4, CONTEXT), (CONTEXT,), *norm)
+    tokens = torch.nn.functional.layer_norm(x.view(2, 4, CONTEXT), (CONTEXT,), *norm)
     torch.testing.assert_close(subject.tensors["tokens"], tokens)
     keys, values = adapter.keys_values(subject, 0.5)[("double", 7)]
     name = "double_blocks.7.processor.ip_adapter_double_stream_{}_proj"
     for found, one in ((keys, "k"), (values, "v")):
         expected = tokens @ state[name.format(one) + ".weight"].T + state[name.format(one) + ".bias"]
         torch.testing.assert_close(found.transpose(1, 2).flatten(2), expected)
+
+
+def test_rows_of_the_negative_prompt_see_xlabs_black_picture(tmp_path: Path) -> None:
+    """img += strength · softmax(q K / sqrt d) V behind the block, a row and head at a time, K and V of the row's own picture."""
+    save_file(xlabs(), tmp_path / "a.safetensors")
+    adapter = read_adapter(tmp_path / "a.safetensors", dtype=torch.float32, head=HEAD)
+    subject = adapter.encode(PICTURE, {"clip": Eyes()})
+    black = adapter.encode(torch.zeros_like(PICTURE), {"clip": Eyes()})
+    block, q, stream = ("double", 3), torch.randn(3, 2, 7, HEAD), torch.randn(3, 6, WIDTH)
+    negative = [True, False, True]
+    call = Injections([Injection(adapter, subject, strength=0.7)]).begin(0.5, (2, 3), torch.tensor(negative))
+    call.mix(block, q, None, 1, torch.zeros(3, 7, WIDTH))
+    found, expected = call.behind(stream), stream.clone()
+    for row, is_negative in enumerate(negative):
+        keys, values = (x[0] for x in adapter.keys_values(black if is_negative else subject, 0.5)[block])
+        for head in range(2):
+            for token in range(6):
+                weights = torch.softmax(keys[head] @ q[row, head, token + 1] / HEAD**0.5, dim=0)
+                expected[row, token, head * HEAD : (head + 1) * HEAD] += 0.7 * weights @ values[head]
+    torch.testing.assert_close(found, expected)
+    assert not torch.allclose(subject.tensors["tokens"][0], subject.tensors["tokens"][1])
 
 
 def test_an_instantx_pickle_is_read_and_projects_as_published(tmp_path: Path) -> None:

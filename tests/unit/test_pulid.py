@@ -84,6 +84,17 @@ def test_the_identity_is_read_layer_after_layer_as_published(adapter) -> None:
     torch.testing.assert_close(tokens[0], z[:3] @ raw["proj_out"], rtol=1e-4, atol=1e-4)
 
 
+def test_a_negative_prompt_sees_a_face_of_zeros(adapter) -> None:
+    class Nobody:
+        def face(self, picture: Tensor) -> tuple[Tensor, list[Tensor]]:
+            vector, maps = Face().face(picture)
+            return torch.zeros_like(vector), [torch.zeros_like(x) for x in maps]
+
+    tokens, nobody = (adapter.encode(torch.zeros(1, 3, 4, 4), {"face": one}).tensors["tokens"] for one in (Face(), Nobody()))
+    torch.testing.assert_close(tokens[1], nobody[0])
+    assert not torch.allclose(tokens[0], tokens[1])
+
+
 def test_behind_a_block_the_stream_asks_the_identity_and_text_gets_nothing(adapter) -> None:
     raw, subject = state(), adapter.encode(torch.zeros(1, 3, 4, 4), {"face": Face()})
     call = Injections([Injection(adapter, subject, strength=0.6)]).begin(0.5, (2, 3))

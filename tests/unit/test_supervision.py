@@ -2,7 +2,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from dragfield.core.supervision import RegionLoss, at_tokens, cut_shape, feature_rows, make_reader
+from dragfield.core.supervision import RegionLoss, at_tokens, cell_features, cut_shape, feature_rows, make_reader
 
 
 class Moves:
@@ -164,6 +164,42 @@ def test_content_shifted_by_parts_of_a_token_costs_nothing_against_finer_feature
         # Read between tokens, the very same content hardly seems to have moved.
         published = RegionLoss(field, [tokens_of(z)], (16, 16))
         assert published([shifted], 1.0) > 0.5 * published.undone(1.0)
+
+
+def padded(z):
+    """z with whole tokens: behind an odd side its own first cells, as backbones pad."""
+    return F.pad(z, (0, z.shape[-1] % 2, 0, z.shape[-2] % 2), mode="circular")
+
+
+def test_a_map_that_hangs_over_an_odd_picture_s_edge_is_read_at_the_picture_s_own_places():
+    centres = 2.0 * torch.arange(4.0) + 1.0
+    positions = torch.tensor([[1.0, 1.5], [2.5, 4.0], [6.5, 0.5]])
+    reader = make_reader(positions, (7, 5), (4, 3), positions.device, (3.5, 2.5))
+    across = reader(centres.repeat(3)[None, :, None])[0, :, 0]
+    torch.testing.assert_close(across, positions[:, 0])
+
+
+@pytest.mark.parametrize("layout", ["tokens", "shuffled"])
+def test_an_extent_of_the_whole_map_changes_no_bit(layout):
+    field, reference, own = Moves(((0.2, 0.2, 0.6, 0.7), (0.15, 0.1))), maps(1, 8, 4, 6), maps(1, 8, 4, 6, seed=3)
+    plain, told = (RegionLoss(field, [reference], (12, 8), layout, extent=extent)([own], 1.0) for extent in (None, (6.0, 4.0)))
+    assert torch.equal(plain, told)
+
+
+@pytest.mark.parametrize(("dx", "dy"), [(1, 0), (3, -1), (4, 2)])
+def test_content_of_an_odd_latent_shifted_by_cells_costs_nothing_against_finer_features(dx, dy):
+    z = maps(1, 3, 15, 17)
+
+    def features(latent):
+        return [tokens_of(padded(latent))]
+
+    finer = cell_features(features, z, features(z), 2)
+    assert finer[0].shape[-2:] == (15, 17)
+    field = Moves(((0.3, 0.3, 0.6, 0.65), (dx / 17, dy / 15)))
+    shifted = features(torch.roll(z, (dy, dx), dims=(2, 3)))
+    loss = RegionLoss(field, features(z), (17, 15), finer=finer, extent=(8.5, 7.5))
+    assert loss(shifted, 1.0).item() == pytest.approx(0.0, abs=1e-6)
+    assert loss.undone(0.0).item() == 0.0 < loss.undone(1.0).item()
 
 
 def test_nothing_moved_costs_exactly_nothing_against_finer_features():

@@ -9,6 +9,7 @@ import { angleOf, backwardMatrix, forwardMatrix, shiftOf } from "../../web/drag/
 import { renderPreview } from "../../web/drag/preview_reference.mjs";
 import { problems } from "../../web/drag/problems.mjs";
 import { contains } from "../../web/drag/rings.mjs";
+import { softOutlines } from "../../web/drag/soft_mask.mjs";
 import { fillMask, spanArea, spanCentroid, spansOf } from "../../web/drag/spans.mjs";
 import { readDrag, writeDrag } from "../../web/drag/wire.mjs";
 import { different, maskOf, stateOf, vectors } from "./vectors.mjs";
@@ -70,6 +71,17 @@ describe("the mask around what moves", () => {
       const off = different(found, wanted, size, 1);
       // Without a margin, what core sees pixel by pixel shows: where layers cover each other, and at the picture's border.
       assert.ok(off <= (margin ? 0 : 0.07 * wanted.reduce((a, b) => a + b)), `${off} pixels`);
+    });
+  }
+});
+
+describe("the soft mask along the way of points", () => {
+  for (const { name, drag, size, width, runs } of vectors("soft_mask")) {
+    test(`${name} at ${size.join(" x ")} with a width of ${width.toFixed(3)} is open where core's is`, () => {
+      const found = new Uint8Array(size[0] * size[1]);
+      for (const ring of softOutlines(stateOf(drag, size), size, width)) fillMask([[ring]], size).forEach((inside, i) => inside && (found[i] = 1));
+      // Core's way goes in steps of two px.
+      assert.equal(different(found, maskOf(runs, size), size, 2), 0);
     });
   }
 });

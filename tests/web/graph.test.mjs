@@ -85,6 +85,20 @@ describe("what comes after", () => {
     assert.deepEqual(areaOf(after("DragfieldGradientMask", { shape: "around", margin: 0.2 })), { shape: "around", margin: 0.2 });
     assert.equal(areaOf(after("DragfieldReport", {})), null);
   });
+  test("points alone are kept to the soft mask along their way, but for the published code's", () => {
+    const widgets = (values) => Object.entries(values).map(([name, value]) => ({ name, value }));
+    const nodeOf = (type, values) => ({ type, inputs: [text()], widgets: widgets(values), outputs: [{ type: "MASK" }] });
+    const after = (type, values) => areaOf(graphOf([canvas(), nodeOf(type, values)], [[0, 0, 1, 0]])[0]);
+    const soft = { shape: "soft", margin: 60 / 512 };
+    assert.deepEqual(after("DragfieldEdit", { method: "directdrag", preset: "principled", margin: 0.1 }), soft);
+    assert.equal(after("DragfieldEdit", { method: "directdrag", preset: "reference", margin: 0.1 }).shape, "none");
+    assert.deepEqual(after("DragfieldPointOptimizer", { preset: "carry" }), soft);
+    const optimizer = nodeOf("DragfieldPointOptimizer", { preset: "carry" });
+    optimizer.inputs.push({ name: "mask", type: "MASK" });
+    const links = [[0, 0, 1, 0], [0, 0, 2, 0], [2, 0, 1, 1]];
+    const [node] = graphOf([canvas(), optimizer, nodeOf("DragfieldAutoSoftMask", { width: 0.05 })], links);
+    assert.deepEqual(areaOf(node), { shape: "soft", margin: 0.05 });
+  });
   test("a report is found behind other nodes, and a guess is no result", () => {
     const edit = { type: "DragfieldEdit", inputs: [text()], outputs: [picture()] };
     const guess = { type: "DragfieldPreview", inputs: [text()], outputs: [picture()] };

@@ -17,11 +17,13 @@ import numpy as np
 from dragfield.core.dragfield import open_mask
 from dragfield.core.field import DragField
 from dragfield.core.geometry import centroid
+from dragfield.core.handles import STRIDE
 from dragfield.core.instruction import DragInstruction, InstructionError
 from dragfield.core.instruction_outline import fill
 from dragfield.core.masks import adaptive_gradient_mask
 from dragfield.core.moves import motion_of
 from dragfield.core.preview import preview
+from dragfield.core.soft_mask import SIGMA_SHARE, SoftMaskSettings, point_masks
 
 VECTORS = Path(__file__).parent / "vectors"
 
@@ -45,6 +47,11 @@ def drag(*operations: dict[str, Any], **more: Any) -> dict[str, Any]:
 
 
 POINTS = {"kind": "points", "pairs": [[[0.25, 0.4], [0.4, 0.42]], [[0.7, 0.7], [0.72, 0.5]]]}
+SOFT = {
+    "a way": [[[0.3, 0.4], [0.6, 0.55]]],
+    "a way to the border": [[[0.9, 0.8], [0.99, 0.3]]],
+    "ways": [[[0.2, 0.3], [0.25, 0.32]], [[0.7, 0.7], [0.7, 0.4]]],
+}
 DRAGS = {
     "relocation": drag(region(LEAF, "relocation", [0.7, 0.62])),
     "over the border": drag(region(LEAF, "relocation", [0.98, 0.9])),
@@ -202,6 +209,19 @@ def arounds() -> list[dict[str, Any]]:
     return found
 
 
+def softs() -> list[dict[str, Any]]:
+    """Of points alone, the way of one and the ways of several."""
+    found = []
+    for name, pairs in SOFT.items():
+        data = {"version": 1, "operations": [{"kind": "points", "pairs": pairs}]}
+        for size in ((96, 80), (131, 64)):
+            drag = DragInstruction.from_json(data).rasterise(*size)
+            for width in (SIGMA_SHARE, 0.05):
+                open_ = point_masks(drag, drag.points, size[::-1], SoftMaskSettings(sigma=width * min(size) / STRIDE))[1]
+                found.append({"name": name, "drag": data, "size": size, "width": width, "runs": runs(open_)})
+    return found
+
+
 def previews() -> list[dict[str, Any]]:
     found = []
     for name, data in DRAGS.items():
@@ -242,8 +262,8 @@ def pictures() -> list[dict[str, Any]]:
 def vectors() -> dict[str, list[dict[str, Any]]]:
     """The content of each file."""
     made = {
-        "fill": fills(), "motion": motions(), "gradient_mask": masks(), "around_mask": arounds(), "preview": previews(), "texts": texts(),
-        "pictures": pictures(),
+        "fill": fills(), "motion": motions(), "gradient_mask": masks(), "around_mask": arounds(), "soft_mask": softs(),
+        "preview": previews(), "texts": texts(), "pictures": pictures(),
     }  # fmt: skip
     return json.loads(json.dumps(made))
 

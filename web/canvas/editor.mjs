@@ -18,7 +18,7 @@ import { h, icon, iconButton, put, write } from "./dom.mjs";
 import { List, nameOf } from "./list.mjs";
 import { Menu } from "./menu.mjs";
 import { helpPage } from "./help.mjs";
-import { AREA } from "./marks.mjs";
+import { AREA } from "./area.mjs";
 import { Numbers } from "./numbers.mjs";
 import { loadPicture } from "./picture.mjs";
 import { Session } from "./session.mjs";
@@ -29,7 +29,8 @@ import { Viewbar } from "./viewbar.mjs";
 
 /** @import {Reason} from "../drag/types.mjs" */
 /** @import {Picture} from "./picture.mjs" */
-/** @import {Area, Verdict} from "./marks.mjs" */
+/** @import {Area} from "./area.mjs" */
+/** @import {Verdict} from "./marks.mjs" */
 
 /**
  * @typedef {object} Options
@@ -153,7 +154,7 @@ export class Editor {
     this.schedule();
   }
 
-  /** Which mask the edit will use. @param {Area | null} area null: not known */
+  /** Which mask the edit will use. @param {Area | null} area null: nothing says so */
   setArea(area) {
     const { stage } = this;
     const next = area ?? AREA;

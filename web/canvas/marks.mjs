@@ -1,32 +1,25 @@
 /**
- * What lies over the picture: outlines, ghosts, arrows, handles, arrivals, and the outline of the gradient mask.
+ * What lies over the picture: outlines, ghosts, arrows, handles, arrivals; area.mjs draws the rim of the mask.
  *
  * Convention: the context's unit is the CSS px of the stage; `view` maps picture px to them. Every line is drawn twice, a dark one under a
  * bright one, so that it can be seen on any picture.
  */
 
-import { aroundParts } from "../drag/around_mask.mjs";
-import { gradientOutlines, MARGIN } from "../drag/gradient_mask.mjs";
 import { centroidOf, landing, PALETTE } from "../drag/model.mjs";
 import { angleOf, forwardMatrix, multiply, toCanvas } from "../drag/motion.mjs";
 import { toCss, viewMatrix } from "../drag/viewport.mjs";
-import { blank, context2d } from "./picture.mjs";
+import { drawArea } from "./area.mjs";
 import { pathOf } from "./warp.mjs";
 
 /** @import {Matrix, Operation, Outline, Point, Points, Region, Size, State} from "../drag/types.mjs" */
 /** @import {View} from "../drag/viewport.mjs" */
+/** @import {Area} from "./area.mjs" */
 
 /** @typedef {{arrived: boolean, off: number, advice?: string}} Verdict  off: px of the picture; advice: what to change */
-/** @typedef {{shape: "rectangles" | "around", margin: number}} Area  of the Gradient Mask; margin: of the picture's shorter side */
 
 const HALO = "rgba(0, 0, 0, 0.5)";
 const ARRIVED = "#3ddc84";
 const MISSED = "#ffb020";
-/** The outline of the gradient mask: px of a dash, and of the gap after it. */
-const DASHES = [6, 5];
-
-/** @type {Area} */
-export const AREA = { shape: "rectangles", margin: MARGIN };
 
 export class Marks {
   /**
@@ -49,64 +42,8 @@ export class Marks {
   }
 
   /** Where the edit may change the picture. Must come first: it erases what it covers. @param {State} state @param {Area} area */
-  gradientMask(state, area = AREA) {
-    if (area.shape === "around") this.around(state, area.margin);
-    else this.rectangles(state, area.margin);
-  }
-
-  /** @param {State} state @param {number} margin */
-  rectangles(state, margin) {
-    const { context } = this;
-    const rings = gradientOutlines(state, this.size, margin).map(({ ring }) => ring.map((point) => this.at(point)));
-    if (!rings.length) return;
-    const all = new Path2D();
-    for (const ring of rings) {
-      ring.forEach(([x, y], i) => (i ? all.lineTo(x, y) : all.moveTo(x, y)));
-      all.closePath();
-    }
-    context.save();
-    context.lineWidth = 3;
-    context.strokeStyle = "rgba(0, 0, 0, 0.45)";
-    context.stroke(all);
-    context.setLineDash(DASHES);
-    context.strokeStyle = "rgba(255, 255, 255, 0.9)";
-    context.stroke(all);
-    // Of lines that run inside another ring nothing is left: the rim of the union stays.
-    context.globalCompositeOperation = "destination-out";
-    context.setLineDash([]);
-    context.fill(all, "nonzero");
-    context.restore();
-  }
-
-  /** Lines as wide as the margin make the shape, and a slightly wider one around it its rim. @param {State} state @param {number} margin */
-  around(state, margin) {
-    const { context, size } = this;
-    const paths = aroundParts(state, size).map(({ outline, matrix }) => {
-      const path = new Path2D();
-      path.addPath(pathOf(outline, size), new DOMMatrix(toCanvas(multiply(this.matrix, matrix))));
-      return path;
-    });
-    if (!paths.length) return;
-    const all = new Path2D();
-    for (const path of paths) all.addPath(path);
-    const [[left, top], [right, low]] = [this.at([0, 0]), this.at([1, 1])];
-    const width = 2 * margin * Math.min(...size) * this.view.zoom;
-    context.save();
-    context.beginPath();
-    context.rect(left, top, right - left, low - top);
-    context.clip();
-    context.lineJoin = "round";
-    for (const [rim, style] of /** @type {const} */ ([[4.5, "rgba(0, 0, 0, 0.45)"], [3, dashes(context)]])) {
-      context.strokeStyle = style;
-      context.lineWidth = width + rim;
-      context.stroke(all);
-    }
-    context.globalCompositeOperation = "destination-out";
-    context.strokeStyle = "#000";
-    context.lineWidth = Math.max(0.01, width);
-    context.stroke(all);
-    for (const path of paths) context.fill(path, "evenodd");
-    context.restore();
+  area(state, area) {
+    drawArea(this.context, state, this.size, this.matrix, area);
   }
 
   /**
@@ -347,16 +284,6 @@ export class Marks {
     context.textAlign = "left";
     context.fillText(text, left + 6, y + 0.5);
   }
-}
-
-/** White stripes, so that the rim is dashed as the rectangles are. @param {CanvasRenderingContext2D} context */
-function dashes(context) {
-  const [on, off] = DASHES;
-  const tile = blank(on + off, on + off);
-  const pen = context2d(tile);
-  pen.fillStyle = "rgba(255, 255, 255, 0.9)";
-  for (let y = 0; y < tile.height; y++) for (let x = 0; x < tile.width; x++) if ((x + y) % tile.width < on) pen.fillRect(x, y, 1, 1);
-  return /** @type {CanvasPattern} */ (context.createPattern(tile, "repeat"));
 }
 
 /** @param {Operation} operation */

@@ -12,7 +12,8 @@ import { backingSize, clientToCss, fitView, hitRadius, panBy, toCss, toPicture, 
 import { h } from "./dom.mjs";
 import { startGesture } from "./gestures.mjs";
 import { Base } from "./base.mjs";
-import { AREA, Marks } from "./marks.mjs";
+import { AREA } from "./area.mjs";
+import { Marks } from "./marks.mjs";
 import { context2d } from "./picture.mjs";
 import { Touches } from "./touches.mjs";
 
@@ -20,7 +21,8 @@ import { Touches } from "./touches.mjs";
 /** @import {View} from "../drag/viewport.mjs" */
 /** @import {Session} from "./session.mjs" */
 /** @import {Gesture, Keys, Path} from "./gestures.mjs" */
-/** @import {Area, Verdict} from "./marks.mjs" */
+/** @import {Area} from "./area.mjs" */
+/** @import {Verdict} from "./marks.mjs" */
 /** @import {Picture} from "./picture.mjs" */
 
 /** @typedef {"input" | "preview" | "result"} Mode */
@@ -189,7 +191,7 @@ export class Stage {
     this.pen.clearRect(0, 0, this.upper.width, this.upper.height);
     this.pen.setTransform(ratio, 0, 0, ratio, 0, 0);
     const marks = new Marks(this.pen, view, size, this.mode !== "input");
-    if (this.showMask) marks.gradientMask(state, this.area);
+    if (this.showMask) marks.area(state, this.area);
     this.drawStill(ratio);
     marks.operations(
       state.operations.filter(({ id }) => id === state.selection),

@@ -5,6 +5,8 @@
  * in, so nothing here imports ComfyUI.
  */
 
+import { WIDTH } from "../drag/soft_mask.mjs";
+
 /** @typedef {{filename: string, subfolder?: string, type?: string, channel?: string, invert?: boolean}} Image */
 /** @typedef {any} Node  a LiteGraph node */
 /** @typedef {{node: Node, slot: number}} End  one end of a link */
@@ -180,19 +182,39 @@ export function downstream(node, type) {
   return reached(node, () => true).filter((found) => found.type === type);
 }
 
+/** @typedef {{shape: "rectangles" | "around" | "soft" | "none", margin: number}} Area  of the picture's shorter side; none: not known */
+
 /**
- * The mask that the edit of this drag will be kept to: of the nearest Gradient Mask or Drag Edit downstream.
+ * What nodes keep an edit to, by what their widgets say; null for what a link decides.
+ * @type {Record<string, (value: (name: string) => any, linked: (name: string) => boolean) => Area | null>}
+ */
+const AREAS = {
+  DragfieldGradientMask: (value) => ({ shape: value("shape") === "around" ? "around" : "rectangles", margin: Number(value("margin")) || 0 }),
+  DragfieldAutoSoftMask: (value) => ({ shape: "soft", margin: Number(value("width")) || WIDTH }),
+  DragfieldPointOptimizer: (value, linked) => (linked("mask") ? null : softBy(value("preset"))),
+  DragfieldEdit(value) {
+    const method = value("method");
+    if (method === "directdrag") return softBy(value("preset"));
+    return { shape: method === "dragflow" ? "rectangles" : "around", margin: Number(value("margin")) || 0 };
+  },
+};
+
+/** The published code mistakes x for y in its mask. @param {string} preset @returns {Area} */
+function softBy(preset) {
+  return preset === "reference" ? { shape: "none", margin: 0 } : { shape: "soft", margin: WIDTH };
+}
+
+/**
+ * The mask that the edit of this drag will be kept to: of the nearest node downstream that says so.
  *
  * @param {Node} node
- * @returns {{shape: "rectangles" | "around", margin: number} | null}
+ * @returns {Area | null}
  */
 export function areaOf(node) {
   for (const found of reached(node, () => true)) {
     const value = (/** @type {string} */ name) => found.widgets?.find((/** @type {any} */ one) => one.name === name)?.value;
-    /** @type {Record<string, string | undefined>} */
-    const asks = { DragfieldGradientMask: value("shape"), DragfieldEdit: value("method") };
-    const asked = asks[found.type];
-    if (asked) return { shape: ["around", "dragfield"].includes(asked) ? "around" : "rectangles", margin: Number(value("margin")) || 0 };
+    const area = AREAS[found.type]?.(value, (name) => isLinked(found, name));
+    if (area) return area;
   }
   return null;
 }
