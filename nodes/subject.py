@@ -119,15 +119,15 @@ class AdapterInject(io.ComfyNode):
             node_id="DragfieldAdapterInject",
             display_name="Adapter Inject",
             category=CATEGORY,
-            description="Feeds a subject into every block of a MODEL (FLUX.1, SD 1.5, SDXL), so that inversion, drag and denoising keep its "
-            "look. Several in a row add up; LoRAs, K/V injection and other nodes' patches work on.",
+            description="Feeds a subject into every block of a MODEL (FLUX.1, SD 1.5, SDXL), so that inversion, drag and denoising keep "
+            "its look. Several in a row add up; LoRAs, K/V injection and other nodes' patches work on.",
             search_aliases=["apply IP-Adapter", "InstantCharacter", "subject injection", "identity"],
             inputs=[
                 io.Model.Input("model"),
                 SubjectType.Input("subject"),
                 io.Float.Input(
                     "strength", default=1.0, min=-5.0, max=5.0, step=0.05,
-                    tooltip="InstantCharacter: 0.8, DragFlow 1.5. InstantX: 0.7. XLabs and PuLID: 1. SD 1.5 and SDXL: 1, beside a prompt 0.5.",
+                    tooltip="InstantCharacter: 0.8, DragFlow 1.5. InstantX: 0.7. XLabs, PuLID: 1. SD 1.5, SDXL: 1, beside a prompt 0.5.",
                 ),
                 io.Float.Input("start", default=0.0, min=0.0, max=1.0, step=0.01, tooltip="From where on in the schedule; 0: pure noise."),
                 io.Float.Input("end", default=1.0, min=0.0, max=1.0, step=0.01, tooltip="Until where in the schedule; 1: the picture."),

@@ -549,6 +549,7 @@ def test_a_text_that_cannot_be_read_is_kept_and_explained(open_bare: Any) -> Non
     assert texts() == [] and problems == []
 
 
+@pytest.mark.timeout(1500)
 def test_fifty_random_gesture_sequences_never_throw_and_python_reads_what_comes_of_them(open_bare: Any) -> None:
     hand, texts, problems = open_bare("?size=320x240")
     page = hand.page

@@ -208,8 +208,8 @@ def test_a_mask_of_another_size_and_a_missing_prompt_are_explained(server: Any, 
 
 BAD = {
     "a latent that is not a number": "the latent holds NaN or infinite values",
-    "a MODEL of another kind": "FLUX",
-    "a trajectory of another MODEL": "channels, this MODEL takes",
+    "a MODEL of another kind": "remove the ModelSampling node in front",
+    "a CLIP for a MODEL": "received_type(CLIP) mismatch input_type(MODEL)",
     "no VAE": "vae",
     "a drag that moves nothing": "the drag moves nothing",
 }
@@ -226,12 +226,12 @@ def test_a_bad_graph_is_explained_by_the_node_and_the_server_goes_on(
         prompt["latent"] = {"class_type": "LoadLatent", "inputs": {"latent": "broken.latent"}}
         node_at_fault = "invert"
     elif what == "a MODEL of another kind":
-        prompt["model"]["class_type"] = "DragfieldLoadDemoUNet"
+        prompt["noise"] = node(object_info, "ModelSamplingDiscrete", model=["model", 0], sampling="eps")
+        prompt["invert"]["inputs"]["model"] = ["noise", 0]
         node_at_fault = "invert"
-    elif what == "a trajectory of another MODEL":
-        prompt["unet"] = {"class_type": "DragfieldLoadDemoUNet", "inputs": {}}
-        prompt["denoise"]["inputs"]["model"] = ["unet", 0]
-        node_at_fault = "denoise"
+    elif what == "a CLIP for a MODEL":
+        prompt["invert"]["inputs"]["model"] = ["model", 1]
+        node_at_fault = "invert"
     elif what == "no VAE":
         prompt["save"] = node(object_info, "PreviewImage", images=["edit", 0])
         prompt["edit"] = node(
