@@ -129,4 +129,5 @@ def smooth_embedder(model: nn.Module) -> None:
     ridge = 1e-3 * torch.eye(hidden.shape[1])
     weights = torch.linalg.solve(hidden.T @ hidden + ridge, hidden.T @ (curve - at_one))
     second.weight.copy_(weights[:-1].T)
-    second.bias.copy_(weights[-1] + at_one[0])
+    second.bias.zero_()
+    second.bias.copy_((at_one - embed.guidance_embedder(waves[:1]))[0])

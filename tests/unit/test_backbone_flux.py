@@ -252,7 +252,6 @@ def test_position_tables_are_made_once_per_size_and_few_are_kept():
 @pytest.mark.parametrize(
     ("z", "complaint"),
     [
-        (torch.zeros(1, 4, 5, 6), "5x6 cells does not divide"),
         (torch.zeros(1, 3, 4, 4), r"takes latents \[B, 4, h, w\], got \[1, 3, 4, 4\]"),
         (torch.zeros(4, 4, 4), r"got \[4, 4, 4\]"),
     ],
@@ -260,6 +259,17 @@ def test_position_tables_are_made_once_per_size_and_few_are_kept():
 def test_latents_that_do_not_fit_are_refused(z, complaint):
     with pytest.raises(ValueError, match=complaint):
         DiffusersFlux(make_model()).velocity(z, 0.5, make_inputs()[1])
+
+
+def test_a_latent_that_does_not_divide_into_tokens_is_padded_by_its_own_first_cells():
+    backbone, (z, cond) = DiffusersFlux(make_model()), make_inputs()
+    odd = z[..., :3, :]
+    padded = torch.cat((odd, odd[..., :1, :]), dim=-2)
+    tap = Tap("double", 0, "out")
+    with torch.no_grad():
+        assert torch.equal(backbone.velocity(odd, 0.5, cond), backbone.velocity(padded, 0.5, cond)[..., :3, :])
+        of_odd, of_padded = (backbone.features(latent, 0.5, cond, taps=[tap])[0] for latent in (odd, padded))
+    assert torch.equal(of_odd, of_padded)
 
 
 def test_a_missing_pooled_embedding_is_refused():

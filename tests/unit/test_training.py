@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from dragfield.core.backbone import Conditioning
-from dragfield.core.demo import train_autoencoder, train_flux, train_guidance
+from dragfield.core.demo import flux, train_autoencoder, train_flux, train_guidance
 from dragfield.core.demo.autoencoder import AutoencoderConfig, DemoAutoencoder
 from dragfield.core.demo.optimisers import make_optimiser
 from dragfield.core.demo.plain_attention import PlainAttention
@@ -158,8 +158,24 @@ def test_the_guided_target_is_the_teachers_own_at_one_and_classifier_free_beyond
     with_text, without = (torch.full((2, 1, 1, 1), v) for v in (3.0, 1.0))
     teacher = SimpleNamespace(velocity=lambda z, t, cond: with_text if cond.txt.any() else without)
     cond = Conditioning(torch.ones(2, 1, 1), torch.ones(2, 1))
-    target = train_guidance.guided(teacher, with_text, torch.tensor(0.5), cond, torch.tensor([1.0, 4.0]))
+    plain, target = train_guidance.guided(teacher, with_text, torch.tensor(0.5), cond, torch.tensor([1.0, 4.0]))
+    assert torch.equal(plain, with_text)
     assert target.flatten().tolist() == [3.0, 1.0 + 4.0 * (3.0 - 1.0)]
+
+
+def test_a_smoothed_guidance_embedder_leaves_guidance_one_and_moves_steadily_on():
+    embed = (model := flux.build()).time_text_embed
+    guidances = torch.linspace(*train_guidance.RANGE, 9)
+
+    def at(guidance):
+        return embed.guidance_embedder(embed.time_proj(1000 * guidance)).detach()
+
+    before = at(guidances[:1])
+    train_guidance.smooth_embedder(model)
+    after = at(guidances)
+    torch.testing.assert_close(after[:1], before, atol=1e-4, rtol=0)
+    way = (after - after[:1]).norm(dim=1)
+    assert (way.diff() > 0).all() and 0.7 < way[-1] < 1.3
 
 
 @needs_muon
