@@ -19,11 +19,9 @@ from safetensors.torch import save_file
 
 ROOT = Path(__file__).resolve().parents[2]
 WEIGHTS = ROOT / "core" / "demo" / "weights" / "demo-flux" / "transformer" / "config.json"
-UNET = ROOT / "core" / "demo" / "weights" / "demo-unet" / "unet" / "config.json"
-ON_UNET = ("directdrag_demo", "directdrag_and_dragflow")
 WORKFLOWS = [
     *sorted((ROOT / "example_workflows").glob("demo_*.json")),
-    *(path for name in (*ON_UNET, "directdrag_flux_demo") if (path := ROOT / "example_workflows" / f"{name}.json").exists()),
+    *(ROOT / "example_workflows" / f"{name}.json" for name in ("directdrag_demo", "directdrag_and_dragflow")),
 ]
 
 pytestmark = [
@@ -121,8 +119,6 @@ def test_the_help_pages_are_served(server: Any, object_info: dict[str, Any]) -> 
 
 @pytest.mark.parametrize("path", WORKFLOWS, ids=[path.stem for path in WORKFLOWS])
 def test_every_demo_workflow_runs_and_leaves_the_background_alone(server: Any, object_info: dict[str, Any], path: Path) -> None:
-    if path.stem in ON_UNET and not UNET.exists():
-        pytest.skip("no weights of demo-unet are bundled yet")
     prompt = workflow_prompt.prompt_of(json.loads(path.read_text(encoding="utf-8")), object_info)
     history = server.run(prompt)
     assert comfy.failure(history) is None

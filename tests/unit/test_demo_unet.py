@@ -17,7 +17,6 @@ from dragfield.core.demo.text import embed
 
 pytest.importorskip("diffusers")
 needs_muon = pytest.mark.skipif(not hasattr(torch.optim, "Muon"), reason="this torch has no Muon")
-bundled = pytest.mark.skipif(not (unet.WEIGHTS / "unet").is_dir(), reason="no weights of demo-unet are bundled yet")
 
 
 def tiny_unet():
@@ -118,7 +117,6 @@ def test_a_folder_without_a_model_says_what_to_do(tmp_path):
         unet.load(tmp_path)
 
 
-@bundled
 def test_the_bundled_model_predicts_the_noise_of_a_scene():
     from dragfield.core.demo.scenes import render, sample_scene
 
