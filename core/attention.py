@@ -113,21 +113,22 @@ class KVBank:
         return _Hold(self, entry, eta)
 
     def replay(
-        self, pairing: Pairing = "matched", *, eta: float = 0.0, rounds: Rounds = "all", except_last: int = 0
+        self, pairing: Pairing = "matched", *, eta: float = 0.0, rounds: Rounds = "all", except_last: int = 0, where: Tensor | None = None
     ) -> KVSession:
         """A session for one sampling run from where the inversion ended, giving each call the entry that belongs to it.
 
         pairing: "matched" takes the entry nearest in time; "lifo" counts calls down, as published (see `paired_entry`).
         eta in [0, 1]: K <- eta·sg(K_own) + (1 - eta)·K_remembered, and V likewise; 0 replaces, 1 leaves values as
         they are. rounds: "on_drag" injects only into the first call (time of the drag), "after_drag" only into the
-        others. except_last: leave the last k sampling calls alone.
+        others. except_last: leave the last k sampling calls alone.  where: bool [image tokens], those that are given what
+        is remembered of them, the others keep their own; None: all.
         """
         self._check(eta)
         if pairing not in ("matched", "lifo"):
             raise ValueError(f"K/V pairing {pairing!r} is unknown: use 'matched' or 'lifo' (as published)")
         if rounds not in ("all", "on_drag", "after_drag"):
             raise ValueError(f"K/V rounds {rounds!r} is unknown: use 'all', 'on_drag' or 'after_drag'")
-        return _Replay(self, pairing, eta, rounds, except_last)
+        return _Replay(self, pairing, eta, rounds, except_last, where)
 
     def store(self, entry: Entry, block: Block, keys: Tensor, values: Tensor) -> None:
         """Keep K and V [B, tokens, width] of one block, of the tokens this bank remembers, in `entry`."""
@@ -187,8 +188,11 @@ class _Hold:
 
 
 class _Replay:
-    def __init__(self, bank: KVBank, pairing: Pairing, eta: float, rounds: Rounds, except_last: int) -> None:
+    def __init__(
+        self, bank: KVBank, pairing: Pairing, eta: float, rounds: Rounds, except_last: int, where: Tensor | None
+    ) -> None:
         self.bank, self.pairing, self.eta, self.rounds, self.except_last = bank, pairing, eta, rounds, except_last
+        self.where = where
         self.calls = 0
 
     def begin(self, t: float) -> KVCall:
@@ -199,13 +203,15 @@ class _Replay:
         if not wanted or pointer < self.except_last:
             return OWN_KEYS_VALUES
         if self.pairing == "lifo":
-            return _InjectCall(self.bank, entries[pointer], self.eta)
-        return _InjectCall(self.bank, min(entries, key=lambda entry: abs(entry.t - float(t))), self.eta)
+            entry = entries[pointer]
+        else:
+            entry = min(entries, key=lambda entry: abs(entry.t - float(t)))
+        return _InjectCall(self.bank, entry, self.eta, self.where)
 
 
 class _InjectCall:
-    def __init__(self, bank: KVBank, entry: Entry, eta: float) -> None:
-        self.bank, self.entry, self.eta = bank, entry, eta
+    def __init__(self, bank: KVBank, entry: Entry, eta: float, where: Tensor | None = None) -> None:
+        self.bank, self.entry, self.eta, self.where = bank, entry, eta, where
         self._placed: dict[Block, KeysValues] = {}
 
     def keys_values(self, block: Block, hidden: Tensor, project: Project, text_tokens: int) -> KeysValues:
@@ -218,10 +224,22 @@ class _InjectCall:
                 own_keys, own_values = project(hidden[:, text:])
             keys = self.eta * own_keys + (1.0 - self.eta) * keys
             values = self.eta * own_values + (1.0 - self.eta) * values
+        if self.where is not None:
+            others = self._others(hidden.shape[1] - text_tokens, hidden.device) + text_tokens
+            own_keys, own_values = project(hidden[:, others])
+            keys, values = keys.index_copy(1, others - text, own_keys), values.index_copy(1, others - text, own_values)
         if text:
             text_keys, text_values = project(hidden[:, :text])
             keys, values = torch.cat([text_keys, keys], dim=1), torch.cat([text_values, values], dim=1)
         return keys, values
+
+    def _others(self, tokens: int, device: torch.device) -> Tensor:
+        """Indices, among the image tokens, of those that keep their own."""
+        if self.where.numel() != tokens:
+            raise ValueError(
+                f"keys and values were asked for among {self.where.numel()} tokens, the picture has {tokens}: choose among its own"
+            )
+        return (~self.where.reshape(-1)).nonzero()[:, 0].to(device)
 
     def _remembered(self, block: Block, like: Tensor) -> KeysValues:
         if block not in self._placed:

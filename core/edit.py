@@ -18,6 +18,7 @@ from typing import Literal
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn.functional import max_pool2d
 
 from .attention import KVSession, Pairing, Rounds
 from .backbone import Autoencoder, Conditioning, FlowBackbone
@@ -47,6 +48,8 @@ class DragFlowSettings:
         picture's latent; "sample" denoises the undragged latent in lockstep (published).
     recon_prompt: prompt of that lockstep branch, "source" or "target" (published).
     kv, kv_pairing, kv_eta, kv_rounds, kv_except_last: whether and how remembered keys and values are injected, see `KVBank.replay`.
+    kv_where: while denoising, into which tokens. "kept": those of what neither moves nor is covered or left by what moves: what is
+        remembered of the others belongs to the picture as it was; "all" (published).
     deformation: "stretch" supervises the material behind a dragged end too, so that it stays connected; "rigid" moves the end alone
         (published).
     vacated: what a relocated or rotated region leaves behind. "renew": the roughly filled ground, noised to the same level with `seed`;
@@ -70,6 +73,7 @@ class DragFlowSettings:
     kv_eta: float = 0.0
     kv_rounds: Rounds = "all"
     kv_except_last: int = 0
+    kv_where: Literal["kept", "all"] = "kept"
     deformation: Literal["stretch", "rigid"] = "stretch"
     vacated: Literal["renew", "keep"] = "renew"
     shadows: bool = True
@@ -87,6 +91,7 @@ REFERENCE = DragFlowSettings(
     recon_path="sample",
     recon_prompt="target",
     kv_pairing="lifo",
+    kv_where="all",
     deformation="rigid",
     vacated="keep",
     shadows=False,
@@ -176,9 +181,8 @@ def dragflow(
     if state is None:
         raise Interrupted("the edit was stopped before its first drag iteration")
     path, recon_nfe = _background_path(backbone, inversion, source, target, settings, should_stop)
-    z, nfe = _denoised(
-        backbone, state.z, target, settings.guidance, inversion.times, movable, path, _replay(inversion, settings), report, should_stop
-    )
+    kv = _replay(inversion, settings, _still(field, inversion.z, backbone.patch, settings))
+    z, nfe = _denoised(backbone, state.z, target, settings.guidance, inversion.times, movable, path, kv, report, should_stop)
     return Edit(
         image=pictured(autoencoder, z, image, mask, settings.paste_back, settings.feather), z=z, mask=mask,
         reconstruction=autoencoder.decode(path[-1]), inversion=inversion, drag=state,
@@ -229,9 +233,8 @@ def latent_copy_paste(
         return untouched(autoencoder, image, inversion, spent, began)
     cells = to_latent(mask, inversion.z.shape[-2:]).to(inversion.z.device)
     z = torch.where(cells, warp_latent(inversion.z, inversion.t, field, seed=seed), inversion.z)
-    z, nfe = _denoised(
-        backbone, z, target, settings.guidance, inversion.times, cells, inversion.path, _replay(inversion, settings), None, None
-    )
+    kv = _replay(inversion, settings, _still(field, inversion.z, backbone.patch, settings))
+    z, nfe = _denoised(backbone, z, target, settings.guidance, inversion.times, cells, inversion.path, kv, None, None)
     return Edit(
         image=pictured(autoencoder, z, image, mask, settings.paste_back, settings.feather), z=z, mask=mask,
         reconstruction=autoencoder.decode(inversion.path[-1]), inversion=inversion, drag=None,
@@ -284,12 +287,21 @@ def _hold(inversion: Inversion, settings: DragFlowSettings) -> KVSession | None:
     return inversion.bank.hold(eta=settings.kv_eta)
 
 
-def _replay(inversion: Inversion, settings: DragFlowSettings) -> KVSession | None:
+def _replay(inversion: Inversion, settings: DragFlowSettings, where: Tensor | None = None) -> KVSession | None:
     if not settings.kv or not inversion.bank.blocks:
         return None
     return inversion.bank.replay(
-        settings.kv_pairing, eta=settings.kv_eta, rounds=settings.kv_rounds, except_last=settings.kv_except_last
+        settings.kv_pairing, eta=settings.kv_eta, rounds=settings.kv_rounds, except_last=settings.kv_except_last, where=where
     )
+
+
+def _still(field: DragField, z: Tensor, patch: int, settings: DragFlowSettings) -> Tensor | None:
+    """Tokens all of whose cells the drag leaves alone, bool [tokens]; None: no token is singled out."""
+    if settings.kv_where == "all":
+        return None
+    disturbed = (~field.kept(size=(z.shape[-1], z.shape[-2]))).float()
+    # A token that hangs over the latent's edge is judged by the cells it has.
+    return max_pool2d(disturbed[None, None], patch, ceil_mode=True).flatten() == 0
 
 
 def _background_path(backbone, inversion, source, target, settings, should_stop) -> tuple[tuple[Tensor, ...], int]:

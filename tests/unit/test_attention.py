@@ -176,6 +176,24 @@ def test_eta_blends_from_the_remembered_to_the_own():
         assert keys.unique().tolist() == pytest.approx([expected])
 
 
+@pytest.mark.parametrize("text_in_single", [False, True])
+def test_only_the_tokens_chosen_are_given_what_is_remembered(text_in_single):
+    block = ("single", 0)
+    bank = KVBank({block}, text_in_single=text_in_single)
+    bank.capture().begin(0.5).keys_values(block, torch.full((1, 5, 4), 50.0), doubled, 2)
+    replay = bank.replay(where=torch.tensor([True, False, True]))
+    keys, values = replay.begin(0.5).keys_values(block, torch.ones(1, 5, 4), doubled, 2)
+    text = 2 * [100.0 if text_in_single else 2.0]
+    assert keys[0, :, 0].tolist() == [*text, 100.0, 2.0, 100.0]
+    assert values[0, 2:, 0].tolist() == [150.0, 3.0, 150.0]
+
+
+def test_a_choice_among_the_tokens_of_another_picture_is_refused():
+    replay = bank_of(0.5).replay(where=torch.ones(4, dtype=torch.bool))
+    with pytest.raises(ValueError, match="among 4 tokens, the picture has 3"):
+        key_of(replay, 0.5)
+
+
 def test_text_keys_of_single_blocks_stay_the_blocks_own_and_keep_their_gradient():
     block = ("single", 0)
     bank = KVBank({block})

@@ -10,8 +10,10 @@ import numpy as np
 import pytest
 import torch
 
+from dragfield.core.attention import KVBank
 from dragfield.core.dragfield import DragFieldSettings, dragfield
 from dragfield.core.edit import REFERENCE, DragFlowSettings, dragflow, latent_copy_paste, masked_denoise, paste_back
+from dragfield.core.field import DragField
 from dragfield.core.inversion import InversionSettings, invert
 from dragfield.core.masks import to_latent
 from dragfield.core.operations import PointOperation, RegionOperation
@@ -211,7 +213,7 @@ def test_the_lockstep_reconstruction_has_the_prompt_it_is_given(tiny):
 @pytest.mark.parametrize(
     "change",
     [{"guidance": 1.0}, {"kv": False}, {"kv_pairing": "lifo"}, {"kv_eta": 0.5}, {"kv_rounds": "after_drag"}, {"kv_except_last": 3},
-     {"mask_margin": 0.1}, {"recon_path": "sample"}],
+     {"kv_where": "all"}, {"mask_margin": 0.1}, {"recon_path": "sample"}],
     ids=lambda change: next(iter(change)),
 )  # fmt: skip
 def test_every_switch_switches_something(change, tiny):
@@ -230,6 +232,18 @@ def test_remembered_keys_and_values_reach_the_drag_and_the_denoising(tiny):
     assert not torch.equal(late.z, without.z)
     early = dragflow(*tiny.models, tiny.image, tiny.drag(), tiny.source, settings=everywhere)
     assert not torch.equal(early.drag.z, without.drag.z)
+
+
+def test_what_is_remembered_of_what_moves_stays_out_of_the_denoising(tiny, monkeypatch):
+    chosen = []
+    replay = KVBank.replay
+    monkeypatch.setattr(KVBank, "replay", lambda self, *a, where=None, **k: chosen.append(where) or replay(self, *a, where=where, **k))
+    drag = tiny.drag()
+    edit = run("dragflow", tiny)
+    cells = DragField.from_drag(drag, deformation="stretch").kept(size=(edit.z.shape[-1], edit.z.shape[-2]))
+    tokens = chosen[0].reshape(cells.shape[0] // 2, cells.shape[1] // 2)
+    disturbed = ~cells.reshape(cells.shape[0] // 2, 2, cells.shape[1] // 2, 2).permute(0, 2, 1, 3).flatten(2).all(-1)
+    assert disturbed.any() and tokens.any() and not (tokens & disturbed).any()
 
 
 def test_no_prompt_for_the_edit_is_the_pictures_own_prompt(tiny):
