@@ -9,7 +9,9 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from statistics import mean
+from functools import partial
+from itertools import pairwise
+from statistics import mean, stdev
 
 import numpy as np
 import torch
@@ -64,47 +66,47 @@ def shadow_warp(model: DemoFlux, case: DemoCase, mask: np.ndarray) -> Outcome:
 
 def copy_paste(model: DemoFlux, case: DemoCase, mask: np.ndarray) -> Outcome:
     """RegionDrag's way: copy the inverted latent from source to target, new noise in the source, denoise with K/V injection."""
-    return _outcome(latent_copy_paste(*_arguments(model, case), settings=DRAGFLOW))
+    return outcome(latent_copy_paste(*_arguments(model, case), settings=DRAGFLOW))
 
 
 def point_flow(model: DemoFlux, case: DemoCase, mask: np.ndarray) -> Outcome:
     """The paper's baseline: point supervision on the same transformer, free background."""
     settings = replace(DRAGFLOW, hard_mask=False, kv=False, paste_back=False)
-    return _outcome(dragflow(*_arguments(model, case, drag=as_points(case.drag)), settings=settings))
+    return outcome(dragflow(*_arguments(model, case, drag=as_points(case.drag)), settings=settings))
 
 
 def region(model: DemoFlux, case: DemoCase, mask: np.ndarray) -> Outcome:
     """Region affine supervision instead of points."""
     settings = replace(DRAGFLOW, hard_mask=False, kv=False, paste_back=False)
-    return _outcome(dragflow(*_arguments(model, case), settings=settings))
+    return outcome(dragflow(*_arguments(model, case), settings=settings))
 
 
 def region_masked(model: DemoFlux, case: DemoCase, mask: np.ndarray) -> Outcome:
     """And the gradient mask as a hard constraint."""
     settings = replace(DRAGFLOW, kv=False)
-    return _outcome(dragflow(*_arguments(model, case), settings=settings))
+    return outcome(dragflow(*_arguments(model, case), settings=settings))
 
 
 def all_of_dragflow(model: DemoFlux, case: DemoCase, mask: np.ndarray) -> Outcome:
     """And K/V injection: the whole of the paper, its subject adapter excepted."""
-    return _outcome(dragflow(*_arguments(model, case), settings=DRAGFLOW))
+    return outcome(dragflow(*_arguments(model, case), settings=DRAGFLOW))
 
 
 def dragflow_adapter(model: DemoFlux, case: DemoCase, mask: np.ndarray) -> Outcome:
     """And the subject adapter, at work while inverting, dragging and denoising: the whole of the paper, its table's last row."""
     _, *others = _arguments(model, case)
     backbone = with_adapter(model, DemoAdapter.load(), to_picture(case.source))
-    return _outcome(dragflow(backbone, *others, settings=DRAGFLOW))
+    return outcome(dragflow(backbone, *others, settings=DRAGFLOW))
 
 
 def published_code(model: DemoFlux, case: DemoCase, mask: np.ndarray) -> Outcome:
     """What the published code does, quirks and rates made for FLUX.1 included: the preset `reference` as it is."""
-    return _outcome(dragflow(*_arguments(model, case), settings=REFERENCE))
+    return outcome(dragflow(*_arguments(model, case), settings=REFERENCE))
 
 
 def ours(model: DemoFlux, case: DemoCase, mask: np.ndarray) -> Outcome:
     """Warm start from the warp, held while it is denoised."""
-    return _outcome(dragfield(*_arguments(model, case)))
+    return outcome(dragfield(*_arguments(model, case)))
 
 
 METHODS: dict[str, Callable[[DemoFlux, DemoCase, np.ndarray], Outcome]] = {
@@ -119,6 +121,8 @@ METHODS: dict[str, Callable[[DemoFlux, DemoCase, np.ndarray], Outcome]] = {
     **({"dragflow_adapter": dragflow_adapter} if WEIGHTS.exists() else {}),
     "dragfield": ours,
 }
+ABLATION = ("point_flow", "region", "region_masked", "dragflow", "dragflow_adapter")
+"""The paper's system, part by part; each row has all that the row before it has."""
 ON_REQUEST = {"dragflow_reference": published_code}
 """Run only when asked for by name."""
 
@@ -131,7 +135,9 @@ def run(
     model: DemoFlux | None = None,
     progress: Callable[[int, int, str], None] | None = None,
 ) -> dict:
-    """Run `methods` on `cases` fresh cases of `seed`. -> {"suite", "cases", "seed", "methods": {name: means}}.
+    """Run `methods` on `cases` fresh cases of `seed`. -> {"suite", "cases", "seed", "methods": {name: means}, "ablation": {name: gains}}.
+
+    "ablation" says of each row of ABLATION but the first what its part changes, case by case: {"over": the row before, and see `gained`}.
 
     progress(done, total, method) is told before each edit.
     """
@@ -148,12 +154,20 @@ def run(
         for j, name in enumerate(methods):
             if progress is not None:
                 progress(i * len(methods) + j, cases * len(methods), name)
-            began = time.perf_counter()
-            picture, forward, backward = known[name](model, case, mask)
-            seconds = time.perf_counter() - began
-            measured = measure(case, picture[0].permute(1, 2, 0).numpy(), mask)
-            rows[name].append({"measured": measured, "seconds": seconds, "forward": forward, "backward": backward})
-    return {"suite": "demo", "cases": cases, "seed": seed, "methods": {name: summarise(found) for name, found in rows.items()}}
+            rows[name].append(judged(case, mask, partial(known[name], model, case, mask)))
+    steps = [name for name in ABLATION if name in rows]
+    ablation = {name: {"over": before, **gained(rows[before], rows[name])} for before, name in pairwise(steps)}
+    means = {name: summarise(found) for name, found in rows.items()}
+    return {"suite": "demo", "cases": cases, "seed": seed, "methods": means, "ablation": ablation}
+
+
+def judged(case: DemoCase, mask: np.ndarray, edit: Callable[[], Outcome]) -> dict:
+    """One edit's measures and cost, as `summarise` takes them."""
+    began = time.perf_counter()
+    picture, forward, backward = edit()
+    seconds = time.perf_counter() - began
+    measured = measure(case, picture[0].permute(1, 2, 0).numpy(), mask)
+    return {"measured": measured, "seconds": seconds, "forward": forward, "backward": backward}
 
 
 def with_adapter(model: DemoFlux, adapter: DemoAdapter, picture: Tensor) -> FlowBackbone:
@@ -188,6 +202,15 @@ def summarise(rows: Sequence[dict]) -> dict:
     }
 
 
+def gained(before: Sequence[dict], after: Sequence[dict]) -> dict[str, dict[str, float | None]]:
+    """What `after` changes of the same cases: the mean of the differences and its standard error (None with one case)."""
+    found = {}
+    for figure in ("centroid_error_px", "psnr_truth_mask_db"):
+        each = [getattr(b["measured"], figure) - getattr(a["measured"], figure) for a, b in zip(before, after, strict=True)]
+        found[figure] = {"mean": mean(each), "error": stdev(each) / len(each) ** 0.5 if len(each) > 1 else None}
+    return found
+
+
 def as_points(drag: Drag) -> Drag:
     """The same drag by its points: each region's centroid as the only handle."""
     points = []
@@ -201,7 +224,8 @@ def _arguments(model: DemoFlux, case: DemoCase, drag: Drag | None = None) -> tup
     return model.backbone, model.autoencoder, to_picture(case.source), drag or case.drag, embed([case.drag.background_prompt])
 
 
-def _outcome(edit: Edit) -> Outcome:
+def outcome(edit: Edit) -> Outcome:
+    """What is judged of an edit."""
     return edit.image, edit.nfe_forward, edit.nfe_backward
 
 

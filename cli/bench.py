@@ -61,10 +61,14 @@ def bench(
             err.print(f"{name} left out: {why}", markup=False)
         rows = ({"method": name, **figures} for name, figures in report["methods"].items())
         out.print(table(f"{report['cases']} cases, seed {report['seed']}", rows))
+        if report.get("ablation"):
+            out.print(table("what each part changes, case by case", ({"row": name, **step} for name, step in report["ablation"].items())))
     elif suite == "demo-adapter":
         rows = ({"drift": name, **figures} for name, figures in report["drift"].items())
         added = f"{report['drag_iteration']['added']:.1%} more time a drag iteration"
         out.print(table(f"{report['cases']} scenes, seed {report['seed']}; {added}", rows))
+        edits = ({"drags, the prompt of another scene": name, **figures} for name, figures in report["edits"].items())
+        out.print(table("", edits))
     else:
         out.print(table(f"{report['time_ratio']:.2f} x as fast on {report['device']}", report["cases"], SPEED))
     if json_path is not None:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from dragfield.benchmarks import demo
-from dragfield.benchmarks.demo import METHODS, as_points, case_mask, run, summarise
+from dragfield.benchmarks.demo import METHODS, as_points, case_mask, gained, run, summarise
 from dragfield.core.demo.cases import sample_cases
 from dragfield.core.demo.flux import DemoFlux
 from dragfield.core.demo.measure import Measured
@@ -44,6 +44,25 @@ def test_the_report_has_every_figure_of_every_method(report):
         assert set(figures) == FIGURES
         assert set(figures["centroid_error_px"]) == {"mean", "p90"} and set(figures["rotation_error_deg"]) == {"mean"}
     assert json.loads(json.dumps(report)) == report
+
+
+def test_the_ablation_compares_each_row_with_the_one_before_it(report):
+    assert [(name, step["over"]) for name, step in report["ablation"].items()] == [
+        ("region", "point_flow"), ("region_masked", "region"), ("dragflow", "region_masked")
+    ]  # fmt: skip
+    means = report["methods"]
+    for name, step in report["ablation"].items():
+        difference = means[name]["psnr_truth_mask_db"] - means[step["over"]]["psnr_truth_mask_db"]
+        assert step["psnr_truth_mask_db"]["mean"] == pytest.approx(difference) and step["psnr_truth_mask_db"]["error"] is None
+
+
+def test_gains_are_told_with_their_standard_error():
+    def rows(*values):
+        return [{"measured": Measured(v, None, 0.0, 10 * v, 0.0, None)} for v in values]
+
+    found = gained(rows(1.0, 2.0, 3.0), rows(2.0, 4.0, 6.0))
+    assert found["centroid_error_px"] == {"mean": 2.0, "error": pytest.approx(3**-0.5)}
+    assert found["psnr_truth_mask_db"]["mean"] == 20.0
 
 
 def test_floors_cost_no_network_and_edits_do(report):
