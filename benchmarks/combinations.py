@@ -199,4 +199,5 @@ def _row(case: DemoCase, mask: np.ndarray, edit: Edit) -> dict:
     return {
         "measured": measure(case, result, mask), "seconds": edit.seconds, "forward": edit.nfe_forward, "backward": edit.nfe_backward,
         "handle": handle_error(case, result), "tracked": None, "outside": psnr(result[~mask], case.source[~mask]),
+        "source": psnr(result, case.source),
     }  # fmt: skip

@@ -104,7 +104,7 @@ def readout(
     model: Annotated[Literal["unet", "flux"], typer.Option(help="The demo model that the head shall read.")] = "unet",
     weights: Annotated[Path | None, typer.Option(help="Folder of that model; left out: the bundled one.")] = None,
     frames: Annotated[Path | None, typer.Option(help="Videos, or a folder of frames for each; left out: drawn scenes.")] = None,
-    steps: Annotated[int, typer.Option(min=1, help="Triplets to learn from.")] = 1000,
+    steps: Annotated[int, typer.Option(min=1, help="Triplets to learn from.")] = 600,
     minutes: Minutes = float("inf"),
     device: Device = "auto",
 ) -> None:

@@ -9,8 +9,8 @@ is exact; `reconstruct_ddim` asks the network again, and shows how far it really
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -111,6 +111,40 @@ def reconstruct_ddim(
         state = ddim_walk_step(noise, backbone.schedule, state, to)
         path.append(state.z)
     return tuple(path)
+
+
+@torch.no_grad()
+def masked_ddim(
+    backbone: NoiseBackbone,
+    z: Tensor,
+    cond: Conditioning,
+    times: Sequence[int],
+    mask: Tensor | None,
+    path: Sequence[Tensor],
+    *,
+    looks: Iterable[Block] = (),
+    source: Conditioning | None = None,
+    own_share: float = 0.0,
+) -> Iterator[DDIMState]:
+    """DDIM from z along descending `times`; after each step the latent outside of `mask` is the path's. The twin of edit.masked_denoise.
+
+    mask: bool [h, w], None to leave everything to the model.  path: latents at `times`.
+    looks: self-attentions, such as `mutual_blocks(backbone)`, that find the keys and values of the path's own latent at that time, for one
+        more evaluation a step.  source: the prompt of that latent; None: cond.  own_share: how much of their own they keep, in [0, 1].
+    Yields the states after each step.
+    """
+    bank = KVBank(looks)
+    state = DDIMState(times[0], z)
+    for to, before, after in zip(times[1:], path, path[1:], strict=False):
+        kv = None
+        if bank.blocks:
+            bank.entries.clear()
+            backbone.noise(before, state.t, source or cond, kv=bank.capture())
+            kv = bank.hold(eta=own_share)
+        state = ddim_walk_step(noise_of(backbone, cond, kv), backbone.schedule, state, to)
+        kept = state.z if mask is None else torch.where(mask, state.z, after)
+        state = replace(state, z=kept, nfe=state.nfe + bool(bank.blocks))
+        yield state
 
 
 def noise_of(backbone: NoiseBackbone, cond: Conditioning, kv: KVSession | None) -> Noise:

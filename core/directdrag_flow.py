@@ -5,7 +5,7 @@
 The inversion, the keys and values and the background's path are DragFlow's (inversion.py). The soft mask takes the place of the gradient
 mask: inside of it the latent is held the less the nearer it is to a drag, outside it is the inversion's own after every step.
 
-Convention: image is [1, 3, H, W] in [0, 1], its sides multiples of twice the autoencoder's factor; the drag is in its pixels.
+Convention: image is [1, 3, H, W] in [0, 1], its sides multiples of the autoencoder's factor; the drag is in its pixels.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from .latent_warp import LatentWarpSettings
 from .operations import Drag
 from .point_drag import PointDragState, point_drag
 from .point_drag_settings import PointDragSettings
-from .point_edit import carried, latent_shape, points_of
+from .point_edit import carried, latent_shape, on_tokens, points_of
 from .probes import FlowProbe
 from .progress import Interrupted, Progress, Report, stop_if, tell
 from .readout import ReadoutHead
@@ -81,8 +81,8 @@ def directdrag_flow(
 ) -> Edit:
     """Edit `image` [1, 3, H, W] by the points of `drag`. Arguments as for `directdrag`; `cond` is the picture's prompt."""
     began = time.perf_counter()
-    handles = points_of(drag)
-    shape = latent_shape(autoencoder, image, drag, multiple=backbone.patch)
+    shape = latent_shape(autoencoder, image, drag)
+    handles = on_tokens(points_of(drag), shape, backbone.patch)
     mask, support = point_masks(drag, drag.points, shape, settings.soft_mask)
     inversion, spent = inverted(backbone, autoencoder, image, cond, settings.inversion, inversion, report, should_stop)
     if max(handles.distances()) == 0:

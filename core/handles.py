@@ -28,7 +28,8 @@ STRIDE = 2
 class Handles:
     """n handles, where they were, where they are and where they should go, each as n positions in cells of `grid` (width, height).
 
-    picture: (width, height) px.
+    picture: (width, height) px.  mapped: how many cells of the grid a feature map covers, (width, height): more than the grid has where a
+    map's last tokens hang over the picture's edge; None: the grid.
     """
 
     picture: Size
@@ -36,6 +37,7 @@ class Handles:
     start: tuple[Point, ...]
     now: tuple[Point, ...]
     targets: tuple[Point, ...]
+    mapped: tuple[float, float] | None = None
 
     def __len__(self) -> int:
         return len(self.now)

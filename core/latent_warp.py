@@ -5,6 +5,8 @@ rounded, the first in row-major order wins where two meet, and what nothing reac
 row and column. A drag that moves no cell by half of its width then does nothing (with the published ratio of 0.15 every drag
 below 27 px); "interpolated" moves by fractions of a cell instead.
 
+spread = "bodies" is not published: discs around the handles move rigidly, see bodies.py, and ground closes behind them.
+
 Convention: latents [B, C, h, w]; points in px of the picture; cell (c, r) has its centre at (c + 0.5, r + 0.5) in cells.
 """
 
@@ -18,11 +20,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from .bodies import SHARE, carry_bodies
 from .geometry import Size, cell_centres
 from .masks import resample
 from .operations import PointOperation
 from .points import PointMoves
-from .warp import splat
+from .warp import sample, splat
 
 
 @dataclass(frozen=True)
@@ -34,12 +37,16 @@ class LatentWarpSettings:
     limit_at_handle: whether a cell with a handle exactly in its centre moves with it (lambda's limit is 1) or is lost, as the
         published 0/0 loses it.
     fill: of what nothing reached: "pure" reads cells that were reached; "in_place" also reads what it filled before (published).
+    spread: "faded" moves the whole picture, the farther from the handles the less (published); "bodies" the discs around them, as they
+        are.  radius: of those discs, as a share of the picture's shorter side; make it hold a thing and its shadow.
     """
 
     ratio: float = 0.15
     motion: Literal["rounded", "interpolated"] = "interpolated"
     limit_at_handle: bool = True
     fill: Literal["pure", "in_place"] = "pure"
+    spread: Literal["faded", "bodies"] = "faded"
+    radius: float = SHARE
 
     def __post_init__(self) -> None:
         if not 0.0 <= self.ratio <= 1.0:
@@ -48,6 +55,10 @@ class LatentWarpSettings:
             raise ValueError(f"latent motion {self.motion!r} is unknown: use rounded or interpolated")
         if self.fill not in ("pure", "in_place"):
             raise ValueError(f"latent fill {self.fill!r} is unknown: use pure or in_place (as published)")
+        if self.spread not in ("faded", "bodies"):
+            raise ValueError(f"spread {self.spread!r} is unknown: use faded (as published) or bodies")
+        if not 0 < self.radius <= 1:
+            raise ValueError(f"a radius of {self.radius} of the picture's shorter side holds no body: use more than 0, at most 1")
 
 
 REFERENCE = LatentWarpSettings(motion="rounded", limit_at_handle=False, fill="in_place")
@@ -73,6 +84,8 @@ def latent_warp(
     if not points:
         raise ValueError("a latent warp needs at least one pair of handle and target: add a point")
     size = (z.shape[-1], z.shape[-2])
+    if settings.spread == "bodies":
+        return _bodies(z, points, picture, settings, signal, area)
     moves = PointMoves(picture, points, 1.0, "latent_warp", area)
     centres = cell_centres((0, 0, *size))
     carried = torch.ones(size[1], size[0], dtype=torch.bool) if area is None else resample(area, size) > 0
@@ -93,6 +106,20 @@ def latent_warp(
     still = ~carried.to(z.device) & ~reached
     out, known = torch.where(still, z, out), reached | still
     return fill_pure(out, known, z) if settings.fill == "pure" else fill_in_place(out, known)
+
+
+def _bodies(
+    z: Tensor, points: Sequence[PointOperation], picture: Size, settings: LatentWarpSettings, signal: Tensor | None, area: np.ndarray | None
+) -> Tensor:
+    """Discs carried as they are; where they stood the signal is filled from around them, under the noise that was there."""
+    size = (z.shape[-1], z.shape[-2])
+    carried = carry_bodies(points, picture, size, settings.radius * min(picture), settings.ratio)
+    allowed = torch.ones(size[1], size[0], dtype=torch.bool) if area is None else resample(area, size) > 0
+    source, landed, left = (v.to(z.device) for v in (carried.source, carried.landed & allowed, carried.left & allowed))
+    moved = blend(z, source, signal) if settings.motion == "interpolated" else sample(z, source, mode="nearest")
+    still = z if signal is None else signal.to(z)
+    ground = fill_pure(still, ~left, still) if settings.fill == "pure" else fill_in_place(still, ~left)
+    return torch.where(landed, moved, torch.where(left, z - still + ground, z))
 
 
 def blend(z: Tensor, source: Tensor, signal: Tensor | None = None) -> Tensor:

@@ -10,22 +10,51 @@ Convention: positions in cells of the handles' grid, see tracking.py.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
+from .bodies import SHARE, turns
 from .handles import Handles
+from .operations import Point
 from .tracking import Reading, read
+from .warp import sample
 
 Patches = list[list[Tensor]]
 """Per handle and map, features [1, C, (2r + 1)²], row-major."""
 
 
-def reference_patches(maps: Sequence[Tensor], handles: Handles, radius: int, reading: Reading = "direct") -> Patches:
-    """What each handle looked like where it was at first: all that is kept of the reference pass."""
+def reference_patches(maps: Sequence[Tensor], handles: Handles, radius: int, reading: Reading = "direct", turned: bool = False) -> Patches:
+    """What each handle looked like where it was at first: all that is kept of the reference pass.
+
+    turned: as it looks when it has turned as its body does at the end of the drag (not published), see `bodies.turns`.
+    """
+    angles, span = [0.0] * len(handles), handles.mapped or handles.grid
+    if turned:
+        starts, ends = (torch.tensor(places, dtype=torch.float64) for places in (handles.start, handles.targets))
+        angles = turns(starts, ends, SHARE * min(handles.grid))
     with torch.no_grad():
-        return [read([found.detach() for found in maps], place, radius, handles.grid, reading) for place in handles.start]
+        found = [feature.detach() for feature in maps]
+        return [
+            _read_turned(found, place, radius, span, angle) if angle else read(found, place, radius, span, reading)
+            for place, angle in zip(handles.start, angles, strict=True)
+        ]
+
+
+def _read_turned(maps: Sequence[Tensor], centre: Point, radius: int, grid: tuple[float, float], angle: float) -> list[Tensor]:
+    """`read` of a window that stands upright once all has turned by `angle`."""
+    steps = torch.arange(-radius, radius + 1, dtype=torch.float64)
+    y, x = torch.meshgrid(steps, steps, indexing="ij")
+    cosine, sine = math.cos(angle), math.sin(angle)
+    at = torch.stack((centre[0] + cosine * x + sine * y, centre[1] - sine * x + cosine * y), dim=-1)
+    found = []
+    for feature in maps:
+        feature = feature if feature.dtype == torch.float64 else feature.float()
+        scale = torch.tensor([feature.shape[-1] / grid[0], feature.shape[-2] / grid[1]])
+        found.append(sample(feature, (at * scale).to(feature)).flatten(2))
+    return found
 
 
 def queries(patches: Patches) -> list[list[Tensor]]:
@@ -44,11 +73,11 @@ def motion_loss(
 ) -> Tensor:
     """L above, d_i at most `longest_step` cells; handles within `arrive_within` cells of their targets take no part
     (None: all do). -> float32 []"""
-    total = torch.zeros((), device=maps[0].device)
+    total, span = torch.zeros((), device=maps[0].device), handles.mapped or handles.grid
     for patch, place, way, distance in zip(patches, handles.now, handles.steps(longest_step), handles.distances(), strict=True):
         if arrive_within is not None and distance <= arrive_within:
             continue
-        near = read(maps, (place[0] + way[0], place[1] + way[1]), radius, handles.grid, reading)
+        near = read(maps, (place[0] + way[0], place[1] + way[1]), radius, span, reading)
         apart = sum((new - old).abs().sum() for new, old in zip(near, patch, strict=True))
         total = total + max(4 * radius * radius, 1) / sum(old.numel() for old in patch) * apart
     return total

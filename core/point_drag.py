@@ -111,7 +111,7 @@ def point_drag(
                 found, reference_next = probe.features_and_next(reference, t, t_next, plan.own)
             else:
                 found = probe.features(reference, t, plan.own)
-            patches = reference_patches(found, handles, settings.radius, settings.reading)
+            patches = reference_patches(found, handles, settings.radius, settings.reading, settings.turned)
         forwards += 1
     origin = (z if reference is None else reference).detach()
 
@@ -128,7 +128,7 @@ def point_drag(
                 own = plan.split(maps)
                 forwards += 1
                 if patches is None:
-                    patches = reference_patches(own, handles, settings.radius, settings.reading)
+                    patches = reference_patches(own, handles, settings.radius, settings.reading, settings.turned)
                     reference_next = None if after is None else after.detach()
                 if inner == 0 and (settings.track_on == "fresh" or number == 1):
                     found = _tracked(own, patches, handles, settings)
@@ -184,7 +184,7 @@ def _length(z: Tensor, handles: Handles, settings: PointDragSettings) -> Tensor:
 
 
 def _tracked(maps: Sequence[Tensor], patches: Patches, handles: Handles, settings: PointDragSettings) -> Handles:
-    return handles.moved_to(track(maps, queries(patches), handles.now, handles.grid, settings.search, settings.reading))
+    return handles.moved_to(track(maps, queries(patches), handles.now, handles.grid, settings.search, settings.reading, handles.mapped))
 
 
 def _ended(handles: Handles, idle: int, settings: PointDragSettings) -> Ended:

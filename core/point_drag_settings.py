@@ -22,6 +22,7 @@ class PointDragSettings:
         "step" has no mask term: it scales every step by M, so that what is closed stays exactly and no weight is to be chosen.
     track_on: "fresh" tracks with the features after the last step of a round, which the next round needs anyway; "stale" with those
         before it (published).
+    turned: compare with windows turned as the handles near each other turn (published: as they were).
     reading: how windows are read, see `tracking.window`; "two_step" is the published one.
     loss_threshold: ends a round early when the motion loss is at or below it (published 0).
     patience: gives up after so many rounds in a row in which no handle moved; None: never, as the published code in effect.
@@ -41,6 +42,7 @@ class PointDragSettings:
     mask_on: Literal["next", "latent", "step"] = "next"
     track_on: Literal["fresh", "stale"] = "fresh"
     reading: Reading = "direct"
+    turned: bool = False
     loss_threshold: float = 0.0
     patience: int | None = 5
     taps: tuple[Any, ...] | None = None

@@ -5,6 +5,8 @@ Convention: points in px of the picture, handles in cells of their grid (handles
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch
 from torch import Tensor
 
@@ -25,9 +27,15 @@ def points_of(drag: Drag, rounded: bool = False, clamp: Clamp = "none") -> Handl
     return make_handles(drag.points, drag.size, rounded=rounded, clamp=clamp)
 
 
-def latent_shape(autoencoder: Autoencoder, image: Tensor, drag: Drag, multiple: int = 1) -> tuple[int, int]:
-    """(h, w) of the picture's latent, whose sides shall be multiples of `multiple` cells. Refuses a picture that does not fit the drag."""
-    unit = autoencoder.factor * multiple
+def on_tokens(handles: Handles, shape: tuple[int, int], patch: int) -> Handles:
+    """Handles on the maps of a transformer, which go on to the end of the last tokens. shape: (h, w) of the latent."""
+    spans = (-(-cells // patch) * patch * count / cells for cells, count in zip(shape[::-1], handles.grid, strict=True))
+    return replace(handles, mapped=tuple(spans))
+
+
+def latent_shape(autoencoder: Autoencoder, image: Tensor, drag: Drag) -> tuple[int, int]:
+    """(h, w) of the picture's latent. Refuses a picture that does not fit the drag."""
+    unit = autoencoder.factor
     height, width = image.shape[-2:]
     if image.ndim != 4 or image.shape[0] != 1 or height % unit or width % unit:
         raise ValueError(

@@ -37,6 +37,8 @@ class ReadoutTrainingSettings:
 
     strength: how far the negative goes towards noise, in (0, 1] (0.5).  redraw_steps: of its way back.  level: between which shares of
         the way to noise the three are mixed.  seed: of levels, noise and the head's first weights.
+    looks: at how many levels a triplet is read in its step (published 1): it takes longer to draw than to read.
+    cooling: over which share of the steps, the last ones, the rate falls evenly to zero (published 0).
     """
 
     steps: int = 1000
@@ -46,6 +48,8 @@ class ReadoutTrainingSettings:
     redraw_steps: int = 10
     level: tuple[float, float] = (0.02, 0.98)
     seed: int = 0
+    looks: int = 1
+    cooling: float = 0.0
 
     def __post_init__(self) -> None:
         if self.steps < 1 or not self.rate > 0 or not 0 < self.strength <= 1 or self.redraw_steps < 1 or self.margin <= 0:
@@ -55,6 +59,13 @@ class ReadoutTrainingSettings:
             )
         if not 0 <= self.level[0] < self.level[1] <= 1:
             raise ValueError(f"levels from {self.level[0]} to {self.level[1]} are no range: use two rising numbers in [0, 1]")
+        if self.looks < 1 or not 0 <= self.cooling <= 1:
+            raise ValueError(f"{self.looks} looks and a cooling of {self.cooling}: use 1 look or more, and a share in [0, 1]")
+
+    def rate_at(self, step: int) -> float:
+        """The rate of step 1 to `steps`."""
+        left = (self.steps + 1 - step) / (self.steps * self.cooling) if self.cooling else 1.0
+        return self.rate * min(1.0, left)
 
 
 @dataclass(frozen=True, eq=False)
@@ -99,18 +110,47 @@ def train_readout(
     for step in range(1, settings.steps + 1):
         if should_stop is not None and should_stop():
             break
-        with torch.no_grad():
-            features, told = _look(probe, autoencoder, next(pairs), head, settings, generator)
-        with torch.enable_grad():
-            anchor, near, far = head(features, told).chunk(3)
-            positive, negative = readout_distance(anchor, near).mean(), readout_distance(anchor, far).mean()
-            loss = (settings.margin - (negative - positive)).clamp_min(0)
-            slopes = torch.autograd.grad(loss, parameters)
+        three = _triplet(probe, autoencoder, next(pairs), settings, generator)
+        positive, negative, loss, slopes = 0.0, 0.0, 0.0, None
+        for _ in range(settings.looks):
+            features, told = _look(probe, three, head, settings, generator)
+            with torch.enable_grad():
+                near, far = _distances(head, features, told)
+                hinge = (settings.margin - (far - near)).clamp_min(0) / settings.looks
+                found = torch.autograd.grad(hinge, parameters)
+            slopes = found if slopes is None else [a + b for a, b in zip(slopes, found, strict=True)]
+            positive, negative, loss = (
+                total + part.detach() for total, part in
+                ((positive, near / settings.looks), (negative, far / settings.looks), (loss, hinge))
+            )  # fmt: skip
         with torch.no_grad():
             for parameter, optimiser, slope in zip(parameters, optimisers, slopes, strict=True):
+                optimiser.rate = settings.rate_at(step)
                 parameter -= optimiser.step(slope)
-        yield TrainingState(step, loss.detach(), positive.detach(), negative.detach(), time.monotonic() - began)
+        yield TrainingState(step, loss, positive, negative, time.monotonic() - began)
     head.requires_grad_(False)
+
+
+@torch.no_grad()
+def ranking(
+    probe: NoiseProbe | FlowProbe,
+    autoencoder: Autoencoder,
+    head: ReadoutHead,
+    pairs: Iterator[Pair],
+    triplets: int = 40,
+    settings: ReadoutTrainingSettings = ReadoutTrainingSettings(),
+) -> tuple[float, Tensor]:
+    """How well a head tells redrawn from moved: share of triplets whose negative is farther than their positive (0.5: by chance).
+
+    pairs: that it has not seen, with other noise, of another settings.seed.  -> that share, and both distances of every look,
+    [triplets * settings.looks, 2], the positive first.
+    """
+    generator, found = torch.Generator().manual_seed(settings.seed), []
+    for _ in range(triplets):
+        three = _triplet(probe, autoencoder, next(pairs), settings, generator)
+        found += [torch.stack(_distances(head, *_look(probe, three, head, settings, generator))) for _ in range(settings.looks)]
+    distances = torch.stack(found).cpu()
+    return float((distances[:, 1] > distances[:, 0]).float().mean()), distances
 
 
 @torch.no_grad()
@@ -127,20 +167,31 @@ def redraw(probe: NoiseProbe | FlowProbe, z0: Tensor, noise: Tensor, strength: f
     return last.z
 
 
-def _look(
-    probe: NoiseProbe | FlowProbe, autoencoder: Autoencoder, pair: Pair, head: ReadoutHead, settings: ReadoutTrainingSettings, generator
-) -> tuple[list[Tensor], Tensor | None]:
-    """Features of anchor, positive and negative at one random level, and what the head is told of it."""
+@torch.no_grad()
+def _triplet(probe: NoiseProbe | FlowProbe, autoencoder: Autoencoder, pair: Pair, settings: ReadoutTrainingSettings, generator) -> Tensor:
+    """Latents [3, C, h, w] of anchor, positive and negative."""
     anchor, positive = (autoencoder.encode(picture.to(probe.device)) for picture in pair)
     negative = redraw(probe, anchor, _noise(anchor, generator), settings.strength, settings.redraw_steps)
+    return torch.cat((anchor, positive, negative))
+
+
+@torch.no_grad()
+def _look(
+    probe: NoiseProbe | FlowProbe, three: Tensor, head: ReadoutHead, settings: ReadoutTrainingSettings, generator
+) -> tuple[list[Tensor], Tensor | None]:
+    """Features of a triplet at one random level, and what the head is told of it."""
     low, high = settings.level
     share = low + (high - low) * float(torch.rand((), generator=generator))
     t = share if probe.flow else min(int(share * len(probe.backbone.schedule)), len(probe.backbone.schedule) - 1)
-    three = torch.cat((anchor, positive, negative))
     features = probe.features(probe.noised(three, t, _noise(three, generator)), t, probe.readout_taps)
     return features, probe.embedding(t) if head.config.embedding else None
 
 
+def _distances(head: ReadoutHead, features: list[Tensor], told: Tensor | None) -> tuple[Tensor, Tensor]:
+    """From the anchor to the positive and to the negative, each []."""
+    anchor, near, far = head(features, told).chunk(3)
+    return readout_distance(anchor, near).mean(), readout_distance(anchor, far).mean()
+
+
 def _noise(like: Tensor, generator: torch.Generator) -> Tensor:
     return torch.randn(like.shape, generator=generator).to(like)
-

@@ -27,7 +27,7 @@ import torch
 from torch import Tensor
 
 from .attention import KVSession
-from .backbone import Conditioning, FlowBackbone
+from .backbone import Conditioning, FlowBackbone, token_grid
 from .guidance import TapPlan, Term
 from .supervision import Correspondence, Grid, Layout, RegionLoss, cell_features, cut_shape
 from .taps import Tap, default_taps
@@ -261,9 +261,10 @@ def _region_loss(
     settings: RegionDragSettings,
 ) -> RegionLoss:
     h, w = z.shape[-2:]
-    token_grid = (features[0].shape[-1], features[0].shape[-2])
-    grids = {"latent": (w, h), "tokens": token_grid, "cut": cut_shape((8 * w, 8 * h))}
-    return RegionLoss(field, features, grids[settings.grid], settings.layout, finer, (w / patch, h / patch))
+    grids = {"latent": (w, h), "tokens": (features[0].shape[-1], features[0].shape[-2]), "cut": cut_shape((8 * w, 8 * h))}
+    # A UNet's maps of other resolutions show the picture and nothing beyond.
+    whole = tuple(features[0].shape[-2:]) != token_grid(z, patch)
+    return RegionLoss(field, features, grids[settings.grid], settings.layout, finer, None if whole else (w / patch, h / patch))
 
 
 def _step(

@@ -23,11 +23,11 @@ from .operations import Point
 Reading = Literal["direct", "two_step"]
 
 
-def read(maps: Sequence[Tensor], centre: Point, radius: int, grid: Size, reading: Reading = "direct") -> list[Tensor]:
+def read(maps: Sequence[Tensor], centre: Point, radius: int, grid: tuple[float, float], reading: Reading = "direct") -> list[Tensor]:
     """The (2·radius + 1)² positions around `centre` of each map [B, C, h, w], row-major.
 
     "direct" reads a map bilinearly at each position. "two_step" reads it at the cells of the grid around the position and blends those
-    bilinearly: what reading the map enlarged to the grid gives, as published.
+    bilinearly: what reading the map enlarged to the grid gives, as published.  grid: as many cells of it as the maps cover.
     -> a list of [B, C, (2·radius + 1)²], float32 at least; differentiable with respect to the maps.
     """
     found, known = [], {}
@@ -51,10 +51,12 @@ def track(
     grid: Size,
     radius: int = 12,
     reading: Reading = "direct",
+    mapped: tuple[float, float] | None = None,
 ) -> tuple[Point, ...]:
     """Each handle's new place: within `radius` cells of the old one, along rows and columns, where features differ least.
 
     maps: [1, C, h, w] each.  queries: per handle and map, the features [1, C] that it had at first.  places: where the handles are now.
+    mapped: how many cells of the grid the maps cover, see `Handles`.
     The distance is the sum of absolute differences over all channels; of equals the first in row-major order wins. Places off the grid are
     no candidates. -> as many places, whole cells from the old ones.
     """
@@ -63,7 +65,7 @@ def track(
     steps = np.arange(-radius, radius + 1, dtype=np.float64)
     best = []
     for place, query in zip(places, queries, strict=True):
-        near = read(maps, place, radius, grid, reading)
+        near = read(maps, place, radius, mapped or grid, reading)
         distance = sum((found - own[..., None]).abs().sum(dim=(0, 1)) for found, own in zip(near, query, strict=True))
         inside = [(c + steps >= 0) & (c + steps <= n) for c, n in zip(place, grid, strict=True)]
         allowed = torch.from_numpy(np.logical_and.outer(inside[1], inside[0]).ravel())
@@ -74,7 +76,7 @@ def track(
     return tuple((x + index % side - radius, y + index // side - radius) for index, (x, y) in zip(indices, places, strict=True))
 
 
-def _along(centre: float, radius: int, grid: int, cells: int, reading: Reading) -> tuple[int, np.ndarray]:
+def _along(centre: float, radius: int, grid: float, cells: int, reading: Reading) -> tuple[int, np.ndarray]:
     """Along one axis of `grid` cells, how 2·radius + 1 positions around `centre` read a map of `cells` cells.
 
     -> the first map cell that is read, and float64 [2·radius + 1, u] over the u cells from there on.
@@ -87,7 +89,7 @@ def _along(centre: float, radius: int, grid: int, cells: int, reading: Reading) 
     return first, (1 - share) * weights[:-1] + share * weights[1:]
 
 
-def _linear(positions: np.ndarray, grid: int, cells: int) -> tuple[int, np.ndarray]:
+def _linear(positions: np.ndarray, grid: float, cells: int) -> tuple[int, np.ndarray]:
     at = np.clip(positions * cells / grid - 0.5, 0, cells - 1)
     low = np.floor(at).astype(int)
     high = np.minimum(low + 1, cells - 1)

@@ -13,15 +13,17 @@ normalisation's weight, so that an adapter can take it out again.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from ..blocks import Block
 from ..instruction_json import show
+from .call import Part, SubjectCall
+from .kept import ROOM, Kept, Room
+from .placing import follow
 
 Place = Literal["attention", "block", "stream"]
 """Where the answer is added: to the attention's output before its projection and gate, or to the image stream behind the whole block.
@@ -37,10 +39,18 @@ ROUNDING = 1e-6
 
 @dataclass(frozen=True, eq=False)
 class Subject:
-    """An encoded picture: all of an adapter's work that depends on neither time nor block.  kind: of the adapter that made it."""
+    """An encoded picture: all of an adapter's work that depends on neither time nor block.  kind: of the adapter that made it.
+
+    by_time: what an adapter made of it for a time and wants to keep, on the CPU.
+    """
 
     kind: str
     tensors: dict[str, Tensor]
+    by_time: dict[str, Tensor] = field(default_factory=dict)
+
+    def on(self, device: torch.device | str) -> Subject:
+        """It with its tensors on a device, beside the same `by_time`."""
+        return Subject(self.kind, {name: x.to(device) for name, x in self.tensors.items()}, self.by_time)
 
 
 class SubjectAdapter(Protocol):
@@ -111,11 +121,15 @@ class Injection:
 
 
 class Injections:
-    """Several injections into one model; keys and values are made once for as long as the time stays the same."""
+    """Several injections into one model; keys and values are made once for a time, device and dtype, see kept.py.
 
-    def __init__(self, injections: Sequence[Injection]) -> None:
+    room: bytes of them that are kept, or what tells that.  moves: whether adapters follow the model to its device, for good; False where
+    something else sees to it that they compute there.
+    """
+
+    def __init__(self, injections: Sequence[Injection], *, room: Room = ROOM, moves: bool = True) -> None:
         self.injections = tuple(injections)
-        self._made: dict[int, tuple[float | None, dict[Block, tuple[Tensor, Tensor]]]] = {}
+        self._kept, self._moves = Kept(room, len(self.injections)), moves
 
     def check(self, shapes: Mapping[Block, tuple[int, int]]) -> None:
         """Refuse, in one sentence, a model that one of the adapters was not made for.  shapes: its blocks' heads and head width."""
@@ -128,11 +142,14 @@ class Injections:
                         f", this one has {here}: use the model that the adapter was made for"
                     )
 
-    def begin(self, t: float | Tensor, grid: tuple[int, int], negative: Tensor | None = None) -> SubjectCall | None:
+    def begin(
+        self, t: float | Tensor, grid: tuple[int, int], negative: Tensor | None = None, like: Tensor | None = None
+    ) -> SubjectCall | None:
         """The injections of one network call at time t on `grid` (rows, columns) of image tokens; None when none is at work.
 
         t: one time, or [B] of them while an adapter is trained; then every injection has to be at work all the time.
         grid: a UNet's largest; its blocks may work on halves of it, rounded up.  negative: bool [B], rows of the negative prompt.
+        like: an activation, on whose device and in whose dtype keys and values shall be; None: as the adapter makes them.
         """
         if isinstance(t, Tensor) and t.numel() > 1:
             if any(one.adapter.depends_on_time or one.schedule or (one.start, one.end) != (1.0, 0.0) for one in self.injections):
@@ -142,106 +159,35 @@ class Injections:
         else:
             strengths = [one.strength_at(float(t)) for one in self.injections]
         parts = [
-            _Part(one, strength, self._keys_values(i, one, float(t)), grid, negative)
+            Part(one, strength, self._keys_values(i, one, float(t), like), grid, negative)
             for i, (one, strength) in enumerate(zip(self.injections, strengths, strict=True))
             if strength != 0.0
         ]
         return SubjectCall(parts) if parts else None
 
-    def _keys_values(self, index: int, one: Injection, t: float) -> dict[Block, tuple[Tensor, Tensor]]:
+    def rest(self) -> None:
+        """Let go of what lies on an accelerator, at the end of a session."""
+        self._kept.leave("cpu")
+
+    def _keys_values(self, index: int, one: Injection, t: float, like: Tensor | None) -> dict[Block, tuple[Tensor, Tensor]]:
         if torch.is_grad_enabled() and getattr(one.adapter, "training", False):
             return one.adapter.keys_values(one.subject, t)
-        time = t if one.adapter.depends_on_time else None
-        if index not in self._made or self._made[index][0] != time:
-            # Usable by a backward pass even when first made in inference mode.
-            with torch.inference_mode(False), torch.no_grad():
-                self._made[index] = (time, one.adapter.keys_values(one.subject, t))
-        return self._made[index][1]
+        if like is not None and self._moves:
+            follow(one.adapter, like.device)
+        time = round(t, 6) if one.adapter.depends_on_time else None
+        key = index, time, None if like is None else (like.device, like.dtype)
+        return self._kept.get(key, lambda: _made(one, t, like))
+
+
+def _made(one: Injection, t: float, like: Tensor | None) -> dict[Block, tuple[Tensor, Tensor]]:
+    # Usable by a backward pass even when first made in inference mode.
+    with torch.inference_mode(False), torch.no_grad():
+        if like is None:
+            return one.adapter.keys_values(one.subject, t)
+        made = one.adapter.keys_values(one.subject.on(like.device), t)
+        return {block: (k.to(like.device, like.dtype), v.to(like.device, like.dtype)) for block, (k, v) in made.items()}
 
 
 def shapes_of(adapter: SubjectAdapter) -> dict[Block, tuple[int, int]]:
     """Heads and head width of every block that the adapter works in."""
     return getattr(adapter, "shapes", None) or {block: (adapter.heads, adapter.head_width) for block in adapter.blocks}
-
-
-class SubjectCall:
-    """What all adapters together add to one network call: a backbone calls `mix` inside a block's attention, `behind` after the block."""
-
-    def __init__(self, parts: Sequence[_Part]) -> None:
-        self._parts = tuple(parts)
-        self._answers_behind: list[Tensor] = []
-        self._block: Block | None = None
-
-    def blocks(self) -> frozenset[Block]:
-        return frozenset().union(*(part.keys_values for part in self._parts))
-
-    def mix(self, block: Block, q: Tensor, scale: Tensor | None, text_rows: int, mixed: Tensor) -> Tensor:
-        """mixed [B, rows, heads·d], the attention's output, with the answers added.
-
-        q: [B, heads, rows, d], the queries of the same rows, of which the first `text_rows` are text.
-        """
-        self._answers_behind, self._block = [], block
-        for part in self._parts:
-            if block not in part.keys_values or part.adapter.place == "stream":
-                continue
-            first = 0 if part.adapter.text_rows and block[0] == "single" else text_rows
-            answer = part.answer(block, q[:, :, first:], scale, text_rows - first)
-            if part.adapter.place == "block":
-                self._answers_behind.append(answer)
-            else:
-                mixed = torch.cat([mixed[:, :first], mixed[:, first:] + answer], dim=1) if first else mixed + answer
-        return mixed
-
-    def behind(self, stream: Tensor, text_rows: int = 0) -> Tensor:
-        """The stream [B, n, width] behind the block whose attention was mixed last, with the answers that belong there.
-
-        text_rows: how many of its rows, the first ones, are text; they get no answer.
-        """
-        answers, self._answers_behind = self._answers_behind, []
-        image = stream[:, text_rows:]
-        for answer in answers:
-            image = image + answer[:, answer.shape[1] - image.shape[1] :]
-        for part in self._parts:
-            if part.adapter.place == "stream" and self._block in part.keys_values:
-                image = image + part.of_stream(self._block, image)
-        return torch.cat([stream[:, :text_rows], image], dim=1) if text_rows else image
-
-
-class _Part:
-    """One injection in one call."""
-
-    def __init__(
-        self, one: Injection, strength: float, keys_values: dict[Block, tuple[Tensor, Tensor]], grid: tuple[int, int],
-        negative: Tensor | None,
-    ) -> None:  # fmt: skip
-        self.adapter, self.strength, self.keys_values, self.grid, self.area = one.adapter, strength, keys_values, grid, one.area
-        self.negative = negative
-
-    def answer(self, block: Block, q: Tensor, scale: Tensor | None, text_rows: int) -> Tensor:
-        keys, values = (self._rows(x.to(q.device, q.dtype), q.shape[0]) for x in self.keys_values[block])
-        asked = self.adapter.query(block, q, scale)
-        out = F.scaled_dot_product_attention(asked, keys, values)
-        out = self.strength * out.transpose(1, 2).flatten(2)
-        return out if self.area is None else out * self._weights(out, text_rows)
-
-    def of_stream(self, block: Block, image: Tensor) -> Tensor:
-        keys, values = (self._rows(x.to(image.device, image.dtype), image.shape[0]) for x in self.keys_values[block])
-        out = F.scaled_dot_product_attention(self.adapter.query(block, image, None), keys, values)
-        out = self.strength * self.adapter.finish(block, out.transpose(1, 2).flatten(2))
-        return out if self.area is None else out * self._weights(out, 0)
-
-    def _rows(self, x: Tensor, batch: int) -> Tensor:
-        """Keys or values for each row of the batch; while an adapter is trained there are as many as rows already."""
-        if not getattr(self.adapter, "negative_row", False):
-            return x.expand(batch, -1, -1, -1)
-        return x[:1].expand(batch, -1, -1, -1) if self.negative is None else x[self.negative.to(x.device, torch.long)]
-
-    def _weights(self, out: Tensor, text_rows: int) -> Tensor:
-        """[rows, 1]: the area at every image token; 1 for text, and for tokens behind the picture's own (reference pictures)."""
-        rows, columns = self.grid
-        while rows * columns > out.shape[1] - text_rows:
-            rows, columns = -(-rows // 2), -(-columns // 2)
-        area = F.interpolate(self.area[None, None].float(), size=(rows, columns), mode="area").flatten()
-        weights = torch.ones(out.shape[1], device=out.device)
-        weights[text_rows : text_rows + rows * columns] = area.to(out.device)
-        return weights[:, None].to(out.dtype)

@@ -16,7 +16,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from .flux_ip_adapter import instantx, xlabs
-from .instant_character import instant_character
+from .instant_character import InstantCharacter, instant_character
 from .pulid import RENAMES as PULID
 from .pulid import PulidFlux, pulid_flux
 from .token_adapter import TokenAdapter
@@ -38,9 +38,12 @@ _ELSEWHERE = {
 }
 
 
-def read_adapter(path: str | Path, *, dtype: torch.dtype = torch.bfloat16, **sizes: Any) -> Adapter:
+def read_adapter(
+    path: str | Path, *, dtype: torch.dtype = torch.bfloat16, time_multiplier: float | None = None, **sizes: Any
+) -> Adapter:
     """The adapter in a file, frozen, in `dtype` on the CPU.
 
+    time_multiplier: InstantCharacter's, see there; None for the published one. Other kinds don't know the time.
     sizes: what can't be read off the tensors and differs from the published files, as head=64 for a model with heads of that width.
 
     Raises: ValueError, one sentence, for a file that can't be read, of an unknown or unsupported kind, or with tensors missing, left over
@@ -58,6 +61,8 @@ def read_adapter(path: str | Path, *, dtype: torch.dtype = torch.bfloat16, **siz
         raise ValueError(f"{path.name} lacks {error}, without which it can't be read: download it again") from None
     _check(adapter, renamed, path.name)
     adapter.load_state_dict({key: value.to(dtype) for key, value in renamed.items()}, assign=True)
+    if time_multiplier is not None and isinstance(adapter, InstantCharacter):
+        adapter.time_multiplier = time_multiplier
     return adapter.eval().requires_grad_(False)
 
 

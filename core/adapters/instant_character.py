@@ -1,7 +1,7 @@
 """InstantCharacter: SigLIP and DINOv2 features of a picture at two scales, through a projector that knows the noise level, to 1,024 tokens.
 
-What does not depend on time, all but the resampler, is done once for a picture. The tokens of each time are kept, so that inversion, drag
-and denoising over the same times pay for the resampler once.
+What does not depend on time, all but the resampler, is done once for a picture. The tokens of each time are kept on the CPU, so that
+inversion, drag and denoising over the same times pay for the resampler once, also where there is no room for their keys and values.
 """
 
 from __future__ import annotations
@@ -68,14 +68,14 @@ class InstantCharacter(TokenAdapter):
         time = t * self.time_multiplier
         if self.time_in_bfloat16:
             time = float(torch.tensor(time).to(torch.bfloat16))
-        key = f"tokens at {time:.6f}"
-        if key not in subject.tensors:
-            made = [name for name in subject.tensors if name.startswith("tokens at")]
-            if len(made) >= TIMES_KEPT:
-                del subject.tensors[made[0]]
-            context = subject.tensors["context"]
-            subject.tensors[key] = self.projector.resampler(context, torch.tensor([time], device=context.device))
-        return subject.tensors[key]
+        context, key = subject.tensors["context"], f"{time:.4f}"
+        if key not in subject.by_time:
+            made = self.projector.resampler(context, torch.tensor([time], device=context.device))
+            for oldest in list(subject.by_time)[: max(0, len(subject.by_time) + 1 - TIMES_KEPT)]:
+                del subject.by_time[oldest]
+            subject.by_time[key] = made.cpu()
+            return made
+        return subject.by_time[key].to(context.device)
 
 
 class _Projector(nn.Module):

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from ..blocks import Block
 from .contract import Subject
 from .flux_blocks import HEAD
+from .placing import beside
 from .resampler import HEAD as INNER_HEAD
 from .resampler import _layer as resampler_layer
 from .resampler import _run as run_layer
@@ -107,12 +108,12 @@ class _IdFormer(nn.Module):
 
     def forward(self, vector: Tensor, layers: Sequence[Tensor]) -> Tensor:
         identity = self.id_embedding_mapping(vector).unflatten(-1, (TOKENS, -1))
-        z = torch.cat([self.latents.expand(vector.shape[0], -1, -1), identity], dim=1)
+        z = torch.cat([beside(self.latents, vector).expand(vector.shape[0], -1, -1), identity], dim=1)
         for scale, seen in enumerate(layers):
             given = torch.cat([identity, getattr(self, f"mapping_{scale}")(seen)], dim=1)
             for layer in self.layers[2 * scale : 2 * scale + 2]:
                 z = run_layer(layer, given, z, None)
-        return z[:, : self.latents.shape[1]] @ self.proj_out
+        return z[:, : self.latents.shape[1]] @ beside(self.proj_out, z)
 
 
 class _CrossAttention(nn.Module):

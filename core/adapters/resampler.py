@@ -13,6 +13,8 @@ import math
 import torch
 from torch import Tensor, nn
 
+from .placing import beside
+
 HEAD = 64
 
 
@@ -35,7 +37,7 @@ class Resampler(nn.Module):
 
     def forward(self, x: Tensor, t: Tensor | None = None) -> Tensor:
         """x: [B, n, given].  t: [B], only for a timed one."""
-        y, q = self.proj_in(x), self.latents.expand(x.shape[0], -1, -1)
+        y, q = self.proj_in(x), beside(self.latents, x).expand(x.shape[0], -1, -1)
         time = None
         if self.time_embedding is not None:
             if t is None:

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from ..blocks import Block
 from .contract import Place
+from .placing import beside
 
 Norm = Literal["none", "rms", "learned"]
 
@@ -84,7 +85,7 @@ class LearnedRms(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         wide = x.float() if x.dtype in (torch.float16, torch.bfloat16) else x
-        return (self.scale * (wide / (wide.square().mean(-1, keepdim=True).sqrt() + 1e-6)).to(x.dtype)).to(x.dtype)
+        return (beside(self.scale, x) * (wide / (wide.square().mean(-1, keepdim=True).sqrt() + 1e-6)).to(x.dtype)).to(x.dtype)
 
 
 def rms(x: Tensor, eps: float = 1e-5) -> Tensor:

@@ -150,7 +150,7 @@ class DiffusersFlux:
         temb = model.time_text_embed(*(_per_sample(x, batch, self.device) * 1000 for x in scalars), pooled)
         grid = token_grid(z, PATCH)
         rope = self._rope(text.shape[1], *grid)
-        subject = None if self.subjects is None else self.subjects.begin(t, grid)
+        subject = None if self.subjects is None else self.subjects.begin(t, grid, like=image)
         return Streams(text, image), Call(temb, rope, OWN_KEYS_VALUES if kv is None else kv.begin(t), subject)
 
     def _check(self, z: Tensor, cond: Conditioning) -> None:

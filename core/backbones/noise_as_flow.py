@@ -2,6 +2,7 @@
 
     flow = NoiseAsFlow(backbone)
     edit = dragflow(flow, autoencoder, image, drag, prompt, settings=replace(settings, drag=on_unet(settings.drag, flow)))
+    inversion = as_flow(invert_ddim(backbone, z0, prompt), backbone.schedule)      # one that is there already serves too
 
 Both mix a picture z_0 with noise n. A flow has (1 - t) z_0 + t n, the other sqrt(a) z_0 + sqrt(1 - a) n: the same latent up to a factor, at
 the time t where
@@ -11,7 +12,8 @@ the time t where
 and n - z_0, the flow's velocity, is (n - z_flow) / (1 - t). The network is told the timestep whose own t is nearest, at most half a step of
 a thousand away.
 
-Convention: latents that come in and go out are the flow's; t in [0, 1), where 1 would be pure noise.
+Convention: latents that come in and go out are the flow's; t in [0, 1), where 1 would be pure noise. The picture (DDIM's timestep below 0)
+is at t = 0, where both have the same latent.
 """
 
 from __future__ import annotations
@@ -26,6 +28,9 @@ from torch import Tensor
 
 from ..attention import KVSession
 from ..backbone import Conditioning, NoiseBackbone
+from ..ddim import NoiseSchedule
+from ..ddim_inversion import DDIMInversion
+from ..inversion import Inversion, InversionSettings
 from ..region_drag import RegionDragSettings
 from ..unet_taps import UNetTap, default_unet_taps
 
@@ -43,10 +48,7 @@ class NoiseAsFlow:
         self.latent_channels = backbone.latent_channels
         self.taps = default_unet_taps(backbone.up_resnets)
         self.width = backbone.channels(self.taps[0])
-        steps = len(backbone.schedule)
-        kept = torch.tensor([backbone.schedule.at(t) for t in range(steps)], dtype=torch.float64)
-        ratio = ((1 - kept) / kept).sqrt()
-        self._times = ratio / (1 + ratio)
+        self._times = torch.tensor([flow_time(backbone.schedule, t) for t in range(len(backbone.schedule))], dtype=torch.float64)
 
     @property
     def device(self) -> torch.device:
@@ -65,7 +67,7 @@ class NoiseAsFlow:
     def velocity(self, z: Tensor, t: float, cond: Conditioning, *, guidance: float = 1.0, kv: KVSession | None = None) -> Tensor:
         """See FlowBackbone; `guidance` says nothing to such a model."""
         at = self.timestep(t)
-        return (self.backbone.noise(self._preserving(z, t), at, cond, kv=kv) - z) / (1 - t)
+        return (self.backbone.noise(noise_latent(z, t), at, cond, kv=kv) - z) / (1 - t)
 
     def features(
         self, z: Tensor, t: float, cond: Conditioning, *, taps: Sequence[Any], guidance: float = 1.0, kv: KVSession | None = None
@@ -74,12 +76,34 @@ class NoiseAsFlow:
         foreign = [tap for tap in taps if not isinstance(tap, UNetTap)]
         if foreign:
             raise ValueError(f"tap {foreign[0]} is a transformer's, this is a UNet: use `on_unet(settings, backbone)`, or name UNetTaps")
-        return self.backbone.features(self._preserving(z, t), self.timestep(t), cond, taps=taps, kv=kv)
+        return self.backbone.features(noise_latent(z, t), self.timestep(t), cond, taps=taps, kv=kv)
 
-    @staticmethod
-    def _preserving(z: Tensor, t: float) -> Tensor:
-        """The latent as a model of constant variance sees it."""
-        return z / math.sqrt((1 - t) ** 2 + t**2)
+
+def flow_time(schedule: NoiseSchedule, step: int) -> float:
+    """The time of a timestep; 0 for the picture, any timestep below 0."""
+    if step < 0:
+        return 0.0
+    kept = schedule.at(step)
+    ratio = math.sqrt((1 - kept) / kept)
+    return ratio / (1 + ratio)
+
+
+def flow_latent(z: Tensor, t: float) -> Tensor:
+    """A latent of a model of constant variance as the flow has it at time t."""
+    return z * math.hypot(1 - t, t)
+
+
+def noise_latent(z: Tensor, t: float) -> Tensor:
+    """A flow's latent at time t as a model of constant variance sees it."""
+    return z / math.hypot(1 - t, t)
+
+
+def as_flow(inversion: DDIMInversion, schedule: NoiseSchedule) -> Inversion:
+    """An inversion by DDIM in the flow's words. What its bank remembers stays named by timesteps, as this backbone asks for it."""
+    times = tuple(flow_time(schedule, step) for step in inversion.times)
+    path = tuple(flow_latent(z, t) for z, t in zip(inversion.path, times, strict=True))
+    settings = InversionSettings(inversion.settings.steps, inversion.settings.steps - len(times) + 1, kv_blocks="none")
+    return Inversion(inversion.z0, times, path, inversion.bank, settings, inversion.nfe)
 
 
 def on_unet(settings: RegionDragSettings, flow: NoiseAsFlow) -> RegionDragSettings:

@@ -142,7 +142,8 @@ class DiffusersUNet:
             return None
         # An adapter's time is in [0, 1].
         times = torch.as_tensor(t, dtype=torch.float32) / (len(self.schedule) - 1)
-        return self.subjects.begin(times, (z.shape[-2], z.shape[-1]))
+        like = torch.empty(0, device=self.device, dtype=self.dtype)
+        return self.subjects.begin(times, (z.shape[-2], z.shape[-1]), like=like)
 
     def _noise_in(self, z: Tensor, out: Tensor, level: int | Tensor) -> Tensor:
         out = out if out.dtype == torch.float64 else out.float()

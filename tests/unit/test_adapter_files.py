@@ -10,9 +10,9 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from dragfield.core.adapters.contract import Injection, Injections
+from dragfield.core.adapters.contract import Injection, Injections, Subject
 from dragfield.core.adapters.files import read_adapter
-from dragfield.core.adapters.instant_character import DINO_LAYERS, SIGLIP_LAYERS, InstantCharacter
+from dragfield.core.adapters.instant_character import DINO_LAYERS, SIGLIP_LAYERS, TIMES_KEPT, InstantCharacter
 
 CONTEXT, HEAD, WIDTH = 6, 4, 8
 PICTURE = torch.rand(1, 3, 20, 20, generator=torch.Generator().manual_seed(1))
@@ -173,8 +173,18 @@ def test_instantcharacters_tokens_follow_the_noise_and_are_made_once_a_time(tmp_
     assert seen == [(384, 4)] * 2 + [(384, 1)] * 8 and len(SIGLIP_LAYERS) == len(DINO_LAYERS) == 3
     # 2 tokens of the low scale: joined ones, then those of the cross-layer branch.
     assert subject.tensors["context"].shape == (1, 4, 8)
+    runs: list[float] = []
+    adapter.projector.resampler.register_forward_pre_hook(lambda module, given: runs.append(float(given[1])))
     early, late, again = (adapter.tokens(subject, t) for t in (0.9, 0.1, 0.9))
-    assert early.shape == (1, 3, CONTEXT) and not torch.allclose(early, late) and again is early
+    assert early.shape == (1, 3, CONTEXT) and not torch.allclose(early, late) and torch.equal(again, early)
+    assert torch.equal(adapter.tokens(subject.on("cpu"), 0.1), late) and runs == pytest.approx([900.0, 100.0])
+    for step in range(2 * TIMES_KEPT):
+        adapter.tokens(subject, step / 1000)
+    assert len(subject.by_time) == TIMES_KEPT
+    plain = read_adapter(tmp_path / "a.bin", dtype=torch.float32, inner_head=4, time_multiplier=1.0)
+    alone = Subject(subject.kind, subject.tensors)
+    assert torch.equal(plain.tokens(alone, 0.9), adapter.tokens(subject, 0.0009)) and list(alone.by_time) == ["0.9000"]
+    assert not torch.allclose(plain.tokens(alone, 0.9), early)
 
 
 def test_the_cross_branches_are_the_published_equation(tmp_path: Path) -> None:

@@ -72,6 +72,14 @@ def test_the_report_has_the_shape_of_suite_demo(no_prompt) -> None:
     assert json.loads(json.dumps(report)) == report
 
 
+def test_what_the_published_code_does_runs_on_request(no_prompt) -> None:
+    asked = points.ON_REQUEST
+    assert not set(asked) & set(points.ROWS) and asked["soft_mask_transposed"].soft_mask.transposed
+    assert (asked["published_warp"].warp.spread, asked["published_warp"].warp.ratio) == ("faded", 0.15)
+    with pytest.raises(ValueError, match="soft_mask_transposed, published_warp"):
+        run(1, 3, ["magic"], model=tiny())
+
+
 def test_without_a_head_the_rows_that_need_one_are_skipped_by_name(no_prompt) -> None:
     report = run(1, 3, ["soft_mask", "readout"], model=tiny(head=False), rows=quick())
     assert list(report["methods"]) == ["soft_mask"] and "train one" in report["skipped"]["readout"]

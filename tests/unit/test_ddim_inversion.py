@@ -5,7 +5,8 @@ from dragfield.core.attention import KVBank
 from dragfield.core.backbone import Conditioning
 from dragfield.core.backbones.unet import DiffusersUNet
 from dragfield.core.ddim import PICTURE, ddim_step
-from dragfield.core.ddim_inversion import DDIMSettings, invert_ddim, reconstruct_ddim
+from dragfield.core.ddim_inversion import DDIMSettings, invert_ddim, masked_ddim, reconstruct_ddim
+from dragfield.core.mutual_attention import mutual_attention, mutual_blocks
 from dragfield.core.progress import Interrupted
 
 diffusers = pytest.importorskip("diffusers")
@@ -73,3 +74,28 @@ def test_it_reports_every_step_and_stops_when_asked(backbone):
     with pytest.raises(Interrupted):
         invert_ddim(backbone, Z0, COND, settings, report=told.append, should_stop=lambda: len(told) == 2)
     assert [(p.stage, p.done, p.total) for p in told] == [("invert", 1, 5), ("invert", 2, 5)]
+
+
+def test_where_the_mask_is_closed_a_walk_is_the_inversion_s_own(backbone):
+    inversion = invert_ddim(backbone, Z0, COND, DDIMSettings(steps=10, strength=0.3))
+    mask = torch.zeros(5, 6, dtype=torch.bool)
+    mask[1:3, 2:5] = True
+    moved = torch.where(mask, inversion.z + 0.5, inversion.z)
+    states = list(masked_ddim(backbone, moved, COND, inversion.times, mask, inversion.path))
+    assert [state.t for state in states] == list(inversion.times[1:]) and states[-1].nfe == 3
+    assert torch.equal(states[-1].z[..., ~mask], Z0[..., ~mask]) and not torch.allclose(states[-1].z[..., mask], Z0[..., mask], atol=0.1)
+    *_, free = masked_ddim(backbone, inversion.z, COND, inversion.times, None, inversion.path)
+    assert torch.equal(free.z, reconstruct_ddim(backbone, inversion, COND)[-1])
+
+
+def test_a_walk_that_looks_at_the_path_is_mutual_self_attention(backbone):
+    inversion = invert_ddim(backbone, Z0, COND, DDIMSettings(steps=10, strength=0.3))
+    z, blocks = inversion.z.flip(-1), mutual_blocks(backbone, 1)
+    walk = list(masked_ddim(backbone, z, COND, inversion.times, None, inversion.path, looks=blocks))
+    t, to = inversion.times[:2]
+    both = torch.cat([inversion.z, z])
+    after = ddim_step(both, backbone.noise(both, t, COND, kv=mutual_attention(blocks)), backbone.schedule, t, to)
+    assert torch.allclose(walk[0].z, after[1:], atol=1e-10) and walk[-1].nfe == 6
+    own = list(masked_ddim(backbone, z, COND, inversion.times, None, inversion.path, looks=blocks, own_share=1.0))
+    *_, plain = masked_ddim(backbone, z, COND, inversion.times, None, inversion.path)
+    assert torch.allclose(own[-1].z, plain.z, atol=1e-10) and not torch.allclose(walk[-1].z, plain.z, atol=1e-4)

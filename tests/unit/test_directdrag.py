@@ -16,9 +16,10 @@ from dragfield.core.directdrag import BASELINE, REFERENCE, DirectDragSettings, a
 from dragfield.core.directdrag_flow import FlowPointSettings, directdrag_flow
 from dragfield.core.inversion import InversionSettings
 from dragfield.core.latent_warp import LatentWarpSettings
+from dragfield.core.motion import reference_patches
 from dragfield.core.operations import Drag, PointOperation, RegionOperation
 from dragfield.core.point_drag_settings import PointDragSettings
-from dragfield.core.point_edit import carried, points_of
+from dragfield.core.point_edit import carried, on_tokens, points_of
 from dragfield.core.progress import Interrupted
 from dragfield.core.readout import ReadoutConfig, ReadoutHead
 from dragfield.core.soft_mask import SoftMaskSettings, point_masks
@@ -185,8 +186,11 @@ def test_the_latent_is_carried_where_the_mask_is_open_enough_and_nowhere_else() 
 
 
 def test_what_the_demo_models_are_given_runs_on_them() -> None:
-    outcome = edit(few(replace(DIRECTDRAG, drag=replace(DIRECTDRAG.drag, radius=2))), head=head())
-    assert outcome.drag.ended == "" and outcome.nfe_backward == 8 and outcome.image.isfinite().all()
+    small = replace(DIRECTDRAG.drag, radius=2)
+    carried_there = edit(few(replace(DIRECTDRAG, drag=small)), head=head())
+    assert carried_there.drag.ended == "arrived" and carried_there.nfe_backward < 8 and carried_there.image.isfinite().all()
+    whole = edit(few(replace(DIRECTDRAG, drag=replace(small, arrive_within=None))), head=head())
+    assert whole.drag.ended == "" and whole.nfe_backward == 8 and whole.image.isfinite().all()
 
 
 def test_the_transformer_takes_the_same_parts(tiny) -> None:
@@ -199,3 +203,25 @@ def test_the_transformer_takes_the_same_parts(tiny) -> None:
     assert outcome.image.isfinite().all() and outcome.nfe_forward == tiny.backbone.passes - before and outcome.drag.step > 0
     outside = torch.from_numpy(~outcome.mask)
     assert torch.equal(outcome.image[..., outside], tiny.image[..., outside])
+
+
+def test_handles_on_an_odd_latent_read_what_they_read_on_its_whole_tokens() -> None:
+    points = (PointOperation((30.0, 28.0), (62.0, 30.0)), PointOperation((84.0, 52.0), (80.0, 40.0)))
+    odd = on_tokens(points_of(Drag((88, 56), points=points)), (7, 11), 2)
+    whole = points_of(Drag((96, 64), points=points))
+    maps = [torch.randn(1, 5, 4, 6, generator=torch.Generator().manual_seed(0))]
+    for found, wanted in zip(reference_patches(maps, odd, 3), reference_patches(maps, whole, 3), strict=True):
+        assert torch.allclose(found[0], wanted[0], atol=1e-6)
+    even = points_of(Drag((96, 64), points=points))
+    assert on_tokens(even, (8, 12), 2).mapped == even.grid
+
+
+@pytest.mark.parametrize("size", [(88, 56), (96, 56)])
+def test_the_transformer_takes_an_odd_picture(tiny, size) -> None:
+    drag = Drag(size, points=(PointOperation((30.0, 30.0), (62.0, 34.0)),))
+    settings = FlowPointSettings(inversion=InversionSettings(steps=3, skip=1), drag=replace(DRAG, mask_on="latent"), drag_steps=1)
+    image = tiny.image[..., : size[1], : size[0]]
+    outcome = directdrag_flow(*tiny.models, image, drag, tiny.source, settings)
+    outside = torch.from_numpy(~outcome.mask)
+    assert outcome.image.shape == image.shape and outcome.image.isfinite().all() and not torch.equal(outcome.image, image)
+    assert torch.equal(outcome.image[..., outside], image[..., outside])

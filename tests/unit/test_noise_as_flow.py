@@ -11,12 +11,14 @@ import numpy as np
 import pytest
 import torch
 
-from dragfield.core.backbones.noise_as_flow import NoiseAsFlow, on_unet
+from dragfield.core.backbones.noise_as_flow import NoiseAsFlow, as_flow, noise_latent, on_unet
+from dragfield.core.ddim_inversion import DDIMSettings, invert_ddim
 from dragfield.core.edit import DragFlowSettings, dragflow
 from dragfield.core.field import DragField
 from dragfield.core.inversion import InversionSettings, invert, reconstruct
 from dragfield.core.operations import Drag, RegionOperation
 from dragfield.core.region_drag import RegionDragSettings, region_drag, run_region_drag
+from dragfield.core.supervision import RegionLoss
 from dragfield.core.taps import Tap
 
 sys.path.insert(0, str(Path(__file__).parent))
@@ -99,6 +101,30 @@ def test_the_whole_of_dragflow_runs_on_it() -> None:
     outside = torch.from_numpy(~outcome.mask)
     assert outcome.image.isfinite().all() and torch.equal(outcome.image[..., outside], image[..., outside])
     assert not torch.equal(outcome.image, image)
+
+
+def test_maps_of_half_the_resolution_are_read_at_the_picture_s_own_places() -> None:
+    class Halved(ConvBackbone):
+        def features(self, z, t, cond, *, taps, kv=None):
+            return [torch.nn.functional.avg_pool2d(found, 2) for found in super().features(z, t, cond, taps=taps)]
+
+    flow, z, field = NoiseAsFlow(Halved()), latent(), DragField.from_drag(drag())
+    settings = on_unet(replace(FEW, transport_steps=1, intensify_steps=0), flow)
+    maps = flow.features(z, 0.6, COND, taps=flow.taps)
+    state = run_region_drag(flow, z, 0.6, COND, field, None, settings)
+    assert torch.allclose(state.loss, RegionLoss(field, maps, (16, 12))(maps, 1.0))
+
+
+def test_an_inversion_by_ddim_is_one_of_the_flow() -> None:
+    backbone, z0 = ConvBackbone(), latent()
+    made = invert_ddim(backbone, z0, COND, DDIMSettings(10, 0.5))
+    flow, inversion = NoiseAsFlow(backbone), as_flow(made, backbone.schedule)
+    assert inversion.times[-1] == 0.0 and torch.equal(inversion.path[-1], z0)
+    assert [flow.timestep(t) for t in inversion.times[:-1]] == list(made.times[:-1])
+    assert all(torch.allclose(noise_latent(z, t), x) for z, t, x in zip(inversion.path, inversion.times, made.path, strict=True))
+    # The mixture that it is at each time: the noise comes out the same either way.
+    a = backbone.schedule.at(made.t)
+    assert torch.allclose(inversion.noise(), (made.z - math.sqrt(a) * z0) / math.sqrt(1 - a), atol=1e-5)
 
 
 def test_taps_of_a_transformer_are_refused() -> None:

@@ -236,3 +236,23 @@ def test_impossible_settings_are_refused(change, words) -> None:
 def test_a_batch_is_refused() -> None:
     with pytest.raises(ValueError, match="one latent"):
         drag(latent().expand(2, -1, -1, -1))
+
+
+@pytest.mark.parametrize("degrees", [0.0, 35.0, 180.0, -90.0])
+def test_turned_windows_are_what_a_turned_picture_shows(degrees) -> None:
+    size, centre, a = 64, np.array([30.0, 33.0]), np.deg2rad(degrees)
+    spin = np.array([[np.cos(a), -np.sin(a)], [np.sin(a), np.cos(a)]])
+    places = np.stack(np.meshgrid(np.arange(size) + 0.5, np.arange(size) + 0.5), axis=-1)
+
+    def drawn(at):
+        return torch.from_numpy(np.stack([np.sin(at[..., 0] / 7) + at[..., 1] / 20, np.cos(at[..., 1] / 6) * at[..., 0] / 30])[None])
+
+    source, turned = drawn(places), drawn((places - centre) @ spin + centre)
+    pairs = [PointOperation(tuple(2 * p), tuple(2 * (centre + spin @ (p - centre)))) for p in (centre + 3, centre + (4, -6))]
+    handles = make_handles(pairs, (2 * size, 2 * size))
+    found = reference_patches([source], handles, 4, turned=True)
+    wanted = reference_patches([turned], replace(handles, start=handles.targets, now=handles.targets), 4)
+    for (mine,), (theirs,) in zip(found, wanted, strict=True):
+        assert torch.allclose(mine, theirs, atol=0.02)
+    if degrees:
+        assert not torch.allclose(found[0][0], reference_patches([source], handles, 4)[0][0], atol=0.02)

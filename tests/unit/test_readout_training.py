@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -12,7 +13,8 @@ import torch
 
 from dragfield.core.frames import frame_pairs, scene_pairs, videos_in
 from dragfield.core.probes import FlowProbe, NoiseProbe
-from dragfield.core.readout_training import ReadoutTrainingSettings, new_head, redraw, train_readout
+from dragfield.core.readout import load_readout
+from dragfield.core.readout_training import ReadoutTrainingSettings, new_head, ranking, redraw, train_readout
 
 sys.path.insert(0, str(Path(__file__).parent))
 from point_world import COND, ConvBackbone, FlowConv, latent  # noqa: E402
@@ -42,6 +44,45 @@ def test_the_loss_falls(probe) -> None:
     losses = [float(state.loss) for state in train_readout(probe, Pixels(), head, pairs(), settings)]
     assert len(losses) == 30 and np.mean(losses[-5:]) < 0.97 * np.mean(losses[:5])
     assert not any(p.requires_grad for p in head.parameters())
+
+
+def test_several_looks_are_one_step_and_the_rate_cools() -> None:
+    probe = NoiseProbe(ConvBackbone(), COND)
+    settings = ReadoutTrainingSettings(steps=4, rate=1e-2, redraw_steps=1, looks=3, cooling=0.5)
+    assert [settings.rate_at(step) for step in (1, 2, 3, 4)] == pytest.approx([1e-2, 1e-2, 1e-2, 5e-3])
+    heads = [new_head(probe, projection=32, groups=2) for _ in range(2)]
+    before = [p.clone() for p in heads[0].parameters()]
+    states = list(train_readout(probe, Pixels(), heads[0], pairs(), settings))
+    assert [state.step for state in states] == [1, 2, 3, 4]
+    assert any(not torch.equal(a, b) for a, b in zip(before, heads[0].parameters(), strict=True))
+    # A rate of nearly nothing at the only step leaves a head as it was, so it is the cooled rate that steps are made with.
+    list(train_readout(probe, Pixels(), heads[1], pairs(), ReadoutTrainingSettings(steps=1, rate=1e-12, redraw_steps=1)))
+    assert all(torch.allclose(a, b, atol=1e-9) for a, b in zip(before, heads[1].parameters(), strict=True))
+
+
+def test_ranking_says_how_many_triplets_a_head_ranks_rightly() -> None:
+    probe = NoiseProbe(ConvBackbone(), COND)
+    head = new_head(probe, projection=32, groups=2).requires_grad_(False)
+    settings = ReadoutTrainingSettings(redraw_steps=1, strength=0.9, looks=2, level=(0.0, 0.05), seed=3)
+    still = ((picture, picture.clone()) for picture, _ in pairs())
+    share, distances = ranking(probe, Pixels(), head, still, 3, settings)
+    assert distances.shape == (6, 2) and share == float((distances[:, 1] > distances[:, 0]).float().mean())
+    assert share > 0.5
+
+
+@pytest.mark.parametrize("model", ["unet", "flux"])
+def test_the_bundled_heads_tell_redrawn_from_moved(model) -> None:
+    pytest.importorskip("diffusers")
+    from dragfield.core.demo import flux, train_readout, unet
+    from dragfield.core.demo.text import embed
+
+    loaded = (unet if model == "unet" else flux).load()
+    probe = (NoiseProbe if model == "unet" else FlowProbe)(loaded.backbone, embed([""]))
+    head = load_readout((unet if model == "unet" else flux).WEIGHTS / train_readout.FILE)
+    settings = replace(train_readout.SETTINGS[model], seed=11)
+    share, distances = ranking(probe, loaded.autoencoder, head, scene_pairs(seed=11), 3, settings)
+    # Nine looks; an untrained head ranks about half of them rightly, its distances hardly apart.
+    assert share > 0.7 and (distances[:, 1] - distances[:, 0]).mean() > 0.1
 
 
 def test_training_stops_when_told_and_repeats_itself() -> None:
@@ -107,3 +148,5 @@ def test_impossible_settings_are_refused(settings) -> None:
         ReadoutTrainingSettings(**settings)
     with pytest.raises(ValueError, match="no range"):
         ReadoutTrainingSettings(level=(0.5, 0.5))
+    with pytest.raises(ValueError, match="looks and a cooling"):
+        ReadoutTrainingSettings(cooling=1.5)

@@ -77,3 +77,20 @@ def test_the_gradient_of_a_window_is_that_of_the_enlarged_map() -> None:
     (a,) = torch.autograd.grad(read([f], (20.5, 15.5), 4, GRID)[0].square().sum(), f)
     (b,) = torch.autograd.grad(enlarged(f)[:, :, 11:20, 16:25].square().sum(), f)
     assert torch.allclose(a, b, atol=1e-4)
+
+
+def test_a_map_that_hangs_over_the_picture_s_edge_is_read_at_the_picture_s_own_places() -> None:
+    picture = feature(w=10)
+    hanging = torch.cat((picture, feature(w=1, seed=1)), dim=-1)
+    (plain,), (told,) = read([picture], (15.0, 15.0), 8, GRID), read([hanging], (15.0, 15.0), 8, (44, 32))
+    assert torch.allclose(told, plain, atol=1e-5)
+    query = [picture[0, None, :, 3, 4]]
+    (found,) = track([hanging], [query], [(14.0, 14.0)], GRID, radius=6, mapped=(44, 32))
+    assert found == (18.0, 14.0)
+
+
+def test_no_handle_is_found_off_the_picture_where_a_map_goes_on() -> None:
+    hanging = feature(w=11)
+    query = [hanging[0, None, :, 3, 10]]
+    (found,) = track([hanging], [query], [(38.0, 14.0)], GRID, radius=8, mapped=(44, 32))
+    assert 0 <= found[0] <= GRID[0]
