@@ -40,7 +40,7 @@ class DDIMInvert(io.ComfyNode):
                 ),
             ],
             outputs=[
-                TrajectoryType.Output("trajectory", tooltip="For Point Drag Optimizer and Mutual Self-Attention."),
+                TrajectoryType.Output("trajectory", tooltip="For the optimizers, Latent Warp, Mutual Self-Attention and Drag Edit."),
                 io.Noise.Output("noise", tooltip="With latent and sigmas it makes any sampler start at the inverted picture."),
                 io.Latent.Output("same_latent", display_name="latent", tooltip="The latent that came in, for the sampler."),
                 io.Sigmas.Output("same_sigmas", display_name="sigmas", tooltip="From the inverted picture's level down, for the sampler."),

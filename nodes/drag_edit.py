@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from comfy_api.latest import io, ui
 
+from ..core.backbones.noise_as_flow import NoiseAsFlow, as_flow, on_unet
 from ..core.dragfield import DragFieldSettings, dragfield
 from ..core.edit import DragFlowSettings, Edit, dragflow
 from ..core.latent_warp import LatentWarpSettings
@@ -53,7 +54,7 @@ class DragEdit(io.ComfyNode):
             "of the mask stays as it was, and large pictures are worked on in a window around the drag.",
             search_aliases=["drag", "move object", "DragFlow", "DragGAN", "drag image", "move things", "rotate object", "reshape"],
             inputs=[
-                io.Model.Input("model", tooltip="A FLUX model from any loader; for 'directdrag' also Stable Diffusion 1.x, 2.x or XL."),
+                io.Model.Input("model", tooltip="A FLUX model from any loader, or Stable Diffusion 1.x, 2.x or XL."),
                 io.Vae.Input("vae"),
                 io.Image.Input("image", tooltip="A batch is edited one by one."),
                 drag_input(),
@@ -61,7 +62,7 @@ class DragEdit(io.ComfyNode):
                     "method",
                     options=[DRAGFIELD, DRAGFLOW, DIRECTDRAG],
                     tooltip="'dragfield' starts from the warped picture and takes seconds. 'dragflow' is the published optimisation. "
-                    "'directdrag' drags points alone, the only one for Stable Diffusion.",
+                    "'directdrag' drags points alone, the published one for Stable Diffusion.",
                 ),
                 io.Clip.Input("clip", optional=True, tooltip="Writes the prompts below. Not needed with positive."),
                 io.String.Input(
@@ -168,7 +169,7 @@ class DragEdit(io.ComfyNode):
             node_id = cls.hidden.unique_id
             settings = inversion_settings(backbone, steps, skip, "none" if method == DRAGFIELD else "auto")
             # DirectDrag's own prompt on Stable Diffusion is the empty one.
-            own = "" if isinstance(backbone, ComfyUNet) else asked.background_prompt
+            own = "" if points and isinstance(backbone, ComfyUNet) else asked.background_prompt
             graph, results = inversion_graph(
                 node_id, cls.hidden.dynprompt.get_node(node_id)["inputs"], window, wire.image_size(image), settings,
                 prompt.strip() or own, edit_prompt.strip() or ("" if points else asked.editing_prompt),
@@ -185,7 +186,8 @@ class DragEdit(io.ComfyNode):
             settings = edit_settings(backbone, trajectory, preset, iterations, warp, guidance)
         else:
             settings = _settings(method, iterations, margin, seed, guidance, target)
-        one = _Editor(backbone, ComfyAutoencoder(vae, model), ComfyProgress(model, backbone=None if points else backbone), head)
+        told = backbone if isinstance(backbone, ComfyFlux) and not points else None
+        one = _Editor(backbone, ComfyAutoencoder(vae, model), ComfyProgress(model, backbone=told), head)
         small = crop_drag(asked, window)
         done = [
             with_one_retry(backbone, partial(one.edit, picture, window, small, branch.inversion, trajectory.prompt, target, settings, fade))
@@ -197,16 +199,11 @@ class DragEdit(io.ComfyNode):
 
 def _check(backbone: ComfyFlux | ComfyUNet, drag: Drag, method: str, head, trajectory: Trajectory | None) -> None:
     """Refuse, in one sentence each, what does not go together."""
-    unet = isinstance(backbone, ComfyUNet)
-    if unet and method != DIRECTDRAG:
-        raise ValueError(
-            f"'{method}' drags with a transformer, this is a Stable Diffusion MODEL: choose 'directdrag' (points only) or load a FLUX model"
-        )
     if method == DIRECTDRAG:
         check_points_only(drag)
     elif head is not None:
         raise ValueError(f"a readout head guides 'directdrag' alone, the method is '{method}': disconnect the head, or change the method")
-    if trajectory is not None and isinstance(trajectory, NoiseTrajectory) != unet:
+    if trajectory is not None and isinstance(trajectory, NoiseTrajectory) != isinstance(backbone, ComfyUNet):
         raise ValueError("the trajectory is of another kind of MODEL: use DDIM Invert for Stable Diffusion, FireFlow Invert for FLUX")
 
 
@@ -231,16 +228,26 @@ class _Editor:
         settings: DragFieldSettings | DragFlowSettings | PointSettings, fade: float,
     ) -> tuple[torch.Tensor, Any]:  # fmt: skip
         """One picture [1, 3, H, W] edited, and the weight float32 [H, W] of the edit in it."""
-        self.progress.noise = inversion.z - inversion.z0
         with self.backbone.session():
-            if isinstance(self.backbone, ComfyFlux):
-                inversion = replace(inversion, bank=self.backbone.keep(inversion.bank))
+            flow, inversion, settings = self._as_flow(inversion, settings)
+            self.progress.noise = inversion.z - inversion.z0
             part = crop(picture, window).to(self.backbone.device)
             settings = replace(settings, inversion=inversion.settings)
             how = {"inversion": inversion, "report": self.progress, "should_stop": self.progress.stop_if_cancelled}
             if isinstance(settings, DragFieldSettings | DragFlowSettings):
                 run = dragfield if isinstance(settings, DragFieldSettings) else dragflow
-                edit: Edit = run(self.backbone, self.autoencoder, part, drag, source, target, settings, **how)
+                edit: Edit = run(flow, self.autoencoder, part, drag, source, target, settings, **how)
             else:
                 edit = drag_points(self.backbone, self.autoencoder, part, drag, target, settings, self.head, **how)
             return stitch(picture, edit.image.to(picture.device), edit.mask, window, fade)
+
+    def _as_flow(self, inversion: Any, settings: Any) -> tuple[Any, Any, Any]:
+        """The backbone, an inversion and settings as the method takes them: regions are dragged on a flow, which a UNet is made into."""
+        if isinstance(self.backbone, ComfyFlux):
+            return self.backbone, replace(inversion, bank=self.backbone.keep(inversion.bank)), settings
+        if not isinstance(settings, DragFieldSettings | DragFlowSettings):
+            return self.backbone, inversion, settings
+        flow = NoiseAsFlow(self.backbone)
+        if isinstance(settings, DragFlowSettings):
+            settings = replace(settings, drag=on_unet(settings.drag, flow))
+        return flow, as_flow(inversion, self.backbone.schedule), settings

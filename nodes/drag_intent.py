@@ -16,6 +16,7 @@ from ..core.intent.answer import Intent, moving
 from ..core.intent.request import Request, make_request
 from . import intent_store, wire
 from .host.progress import ComfyProgress
+from .host.room import device_with_room_for
 from .host.user_settings import setting
 from .types import CATEGORY, drag_input
 
@@ -52,7 +53,8 @@ class DragIntent(io.ComfyNode):
                     default=0,
                     min=0,
                     max=10,
-                    tooltip="Which candidate is meant. 0: show them on the node and stop here, if there is more than one.",
+                    tooltip="Which candidate is meant. 0: show them on the node and stop here, if there is more than one. After a change "
+                    "of the drag, a choice above 1 is asked for anew.",
                 ),
                 io.Boolean.Input("ask_again", default=False, advanced=True, tooltip="Ask even though this drag was asked about before."),
                 io.Float.Input("timeout", default=120.0, min=1.0, max=3600.0, advanced=True, tooltip="Seconds to wait for the server."),
@@ -79,13 +81,14 @@ class DragIntent(io.ComfyNode):
     ) -> io.NodeOutput:
         instruction = DragInstruction.from_json(drag)
         picture = np.rint(wire.array_of(image[0]).clip(0, 1) * 255).astype(np.uint8)
-        request = make_request(picture, instruction)
+        request, new = make_request(picture, instruction), False
         if backend == GEOMETRY:
             intent = geometry.guess(picture, instruction)
         else:
             key = intent_store.key_of(request, backend, model.strip())
             intent = None if ask_again else intent_store.load(key, instruction)
-            if intent is None:
+            new = intent is None
+            if new:
                 intent = _asked(request, instruction, backend, model.strip(), timeout)
                 intent_store.save(key, intent)
         text = "\n".join(_lines(intent, instruction))
@@ -95,6 +98,12 @@ class DragIntent(io.ComfyNode):
             told = f"choose what the drag means: set choice to 1-{len(intent.candidates)}\n{text}"
             return io.NodeOutput(drag, "", "", text, marked, ui=shown, block_execution=told)
         filled = intent.fill(instruction, max(choice, 1) - 1)
+        if new and choice > 1:
+            # An error, because ComfyUI would remember a stop and not come back to it for the same choice.
+            raise ValueError(
+                f"nobody has seen these candidates yet, so {choice} was chosen for another drag: set choice, or queue again to take it"
+                f"{', without ask_again' if ask_again else ''}\n{text}"
+            )
         return io.NodeOutput(filled.to_json(), filled.background_prompt, filled.editing_prompt, text, marked, ui=shown)
 
 
@@ -103,9 +112,10 @@ def _asked(request: Request, instruction: DragInstruction, backend: str, model: 
         url = setting("Dragfield.Intent.Url", "DRAGFIELD_API_URL", OLLAMA)
         endpoint = chat.Endpoint(url, model, setting("Dragfield.Intent.Key", "DRAGFIELD_API_KEY"), timeout=timeout)
         return chat.ask(endpoint, request, instruction, ComfyProgress.stop_if_cancelled)
-    device = "cuda" if torch.cuda.is_available() else "cpu"
-    dtype = torch.bfloat16 if device == "cuda" else torch.float32
-    return local.ask(_folder(model), request, instruction, device=device, dtype=dtype, should_stop=ComfyProgress.stop_if_cancelled)
+    folder = _folder(model)
+    device = device_with_room_for(folder)
+    dtype = torch.float32 if device.type == "cpu" else torch.bfloat16
+    return local.ask(folder, request, instruction, device=str(device), dtype=dtype, should_stop=ComfyProgress.stop_if_cancelled)
 
 
 def _folder(name: str) -> Path:

@@ -29,8 +29,7 @@ class LatentWarp(io.ComfyNode):
             display_name="Latent Warp",
             category=CATEGORY,
             description="Carry a latent's cells along by the drag. What is left behind gets the mean of its surroundings and fresh noise "
-            "of "
-            "the same level. Works on a trajectory from FireFlow Invert and on any LATENT.",
+            "of the same level. Works on a trajectory from FireFlow Invert or DDIM Invert, and on any LATENT.",
             search_aliases=["warp latent", "latent copy paste", "RegionDrag", "FastDrag", "move latent"],
             inputs=[
                 io.MatchType.Input("state", template=STATE, tooltip="A trajectory, or any LATENT."),
@@ -77,13 +76,13 @@ class LatentWarp(io.ComfyNode):
         cls, state: Any, drag: str, start_at: float, seed: int, deformation: str, mask: torch.Tensor | None = None, model=None,
         noise_level: float = 0.0,
     ) -> io.NodeOutput:  # fmt: skip
-        if isinstance(state, NoiseTrajectory):
-            raise ValueError("this trajectory is from DDIM Invert: connect it to Point Drag Optimizer, which warps it itself (warp)")
         if isinstance(state, Trajectory):
-            index = min(state.branches[0].inversion.index_at(start_at), len(state.branches[0].inversion.times) - 2)
-            at = [(branch.inversion.path[index], branch.inversion.times[index]) for branch in state.branches]
+            flow = state.as_flow() if isinstance(state, NoiseTrajectory) else state
+            index = min(flow.branches[0].inversion.index_at(start_at), len(flow.branches[0].inversion.times) - 2)
+            at = [(branch.inversion.path[index], branch.inversion.times[index]) for branch in flow.branches]
             states, area = _warped(at, drag, state.size, seed, deformation, mask)
-            warped = state.moved_to(states, index, area)
+            warped = flow.moved_to(states, index, area)
+            warped = state.as_moved(warped) if isinstance(state, NoiseTrajectory) else warped
             return io.NodeOutput(warped, warped.noise(), warped.sigmas())
         if noise_level > 0 and model is None:
             raise ValueError(

@@ -1,20 +1,32 @@
-"""Gradient-Masked Denoise: from the dragged state to the picture, the background along the inversion's own way (DragFlow section 3)."""
+"""Gradient-Masked Denoise: from the dragged state to the picture, the background along the inversion's own way (DragFlow section 3).
+
+A flow model walks by FireFlow and reads what its inversion remembered. A UNet walks by DDIM; its inversion remembers nothing, so the
+undragged latent is looked at beside each step.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from functools import partial
 
 import torch
 from comfy_api.latest import io
 
+from ..core.ddim import DDIMState
+from ..core.ddim_inversion import masked_ddim
 from ..core.edit import masked_denoise
 from ..core.inversion import velocity_of
 from ..core.masks import to_latent
+from ..core.mutual_attention import mutual_blocks
 from ..core.progress import Progress
+from ..core.solvers import FlowState
 from . import models, wire
 from .host.comfy_flux import ComfyFlux
+from .host.comfy_unet import ComfyUNet
+from .host.conditioning import ComfyConditioning
 from .host.out_of_memory import with_one_retry
 from .host.progress import ComfyProgress
+from .noise_trajectory import NoiseTrajectory
 from .trajectory import Branch, Trajectory
 from .types import CATEGORY, TrajectoryType, guidance_input, negative_inputs
 
@@ -28,12 +40,12 @@ class GradientMaskedDenoise(io.ComfyNode):
             node_id="DragfieldMaskedDenoise",
             display_name="Gradient-Masked Denoise",
             category=CATEGORY,
-            description="Denoise a trajectory's state by FireFlow. Outside of the mask every step is the inversion's own, so that the "
-            "background comes back exactly; inside, attention may read what the inversion remembered.",
-            search_aliases=["denoise drag", "FireFlow denoise", "background lock", "K/V injection"],
+            description="Denoise a trajectory's state by FireFlow, or, with Stable Diffusion, by DDIM. Outside of the mask every step is "
+            "the inversion's own, so that the background comes back exactly; inside, attention may look at the original.",
+            search_aliases=["denoise drag", "FireFlow denoise", "DDIM denoise", "background lock", "K/V injection"],
             inputs=[
                 io.Model.Input("model", tooltip="The one that inverted the picture."),
-                TrajectoryType.Input("trajectory", tooltip="From the optimizer, Latent Warp or FireFlow Invert."),
+                TrajectoryType.Input("trajectory", tooltip="From an optimizer, Latent Warp or an inversion."),
                 io.Conditioning.Input(
                     "positive", optional=True, tooltip="What the edited picture shows. Without it, the inversion's prompt."
                 ),
@@ -44,7 +56,7 @@ class GradientMaskedDenoise(io.ComfyNode):
                     "attention",
                     options=["matched", "lifo", "own"],
                     advanced=True,
-                    tooltip="Keys and values of the inversion: at the same time ('matched'), paired as published ('lifo'), or none "
+                    tooltip="Keys and values of the original: at the same time ('matched'), paired as published for FLUX ('lifo'), or none "
                     "('own').",
                 ),
                 io.Float.Input(
@@ -69,20 +81,24 @@ class GradientMaskedDenoise(io.ComfyNode):
         area = trajectory.mask if mask is None else wire.bool_mask(mask, trajectory.size)
         cells = None if area is None else to_latent(area, trajectory.cells)
         prompt = models.prompt_of(trajectory.prompt.positive if positive is None else positive, negative, cfg)
-        scale = models.chosen_guidance(guidance, prompt, GUIDANCE)
-        backbone = ComfyFlux(model)
-        progress = ComfyProgress(model, backbone=backbone)
+        unet = isinstance(trajectory, NoiseTrajectory)
+        if unet and attention == "lifo":
+            raise ValueError("attention 'lifo' is what was published for FLUX: use 'matched' with Stable Diffusion")
+        backbone = ComfyUNet(model) if unet else ComfyFlux(model)
+        progress = ComfyProgress(model, backbone=None if unet else backbone)
+        if unet:
+            run = partial(denoised_by_ddim, backbone, prompt, trajectory.prompt, cells, attention, own_share, progress)
+        else:
+            scale = models.chosen_guidance(guidance, prompt, GUIDANCE)
+            run = partial(denoised, backbone, prompt, scale, cells, attention, own_share, progress)
         with backbone.session():
-            states = [
-                with_one_retry(backbone, partial(denoised, backbone, branch, prompt, scale, cells, attention, own_share, progress))
-                for branch in trajectory.branches
-            ]
+            states = [with_one_retry(backbone, partial(run, branch)) for branch in trajectory.branches]
         return io.NodeOutput({**trajectory.latent, "samples": models.vae_latents(model, states)})
 
 
 def denoised(
-    backbone: ComfyFlux, branch: Branch, prompt, guidance: float, cells: torch.Tensor | None, attention: str, own_share: float,
-    progress: ComfyProgress,
+    backbone: ComfyFlux, prompt: ComfyConditioning, guidance: float, cells: torch.Tensor | None, attention: str, own_share: float,
+    progress: ComfyProgress, branch: Branch,
 ) -> torch.Tensor:  # fmt: skip
     """One picture's latent at time 0."""
     bank, times, path = branch.inversion.bank, branch.inversion.times[branch.index :], branch.inversion.path[branch.index :]
@@ -91,7 +107,23 @@ def denoised(
     kv = None if attention == "own" or not bank.blocks else backbone.keep(bank).replay(attention, eta=own_share)
     velocity = velocity_of(backbone, prompt, guidance, kv)
     where = None if cells is None else cells.to(branch.z.device)
+    return _last(masked_denoise(velocity, branch.z, times, where, path), len(times) - 1, progress)
+
+
+def denoised_by_ddim(
+    backbone: ComfyUNet, prompt: ComfyConditioning, source: ComfyConditioning, cells: torch.Tensor | None, attention: str,
+    own_share: float, progress: ComfyProgress, branch: Branch,
+) -> torch.Tensor:  # fmt: skip
+    """The same of a UNet. source: the prompt of the inversion."""
+    times, path = branch.inversion.times[branch.index :], branch.inversion.path[branch.index :]
+    looks = () if attention == "own" else mutual_blocks(backbone)
+    where = None if cells is None else cells.to(branch.z.device)
+    states = masked_ddim(backbone, branch.z, prompt, times, where, path, looks=looks, source=source, own_share=own_share)
+    return _last(states, len(times) - 1, progress)
+
+
+def _last(states: Iterable[FlowState | DDIMState], total: int, progress: ComfyProgress) -> torch.Tensor:
     state = None
-    for done, state in enumerate(masked_denoise(velocity, branch.z, times, where, path), start=1):
-        progress(Progress("denoise", done, len(times) - 1, state.z))
+    for done, state in enumerate(states, start=1):
+        progress(Progress("denoise", done, total, state.z))
     return state.z

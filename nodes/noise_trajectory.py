@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from ..core.backbones.noise_as_flow import as_flow, flow_latent, noise_latent
 from ..core.ddim import NoiseSchedule
 from .trajectory import Branch, Trajectory
 
@@ -27,6 +28,13 @@ class NoiseBranch(Branch):
         a = self.schedule.at(self.t)
         return (self.z - math.sqrt(a) * self.inversion.z0) / math.sqrt(1 - a)
 
+    def as_flow(self) -> Branch:
+        """The same as a flow has it; a state that nobody moved stays the inversion's own."""
+        inversion = as_flow(self.inversion, self.schedule)
+        own = inversion.path[self.index]
+        z = own if self.z is self.undragged else flow_latent(self.z, inversion.times[self.index])
+        return Branch(inversion, z, self.index)
+
 
 @dataclass(frozen=True, eq=False)
 class NoiseTrajectory(Trajectory):
@@ -35,3 +43,12 @@ class NoiseTrajectory(Trajectory):
     def sigmas(self) -> Tensor:
         left = [self.branches[0].schedule.at(t) for t in self.times]
         return torch.tensor([math.sqrt((1 - a) / a) for a in left])
+
+    def as_flow(self) -> Trajectory:
+        """The same pictures as a flow has them, for what is written for flows."""
+        return Trajectory(tuple(branch.as_flow() for branch in self.branches), self.prompt, self.latent, self.factor, self.mask)
+
+    def as_moved(self, flow: Trajectory) -> NoiseTrajectory:
+        """These pictures in the states that a flow's `as_flow()` has reached."""
+        states = [noise_latent(branch.z, branch.t) for branch in flow.branches]
+        return self.moved_to(states, flow.branches[0].index, flow.mask)

@@ -89,7 +89,7 @@ class PointDragOptimizer(io.ComfyNode):
                 ),
             ],
             outputs=[
-                TrajectoryType.Output("dragged", tooltip="For Mutual Self-Attention; of FLUX, for Gradient-Masked Denoise."),
+                TrajectoryType.Output("dragged", tooltip="For Mutual Self-Attention (Stable Diffusion), or for Gradient-Masked Denoise."),
                 io.Noise.Output("noise", tooltip="With the latent of the inversion it makes any sampler start at the dragged state."),
                 io.Sigmas.Output("sigmas", tooltip="What is left to denoise."),
                 io.Mask.Output("changed", display_name="mask", tooltip="Where the picture may have changed, for Paste Back."),

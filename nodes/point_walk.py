@@ -19,7 +19,7 @@ from ..core.guidance import Term
 from ..core.handles import Handles
 from ..core.inversion import velocity_of
 from ..core.point_drag import PointDragState, point_drag
-from ..core.point_edit import carried
+from ..core.point_edit import carried, on_tokens
 from ..core.probes import FlowProbe, NoiseProbe
 from ..core.progress import Interrupted
 from ..core.solvers import fireflow_step, start
@@ -58,6 +58,7 @@ class PointWalk:
 
     def run(self, branch: Branch, handles: Handles, steps: int) -> Walked:
         """Drag at the next `steps` times of the branch, denoising in between; less if the handles arrive or get stuck."""
+        handles = on_tokens(handles, branch.z.shape[-2:], self.probe.backbone.patch) if self.probe.flow else handles
         if max(handles.distances()) == 0:
             return Walked(branch, None, handles)
         inversion, state, z = branch.inversion, None, branch.z

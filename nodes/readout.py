@@ -33,11 +33,12 @@ class LoadReadoutHead(io.ComfyNode):
             display_name="Load Readout Head",
             category=CATEGORY,
             description="A small network that reads from a diffusion model's features what a picture looks like: a published appearance "
-            "head for Stable Diffusion 1.5 (.pt), or one that Train Readout Head made.",
+            "head for Stable Diffusion 1.5 (.pt), one that Train Readout Head made, or that of a demo model.",
             search_aliases=["readout guidance", "appearance head", "DirectDrag", "diffusion features"],
             inputs=[
                 io.Combo.Input(
-                    "file", options=list(heads()) or [NONE], tooltip=f"From {FOLDER} inside ComfyUI's models directory."
+                    "file", options=list(heads()) or [NONE],
+                    tooltip=f"From {FOLDER} inside ComfyUI's models directory, besides those of the demo models."
                 ),
             ],
             outputs=[ReadoutHeadType.Output("head", tooltip="For Readout Guidance.")],
@@ -60,8 +61,7 @@ class ReadoutGuidance(io.ComfyNode):
             node_id="DragfieldReadoutGuidance",
             display_name="Readout Guidance",
             category=CATEGORY,
-            description="A term for Point Drag Optimizer: the readout of the dragged latent shall stay what it was. Several in a row add "
-            "up.",
+            description="A term for the optimizers: the readout of the dragged latent shall stay what it was. Several in a row add up.",
             search_aliases=["appearance guidance", "DirectDrag", "guidance loss", "keep appearance"],
             inputs=[
                 ReadoutHeadType.Input("head", tooltip="One that was trained for the model."),
@@ -83,7 +83,7 @@ class ReadoutGuidance(io.ComfyNode):
                     tooltip="What the head is told of the time. 'mirrored': as published heads were trained.",
                 ),
             ],
-            outputs=[GuidanceType.Output("guidance_out", display_name="guidance", tooltip="For Point Drag Optimizer.")],
+            outputs=[GuidanceType.Output("guidance_out", display_name="guidance", tooltip="For the optimizers.")],
         )
 
     @classmethod

@@ -1,19 +1,24 @@
-"""Region Affine Drag Optimizer: the inverted latent descended until its features have moved (DragFlow section 3.2)."""
+"""Region Affine Drag Optimizer: the inverted latent descended until its features have moved (DragFlow section 3.2).
+
+A UNet's trajectory is seen as a flow's while it is dragged (core's NoiseAsFlow), and handed on as what it was.
+"""
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 
 import torch
 from comfy_api.latest import io
 from torch import Tensor
 
-from ..core.attention import KVBank
+from ..core.attention import KVBank, KVSession
+from ..core.backbones.noise_as_flow import NoiseAsFlow, on_unet
 from ..core.field import DragField
 from ..core.masks import to_latent
+from ..core.mutual_attention import mutual_blocks
 from ..core.operations import Drag
-from ..core.probes import FlowProbe
+from ..core.probes import FlowProbe, NoiseProbe
 from ..core.progress import Interrupted, Progress
 from ..core.region_drag import REFERENCE, DragState, RegionDragSettings, region_drag
 from ..core.warm_start import emptied, warp_latent
@@ -22,11 +27,13 @@ from .gradient_mask import MARGIN, RECTANGLES, editing_mask
 from .guides import GuidanceType, Guides
 from .host.autoencoder import ComfyAutoencoder
 from .host.comfy_flux import ComfyFlux
+from .host.comfy_unet import ComfyUNet
 from .host.conditioning import ComfyConditioning
 from .host.memory import SAVINGS, read_saving
 from .host.node_text import show_text
 from .host.out_of_memory import with_one_retry
 from .host.progress import ComfyProgress
+from .noise_trajectory import NoiseTrajectory
 from .trajectory import Branch, Trajectory
 from .types import CATEGORY, TrajectoryType, deformation_input, drag_input, guidance_input
 
@@ -42,7 +49,7 @@ class RegionDragOptimizer(io.ComfyNode):
             display_name="Region Affine Drag Optimizer",
             category=CATEGORY,
             description="Move the latent until its features are the picture's, carried along by the drag. Starts cold from FireFlow "
-            "Invert, or warm from Latent Warp.",
+            "Invert (FLUX) or DDIM Invert (Stable Diffusion), or warm from Latent Warp.",
             search_aliases=["DragFlow", "drag optimization", "motion supervision", "region drag", "latent optimization"],
             inputs=[
                 io.Model.Input("model", tooltip="The one that inverted the picture."),
@@ -72,10 +79,10 @@ class RegionDragOptimizer(io.ComfyNode):
                     "preset",
                     options=list(PRESETS),
                     advanced=True,
-                    tooltip="'principled': what the method means. 'reference': as published, quirks included.",
+                    tooltip="'principled': what the method means. 'reference': as published, quirks included, FLUX only.",
                 ),
                 io.Boolean.Input(
-                    "hold_attention", default=True, advanced=True, tooltip="Give attention the keys and values of the inversion."
+                    "hold_attention", default=True, advanced=True, tooltip="Give attention the keys and values of the original."
                 ),
                 io.Boolean.Input(
                     "renew_vacated",
@@ -87,8 +94,8 @@ class RegionDragOptimizer(io.ComfyNode):
                     "save_memory",
                     options=list(SAVINGS),
                     advanced=True,
-                    tooltip="'auto' gives up speed when memory is short. 'on' keeps keys and values in RAM and computes blocks twice, "
-                    "about 40 % slower. 'off' gives up nothing.",
+                    tooltip="FLUX: 'auto' gives up speed when memory is short. 'on' keeps keys and values in RAM and computes blocks "
+                    "twice, about 40 % slower. 'off' gives up nothing.",
                 ),
                 deformation_input("rigid"),
                 GuidanceType.Input(
@@ -100,7 +107,7 @@ class RegionDragOptimizer(io.ComfyNode):
             ],
             outputs=[
                 TrajectoryType.Output("dragged", tooltip="For Gradient-Masked Denoise."),
-                io.Noise.Output("noise", tooltip="With the latent of FireFlow Invert it makes any sampler start at the dragged state."),
+                io.Noise.Output("noise", tooltip="With the latent of the inversion it makes any sampler start at the dragged state."),
                 io.Sigmas.Output("sigmas"),
                 io.Mask.Output("changed", display_name="mask", tooltip="Where the latent was allowed to change."),
                 io.Float.Output(
@@ -129,6 +136,9 @@ class RegionDragOptimizer(io.ComfyNode):
         mask: Tensor | None = None, terms: Guides = (),
     ) -> io.NodeOutput:  # fmt: skip
         models.check_same_latents(model, trajectory)
+        unet = isinstance(trajectory, NoiseTrajectory)
+        if unet and preset == "reference":
+            raise ValueError("the preset 'reference' is what was published for FLUX: use 'principled' with Stable Diffusion")
         asked = wire.read_drag(drag, trajectory.size)
         field = DragField.from_drag(asked, deformation=deformation)
         area = editing_mask(asked, RECTANGLES, MARGIN) if mask is None else wire.bool_mask(mask, trajectory.size)
@@ -143,19 +153,20 @@ class RegionDragOptimizer(io.ComfyNode):
             intensify_rate=rate * base.intensify_rate,
             guidance=models.chosen_guidance(guidance, prompt, GUIDANCE),
         )
-        backbone = ComfyFlux(model, save_memory=save_memory)
-        told = _Told(ComfyProgress(model, cls.hidden.unique_id, backbone=backbone), cls.hidden.unique_id, settings)
+        backbone = ComfyUNet(model) if unet else ComfyFlux(model, save_memory=save_memory)
+        told = _Told(ComfyProgress(model, cls.hidden.unique_id, backbone=None if unet else backbone), cls.hidden.unique_id, settings)
         autoencoder = None if vae is None else ComfyAutoencoder(vae, model)
         states = []
         with backbone.session():
-            for branch in trajectory.branches:
+            flow = trajectory.as_flow() if unet else trajectory
+            for branch, own in zip(flow.branches, trajectory.branches, strict=True):
                 behind = left_behind(branch, asked, autoencoder) if renew_vacated else branch.undragged
-                bank = branch.inversion.bank if hold_attention and branch.inversion.bank.blocks else None
                 told.progress.noise = branch.undragged - branch.inversion.z0
                 where = cells.to(branch.z.device)
-                run = partial(dragged, backbone, branch, prompt, field, where, settings, behind, bank, terms, told)
-                states.append(with_one_retry(backbone, run))
-        moved = trajectory.moved_to([state.z for state in states], mask=area)
+                one = _Dragged(backbone, prompt, field, where, settings, hold_attention, terms, told)
+                states.append(with_one_retry(backbone, partial(one.run, branch, own, behind)))
+        moved = flow.moved_to([state.z for state in states], mask=area)
+        moved = trajectory.as_moved(moved) if unet else moved
         residual = max(float(state.residual.max()) for state in states)
         return io.NodeOutput(moved, moved.noise(), moved.sigmas(), wire.mask_of(area), residual)
 
@@ -170,25 +181,49 @@ def left_behind(branch: Branch, drag: Drag, autoencoder: ComfyAutoencoder | None
     return emptied(autoencoder, picture, z, branch.t, field, shadow_reach=MARGIN * min(drag.size))
 
 
-def dragged(
-    backbone: ComfyFlux, branch: Branch, prompt: ComfyConditioning, field: DragField, cells: Tensor, settings: RegionDragSettings,
-    behind: Tensor, bank: KVBank | None, guides: Guides, told: _Told,
-) -> DragState:  # fmt: skip
-    """The last state of one picture's drag; warm when the branch's state is not the inversion's own."""
-    cold = branch.z is branch.undragged
-    kv = None if bank is None else backbone.keep(bank).hold()
-    probe, kept = FlowProbe(backbone, prompt, settings.guidance, kv), {}
-    terms = [guide.term(probe, branch, branch.inversion.path[1], kept) for guide in guides]
-    state = None
-    for state in region_drag(
-        backbone, branch.z, branch.t, prompt, field, cells, settings, reference=None if cold else branch.undragged, behind=behind,
-        t_next=branch.inversion.times[branch.index + 1], kv=kv, terms=terms,
-        should_stop=told.progress.stop_if_cancelled,
-    ):  # fmt: skip
-        told(state)
-    if state is None:
-        raise Interrupted("the drag was stopped before its first iteration")
-    return state
+@dataclass(frozen=True, eq=False)
+class _Dragged:
+    """A drag of one picture after the other."""
+
+    backbone: ComfyFlux | ComfyUNet
+    prompt: ComfyConditioning
+    field: DragField
+    cells: Tensor
+    settings: RegionDragSettings
+    hold_attention: bool
+    guides: Guides
+    told: _Told
+
+    def run(self, branch: Branch, own: Branch, behind: Tensor) -> DragState:
+        """The last state; warm when the branch's is not the inversion's own. own: the branch as the trajectory has it, not as a flow's."""
+        backbone, settings, kept = self.backbone, self.settings, {}
+        kv = self._held(own) if self.hold_attention else None
+        if isinstance(backbone, ComfyUNet):
+            flow, probe = NoiseAsFlow(backbone), NoiseProbe(backbone, self.prompt, kv)
+            settings = on_unet(settings, flow)
+        else:
+            flow, probe = backbone, FlowProbe(backbone, self.prompt, settings.guidance, kv)
+        terms = [guide.term(probe, own, own.inversion.path[1], kept) for guide in self.guides]
+        state, cold = None, branch.z is branch.undragged
+        for state in region_drag(
+            flow, branch.z, branch.t, self.prompt, self.field, self.cells, settings, reference=None if cold else branch.undragged,
+            behind=behind, t_next=branch.inversion.times[branch.index + 1], kv=kv, terms=terms,
+            should_stop=self.told.progress.stop_if_cancelled,
+        ):  # fmt: skip
+            self.told(state)
+        if state is None:
+            raise Interrupted("the drag was stopped before its first iteration")
+        return state
+
+    @torch.no_grad()
+    def _held(self, own: Branch) -> KVSession | None:
+        """The original's keys and values: what its inversion remembered last, or, of a UNet, what its latent has where the drag begins."""
+        bank = own.inversion.bank
+        if isinstance(self.backbone, ComfyUNet):
+            bank = KVBank(mutual_blocks(self.backbone))
+            self.backbone.noise(own.undragged, own.t, self.prompt, kv=bank.capture())
+            return bank.hold()
+        return self.backbone.keep(bank).hold() if bank.blocks else None
 
 
 class _Told:

@@ -8,14 +8,14 @@ import folder_paths
 import torch
 from comfy_api.latest import io, ui
 
-from ..core.adapters.contract import Injection, Subject, SubjectAdapter
+from ..core.adapters.contract import Injection, Subject
 from ..core.adapters.crop import subject_crop
 from ..core.adapters.files import read_adapter
-from ..core.adapters.release import released
 from ..core.demo.adapter import WEIGHTS, DemoAdapter
 from . import wire
 from .host.subject_encoders import encoders_for
 from .host.subject_patches import time_of, with_subjects
+from .host.subject_weights import LoadedAdapter, WorkingAdapter
 from .types import CATEGORY
 
 DEMO = "demo-flux subject (bundled)"
@@ -30,7 +30,7 @@ SubjectType = io.Custom("DRAGFIELD_SUBJECT")
 class Encoded:
     """What travels on a DRAGFIELD_SUBJECT wire."""
 
-    adapter: SubjectAdapter
+    adapter: WorkingAdapter
     subject: Subject
 
 
@@ -46,15 +46,19 @@ class LoadSubjectAdapter(io.ComfyNode):
             search_aliases=["IP-Adapter", "InstantCharacter", "PuLID", "subject adapter", "reference image", "identity"],
             inputs=[
                 io.Combo.Input("file", options=_choices(), tooltip=f"From {', '.join(FOLDERS)} inside ComfyUI's models directory."),
+                io.Float.Input(
+                    "time_multiplier", default=1000.0, min=0.0, max=10000.0, step=1.0, optional=True, advanced=True,
+                    tooltip="InstantCharacter: what the noise level in 0-1 is multiplied by. 1000 as trained, 1 in DragFlow's code.",
+                ),
             ],
             outputs=[AdapterType.Output("adapter")],
-        )
+        )  # fmt: skip
 
     @classmethod
-    def execute(cls, file: str) -> io.NodeOutput:
+    def execute(cls, file: str, time_multiplier: float = 1000.0) -> io.NodeOutput:
         if file == DEMO:
-            return io.NodeOutput(DemoAdapter.load())
-        return io.NodeOutput(read_adapter(_files()[file]))
+            return io.NodeOutput(LoadedAdapter(DemoAdapter.load()))
+        return io.NodeOutput(LoadedAdapter(read_adapter(_files()[file], time_multiplier=time_multiplier)))
 
 
 class EncodeSubject(io.ComfyNode):
@@ -99,17 +103,17 @@ class EncodeSubject(io.ComfyNode):
 
     @classmethod
     def execute(
-        cls, adapter: SubjectAdapter, image: torch.Tensor, ground: str, mask: torch.Tensor | None = None, model=None, vae=None,
+        cls, adapter: LoadedAdapter, image: torch.Tensor, ground: str, mask: torch.Tensor | None = None, model=None, vae=None,
         clip_vision=None, dinov2=None, siglip_folder: str = "",
     ) -> io.NodeOutput:  # fmt: skip
         picture = next(wire.pictures(image[:1]))
         area = None if mask is None else wire.bool_mask(mask, wire.image_size(image))
         seen = subject_crop(picture, area, ground)
-        encoders = encoders_for(adapter, model=model, vae=vae, clip_vision=clip_vision, dinov2=dinov2, siglip_folder=siglip_folder)
+        encoders = encoders_for(adapter.whole, model=model, vae=vae, clip_vision=clip_vision, dinov2=dinov2, siglip_folder=siglip_folder)
         with torch.inference_mode(False), torch.no_grad():
-            subject = adapter.encode(seen.clone(), encoders)
+            subject = adapter.whole.encode(seen.clone(), encoders).on("cpu")
         shown = wire.image_of(seen)
-        return io.NodeOutput(Encoded(released(adapter), subject), shown, ui=ui.PreviewImage(shown, cls=cls))
+        return io.NodeOutput(Encoded(adapter.working, subject), shown, ui=ui.PreviewImage(shown, cls=cls))
 
 
 class AdapterInject(io.ComfyNode):
@@ -152,10 +156,10 @@ class AdapterInject(io.ComfyNode):
     ) -> io.NodeOutput:
         first, last = time_of(model, start), time_of(model, end)
         injection = Injection(
-            subject.adapter, subject.subject, strength, first, last, None if area is None else area.detach().float().cpu()[0],
+            subject.adapter.adapter, subject.subject, strength, first, last, None if area is None else area.detach().float().cpu()[0],
             (lambda t: 1.0 - fade * (first - t) / max(first - last, 1e-6)) if fade > 0 else None,
         )  # fmt: skip
-        return io.NodeOutput(with_subjects(model, [injection]))
+        return io.NodeOutput(with_subjects(model, [injection], subject.adapter.weights(model.load_device)))
 
 
 def _choices() -> list[str]:

@@ -51,6 +51,17 @@ class TrainReadoutHead(io.ComfyNode):
                 io.Int.Input(
                     "seed", default=0, min=0, max=2**63 - 1, control_after_generate=True, tooltip="Of pictures, levels and noise."
                 ),
+                io.Float.Input(
+                    "strength",
+                    default=DEFAULT.strength,
+                    min=0.05,
+                    max=1.0,
+                    step=0.05,
+                    optional=True,
+                    advanced=True,
+                    tooltip="How far towards noise the layout is drawn anew. Published: 0.5. Higher for small models, which otherwise draw "
+                    "the same again.",
+                ),
             ],
             outputs=[ReadoutHeadType.Output("head", tooltip="For Readout Guidance.")],
             hidden=[io.Hidden.unique_id],
@@ -68,10 +79,13 @@ class TrainReadoutHead(io.ComfyNode):
         return True
 
     @classmethod
-    def execute(cls, model, vae, positive, folder: str, size: int, steps: int, rate: float, save_as: str, seed: int) -> io.NodeOutput:
+    def execute(
+        cls, model, vae, positive, folder: str, size: int, steps: int, rate: float, save_as: str, seed: int,
+        strength: float = DEFAULT.strength,
+    ) -> io.NodeOutput:  # fmt: skip
         place = _inside(Path(folder_paths.models_dir, FOLDER), save_as) if save_as.strip() else None
         pairs = _pairs(folder, size, seed)
-        settings = ReadoutTrainingSettings(steps=steps, rate=rate, seed=seed)
+        settings = ReadoutTrainingSettings(steps=steps, rate=rate, seed=seed, strength=strength)
         backbone, prompt, node_id = backbone_for(model), models.prompt_of(positive), cls.hidden.unique_id
         progress = ComfyProgress(model, node_id)
         with torch.inference_mode(False), backbone.session():

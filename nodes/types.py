@@ -42,7 +42,9 @@ def negative_inputs() -> list[io.Input]:
     """For models without distilled guidance, which need a second pass with a negative prompt."""
     return [
         io.Conditioning.Input(
-            "negative", optional=True, tooltip="For models without distilled guidance (Chroma, LongCat-Image): what the picture is not."
+            "negative",
+            optional=True,
+            tooltip="For models without distilled guidance (Stable Diffusion, Chroma, LongCat-Image): what the picture is not.",
         ),
         io.Float.Input(
             "cfg", default=1.0, min=0.0, max=30.0, step=0.1, advanced=True, tooltip="Weight against the negative prompt. 1 leaves it out."

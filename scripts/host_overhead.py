@@ -4,8 +4,9 @@
 
 Single calls and whole edits (or these alone) on the demo model, with the same weights, settings and picture on both sides, the MODEL in
 inference mode and with progress as nodes run it. The two sides take turns in one process. Seconds are of the processor, so that what else
-the machine does counts little; ratios are of medians, host over core: 1.10 is ten percent slower. Memory is the most that tensors hold
-beyond what there was. Run it with the Python that ComfyUI runs with, plus diffusers, and this package importable.
+the machine does counts little; a ratio, host over core, is the median of those of the turns, which a machine that is slower for a while
+leaves alone: 1.10 is ten percent slower. Memory is the most that tensors hold beyond what there was. Run it with the Python that ComfyUI
+runs with, plus diffusers, and this package importable.
 """
 
 from __future__ import annotations
@@ -95,30 +96,38 @@ class Sides:
         return drag if gradient else denoise
 
 
-def compared(core: Work, host: Work, repeats: int) -> tuple[float, float]:
-    """Median processor seconds of both, taking turns after one of each that doesn't count."""
+def compared(core: Work, host: Work, repeats: int) -> tuple[float, float, float]:
+    """Median processor seconds of both and of their ratio, taking turns after one of each that doesn't count."""
     taken: dict[Work, list[float]] = {core: [], host: []}
     for turn in range(repeats + 1):
         for work in (core, host) if turn % 2 else (host, core):
             began = time.process_time()
             work()
             taken[work].append(time.process_time() - began)
-    return median(taken[core][1:]), median(taken[host][1:])
+    of_core, of_host = taken[core][1:], taken[host][1:]
+    return median(of_core), median(of_host), median(b / a for a, b in zip(of_core, of_host, strict=True))
 
 
-def said(name: str, pair: tuple[float, float], unit: str) -> None:
-    print(f"{name:42} core {pair[0]:9.4g} {unit:3} host {pair[1]:9.4g} {unit:3} ratio {pair[1] / pair[0]:.3f}", flush=True)
+def peaks(core: Work, host: Work) -> tuple[float, float, float]:
+    """MiB of both, and their ratio."""
+    a, b = (peak_memory(work, torch.device("cpu")) / 2**20 for work in (core, host))
+    return a, b, b / a
+
+
+def said(name: str, found: tuple[float, float, float], unit: str) -> None:
+    core, host, ratio = found
+    print(f"{name:42} core {core:9.4g} {unit:3} host {host:9.4g} {unit:3} ratio {ratio:.3f}", flush=True)
 
 
 def calls(sides: Sides, repeats: int) -> None:
-    host, cpu = ComfyFlux(sides.model), torch.device("cpu")
+    host = ComfyFlux(sides.model)
     with host.session():
         for kept in ("auto", "non_ridge"):
             for what, gradient in (("drag iteration", True), ("denoising call", False)):
                 works = [sides.calls(backbone, kept, gradient) for backbone in (sides.core, host)]
                 said(f"{what}, K/V {kept}", compared(*works, CALLS * repeats // 5), "s")
                 if gradient:
-                    said(f"{what}, K/V {kept}, memory", tuple(peak_memory(w, cpu) / 2**20 for w in works), "MiB")
+                    said(f"{what}, K/V {kept}, memory", peaks(*works), "MiB")
 
 
 def edits(sides: Sides, repeats: int) -> None:
@@ -126,8 +135,7 @@ def edits(sides: Sides, repeats: int) -> None:
     for name, method, settings in (("dragfield", dragfield, DragFieldSettings()), ("dragflow", dragflow, DRAGFLOW)):
         said(f"{name}, a whole edit", compared(*sides.edit(method, settings), repeats), "s")
         # More iterations take no more memory.
-        works = sides.edit(method, few if name == "dragflow" else settings)
-        said(f"{name}, memory", tuple(peak_memory(work, torch.device("cpu")) / 2**20 for work in works), "MiB")
+        said(f"{name}, memory", peaks(*sides.edit(method, few if name == "dragflow" else settings)), "MiB")
 
 
 def main() -> None:

@@ -16,7 +16,9 @@ from torch import Tensor, nn
 from torch.autograd.graph import save_on_cpu
 from torch.utils.checkpoint import checkpoint
 
-from .gradients import OutOfPlace, differentiable, replaced_forwards, weights_of
+from .gradients import differentiable, weights_of
+from .out_of_place import OutOfPlace
+from .replaced_forwards import replaced_forwards
 
 
 @contextmanager

@@ -27,25 +27,17 @@ from ...core.blocks import Block
 from ...core.inversion import InversionSettings
 from ...core.taps import Tap, last_tap, resolve_taps
 from .budget import Budget
-from .call_options import add_attention_patch, give_own_output, has_foreign_code
+from .call_options import add_attention_patch, give_own_output, has_foreign_code, pytorch_attention
 from .checkpoints import checkpointed
 from .conditioning import ComfyConditioning, Native, with_guidance
-from .gradients import (
-    OutOfPlace,
-    Weights,
-    differentiable,
-    first_rows,
-    pytorch_attention,
-    replaced_forwards,
-    unchanged_streams,
-    usable,
-    weights_of,
-)  # fmt: skip
+from .gradients import Weights, differentiable, first_rows, weights_of
 from .keys_values import keys_values_patch, replaced_blocks
 from .memory import Plan, Saving, Walk, read_saving
+from .out_of_place import OutOfPlace, unchanged_streams, usable
 from .prepared_model import PreparedModel
 from .recognise import flux_of
-from .rotation import turning_patch
+from .replaced_forwards import replaced_forwards
+from .rotation import PositionTables, turning_patch
 from .tap_reader import Reached, TapReader
 
 
@@ -74,6 +66,7 @@ class ComfyFlux(PreparedModel):
         self._blocks = (*self._network.double_blocks, *self._network.single_blocks)
         self._weights: Weights | None = None
         self._seen: tuple[Tensor, float, Tensor] | None = None
+        self._positions = PositionTables()
 
     @property
     def predicted(self) -> Tensor | None:
@@ -169,6 +162,9 @@ class ComfyFlux(PreparedModel):
             add_attention_patch(to, turning_patch(own_encoding=not foreign))
         give_own_output(to, OutOfPlace if flows and foreign else nullcontext)
         with ExitStack() as stack:
+            if not foreign and self.device.type == "cpu":
+                # Elsewhere making the tables takes less than a look at the positions, for which the device would have to be waited for.
+                stack.enter_context(self._positions.remembered(self._network))
             if reader is not None:
                 stack.enter_context(reader.reading(to))
                 # What other packs see of a block shall be its own, and a block that is computed again has to be what it was.
@@ -218,13 +214,14 @@ class ComfyFlux(PreparedModel):
     def _close(self) -> None:
         super()._close()
         self._weights = self._seen = None
+        self._positions = PositionTables()
 
     def _check(self, z: Tensor) -> None:
         if z.ndim != 4 or z.shape[1] != self.latent_channels:
             raise ValueError(
                 f"this MODEL takes latents [B, {self.latent_channels}, h, w], got {list(z.shape)}: use the VAE that belongs to it"
             )
-        if not torch.isfinite(z).all():
+        if not z.detach().isfinite().all():
             raise ValueError(
                 "the latent holds NaN or infinite values: was it sampled or encoded in float16? Use bfloat16 or float32 for that"
             )

@@ -24,8 +24,9 @@ from ...core.attention import KVCall, KVSession
 from ...core.backbone import Conditioning
 from ...core.unet_taps import UNetTap, last_unet_tap, resolve_unet_taps
 from .budget import GIB
+from .call_options import pytorch_attention
 from .conditioning import ComfyConditioning, Native
-from .gradients import OutOfPlace, pytorch_attention, usable
+from .out_of_place import OutOfPlace, usable
 from .prepared_model import PreparedModel
 from .tap_reader import Reached
 from .unet_gradients import UNetWeights, differentiable_unet, unet_weights_of

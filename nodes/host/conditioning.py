@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from ...core.backbone import Conditioning
-from .gradients import usable
+from .out_of_place import usable
 
 Native = Sequence[tuple[Tensor, dict[str, Any]]]
 

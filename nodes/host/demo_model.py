@@ -75,6 +75,8 @@ def load_demo_model(folder: Path = WEIGHTS) -> tuple[Any, DemoCLIP, DemoVAE]:
     with torch.inference_mode(False):
         weights = load_file(folder / "transformer" / "diffusion_pytorch_model.safetensors")
         model = make_model(json.loads(config.read_text(encoding="utf-8")), weights)
+        # As in inference mode, where loaders make theirs: else every drag iteration would have to forbid each parameter its gradient.
+        model.model.requires_grad_(False)
         return model, DemoCLIP(), DemoVAE(DemoAutoencoder.load(folder / "vae"))
 
 

@@ -1,16 +1,16 @@
 """Gradients with respect to the latent through a ComfyUI model whose weights are frozen, whatever form they are in.
 
 Prompts run in inference mode, on weights that may be inference tensors, fp8, quantised, patched by LoRAs or elsewhere than on the GPU;
-blocks add to their streams in place; attention and rotary encoding may have no backward. Inside `differentiable` and `unchanged_streams`
-the gradient is right in each of these cases and no weight is kept for the backward pass. Layers are found by what they have (in_features,
-out_features, weight), because quantised ones are no `nn.Linear`.
+blocks add to their streams in place (out_of_place.py); attention and rotary encoding may have no backward. Inside `differentiable` and
+`unchanged_streams` the gradient is right in each of these cases and no weight is kept for the backward pass. Layers are found by what they
+have (in_features, out_features, weight), because quantised ones are no `nn.Linear`.
 
 Everything set here is reset on the way out. A backward pass may come later: it needs nothing of this any more.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -19,56 +19,11 @@ import comfy.model_management
 import comfy.ops
 import torch
 import torch.nn.functional as F
-from comfy.ldm.modules.attention import attention_pytorch
 from comfy.quant_ops import QuantizedTensor
 from torch import Tensor, nn
-from torch.overrides import TorchFunctionMode
 
-ADD_IN_PLACE = frozenset([torch.Tensor.add_, torch.Tensor.__iadd__])
-SAVES_WEIGHTS = frozenset([F.linear, F.rms_norm, F.layer_norm, torch.rms_norm, torch.layer_norm])
-HANDLED = ADD_IN_PLACE | SAVES_WEIGHTS
-
-
-class Stream(Tensor):
-    """Tokens that stay as they are: `x += y` makes new ones, so that what was kept of x for the backward pass is still true.
-
-    Everything else gives ordinary tensors, as with a parameter, at no cost.
-    """
-
-    __torch_function__ = torch._C._disabled_torch_function_impl
-
-    def __iadd__(self, other: Tensor) -> Stream:
-        return (self + other).as_subclass(Stream)
-
-    def add_(self, other: Tensor, *, alpha: float = 1) -> Stream:
-        return torch.add(self, other, alpha=alpha).as_subclass(Stream)
-
-
-class OutOfPlace(TorchFunctionMode):
-    """While entered, `x += y` makes a new x, and functions that would save an inference tensor for the backward pass get a copy of it.
-
-    It sees every function of what it is entered round, hundreds in a whole model, so it is for single layers and for other packs'
-    code. Only where a gradient flows: a LoRA added to a slice of a weight must still change that weight. Never enter it round the guided
-    denoiser, which sums areas through views. It belongs to one thread.
-    """
-
-    def __torch_function__(self, func: Callable, types: Iterable[type], args: tuple = (), kwargs: dict[str, Any] | None = None) -> Any:
-        # Asked first, because every function and every attribute of a tensor comes by here.
-        if func in HANDLED and torch.is_grad_enabled() and _flows(args):
-            if func in ADD_IN_PLACE:
-                return torch.Tensor.add(*args, **(kwargs or {}))
-            args, kwargs = tuple(map(usable, args)), {name: usable(x) for name, x in (kwargs or {}).items()}
-        return func(*args, **kwargs) if kwargs else func(*args)
-
-
-def usable(x: Any) -> Any:
-    """x, or a copy of it that autograd can keep where x is an inference tensor. Call it outside of inference mode."""
-    return x.detach().clone() if isinstance(x, Tensor) and x.is_inference() else x
-
-
-def pytorch_attention(_chosen: Callable, *args: Any, **kwargs: Any) -> Tensor:
-    """An "optimized_attention_override": PyTorch's attention instead of one without a backward (sage, flash, int8)."""
-    return attention_pytorch(*args, **kwargs)
+from .out_of_place import OutOfPlace
+from .replaced_forwards import has_forward_of_its_class, replaced_forwards
 
 
 @dataclass(frozen=True, eq=False)
@@ -110,65 +65,30 @@ def differentiable(weights: Weights) -> Iterator[None]:
                 parameter.requires_grad_(True)
 
 
-@contextmanager
-def unchanged_streams(blocks: Iterable[nn.Module]) -> Iterator[None]:
-    """While inside, no block changes the streams [B, tokens, width] that it is given or that it keeps for the backward pass."""
-    with replaced_forwards(blocks, _streaming):
-        yield
-
-
-@contextmanager
-def replaced_forwards(modules: Iterable[nn.Module], replacement: Callable[[nn.Module], Callable | None]) -> Iterator[None]:
-    """While inside, each module's forward is `replacement(module)`, where that is not None; then it is what it was."""
-    undo: list[tuple[dict[str, Any], Callable | None]] = []
-    try:
-        for module in modules:
-            forward = replacement(module)
-            if forward is not None:
-                # What setting the attribute comes down to, without a module's look whether it is a parameter: this is done at each call.
-                own = vars(module)
-                undo.append((own, own.get("forward")))
-                own["forward"] = forward
-        yield
-    finally:
-        for own, forward in reversed(undo):
-            if forward is None:
-                del own["forward"]
-            else:
-                own["forward"] = forward
-
-
 def first_rows(layer: nn.Module, rows: int, tokens: int) -> Callable | None:
     """A forward for a fused linear layer that computes its first `rows` outputs and gives zeros for the others; None where it can't be.
 
     tokens: how many are asked for; of another number all is computed. Only what is computed has a backward pass.
     """
     whole = _frozen(layer) or layer.forward
-    if getattr(layer.forward, "__func__", None) is not type(layer).forward:
+    if not has_forward_of_its_class(layer):
         return None
     forward = layer.forward
 
     def run(x: Tensor) -> Tensor:
         if x.shape[1] != tokens:
             return whole(x)
-        return F.pad(_FirstRows.apply(x, layer, forward, rows), (0, layer.out_features - rows))
+        return _FirstRows.apply(x, layer, forward, rows)
 
     run.frozen = True
     return run
-
-
-def _flows(args: Iterable[Any]) -> bool:
-    for x in args:
-        if isinstance(x, Tensor) and x.requires_grad:
-            return True
-    return False
 
 
 def _frozen(layer: nn.Module) -> Callable | None:
     forward = layer.forward
     if getattr(forward, "frozen", False):
         return None
-    wrapped = getattr(forward, "__func__", None) is not type(layer).forward
+    wrapped = not has_forward_of_its_class(layer)
     if not wrapped and _is_plain(layer):
         return None
 
@@ -193,19 +113,6 @@ def _scaled_by_a_copy(norm: nn.Module) -> Callable:
     return run
 
 
-def _streaming(block: nn.Module) -> Callable:
-    forward = block.forward
-
-    def run(*args: Any, **kwargs: Any) -> Any:
-        return forward(*map(_stream, args), **{name: _stream(value) for name, value in kwargs.items()})
-
-    return run
-
-
-def _stream(x: Any) -> Any:
-    return x.as_subclass(Stream) if isinstance(x, Tensor) and x.ndim == 3 else x
-
-
 class _Frozen(torch.autograd.Function):
     """A linear layer; its weight is fetched again in the backward pass, as the layer itself fetches it (cast, patched, moved)."""
 
@@ -220,18 +127,22 @@ class _Frozen(torch.autograd.Function):
 
 
 class _FirstRows(torch.autograd.Function):
-    """The first outputs of a linear layer, as `_Frozen` does all of them."""
+    """The first outputs of a linear layer, as `_Frozen` does all of them, and zeros in place of the others."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, layer: nn.Module, forward: Callable[[Tensor], Tensor], rows: int) -> Tensor:
         ctx.layer, ctx.rows = layer, rows
         if not _is_there(layer, x):
-            return forward(x.detach())[..., :rows].clone()
-        return F.linear(x.detach(), layer.weight[:rows], None if layer.bias is None else layer.bias[:rows])
+            out = forward(x.detach())
+            out[..., rows:] = 0
+            return out
+        out = x.new_zeros(*x.shape[:-1], layer.out_features)
+        out[..., :rows] = F.linear(x.detach(), layer.weight[:rows], None if layer.bias is None else layer.bias[:rows])
+        return out
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None, None]:
-        return _backward(ctx.layer, grad, ctx.rows), None, None, None
+        return _backward(ctx.layer, grad[..., : ctx.rows], ctx.rows), None, None, None
 
 
 def _backward(layer: nn.Module, grad: Tensor, rows: int | None = None) -> Tensor:

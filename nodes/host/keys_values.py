@@ -69,7 +69,7 @@ class _Hidden:
 
 def replaced_blocks(call: KVCall) -> frozenset[Block]:
     """Double blocks whose image tokens get all their keys and values from the bank, so that their own need not be computed."""
-    if getattr(call, "eta", None) != 0.0:
+    if getattr(call, "eta", None) != 0.0 or getattr(call, "where", None) is not None:
         return frozenset()
     return frozenset(block for block in call.bank.blocks if block[0] == "double" and block in call.entry.blocks)
 

@@ -98,5 +98,6 @@ def room_beside(patcher: Any) -> int:
     if comfy.model_management.is_device_cpu(device):
         # There it is already, and unloading moves nothing away.
         return int(free)
-    others = (entry for entry in comfy.model_management.current_loaded_models if entry.model is not None and entry.device == device)
-    return int(free + sum(entry.model_loaded_memory() for entry in others) - patcher.model_size())
+    loaded = [entry for entry in comfy.model_management.current_loaded_models if entry.model is not None and entry.device == device]
+    coming = patcher.model_size() + sum(one.model_size() for one in patcher.model_patches_models())
+    return int(free + sum(entry.model_loaded_memory() for entry in loaded) - coming)

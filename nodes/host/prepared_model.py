@@ -58,7 +58,8 @@ class PreparedModel:
     def _load(self, z: Tensor, entries: Native, need: int) -> None:
         """Have the model on its device with room for this call and `need` bytes more; again when something took its place meanwhile."""
         model = self._patcher.model
-        if self._patcher not in comfy.model_management.loaded_models() or need > self._reserved:
+        wanted = [self._patcher, *self._patcher.model_patches_models()]
+        if not all(one in comfy.model_management.loaded_models() for one in wanted) or need > self._reserved:
             ordinary = model.memory_required([2 * z.shape[0], *z.shape[1:]])
             named = {"positive": [entry[1] for entry in entries]}
             extra, inference = comfy.sampler_helpers.get_additional_models(named, self._patcher.model_dtype())

@@ -8,6 +8,7 @@ import comfy.ldm.chroma.model
 import comfy.ldm.chroma_radiance.model
 import comfy.ldm.flux.model
 import comfy.model_sampling
+from comfy.ldm.modules.diffusionmodules.openaimodel import UNetModel
 from comfy.patcher_extension import WrappersMP
 from torch import nn
 
@@ -37,7 +38,8 @@ def flux_of(patcher: Any) -> nn.Module:
             "this MODEL is compiled, and compiled blocks can't be read or differentiated: connect the MODEL from before the compile node"
         )
     if not isinstance(model, comfy.ldm.flux.model.Flux | comfy.ldm.chroma.model.Chroma):
-        raise ValueError(f"a {type(model).__name__} model can't be dragged, because it has {_missing(model)}: {FAMILY}")
+        kind, instead = type(model).__name__, _instead(model)
+        raise ValueError(f"a {kind} model can't be dragged here, because it has {_missing(model)}: {instead}{FAMILY}")
     if isinstance(model, comfy.ldm.chroma_radiance.model.ChromaRadiance):
         raise ValueError(f"Chroma Radiance can't be dragged, because it has no latent, it works on pixels: {FAMILY}")
     sampling = patcher.get_model_object("model_sampling")
@@ -54,6 +56,13 @@ def _compiled(patcher: Any, model: nn.Module) -> bool:
     swapped = any(hasattr(value, "_orig_mod") for value in patcher.object_patches.values())
     inside = any(hasattr(part, "_orig_mod") or part._compiled_call_impl is not None for part in model.modules())
     return wrapped or swapped or inside
+
+
+def _instead(model: nn.Module) -> str:
+    """The nodes that do take it, in front of what else there is to do."""
+    if not isinstance(model, UNetModel):
+        return ""
+    return "begin with DDIM Invert, from which Point Drag Optimizer and Region Affine Drag Optimizer go on, or "
 
 
 def _missing(model: nn.Module) -> str:

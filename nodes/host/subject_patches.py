@@ -2,7 +2,8 @@
 
 Each network call finds out its time and grid in a DIFFUSION_MODEL wrapper and carries core's `SubjectCall` in its own options. In every
 block an attn1_patch hands the queries on, an attn1_output_patch adds the answers, and where answers belong behind the block, a block
-replacement in front of whatever else is there adds them. Several injections chain, and so do other packs' patches.
+replacement in front of whatever else is there adds them. Several injections chain, and so do other packs' patches. The adapters' weights
+hang on the attn1_patch, where ComfyUI looks for models to load (subject_weights.py).
 """
 
 from __future__ import annotations
@@ -18,19 +19,22 @@ from ...core.adapters.contract import Injection, Injections
 from ...core.blocks import Block
 from .recognise import flux_of
 from .subject_unet import CALL, is_unet, negative_rows, number_in, time_at, unet_with_subjects
+from .subject_weights import Carrying, injections_on
 
 QUERY = "dragfield_subject_query"
 
 
-def with_subjects(patcher: Any, injections: Sequence[Injection]) -> Any:
+def with_subjects(patcher: Any, injections: Sequence[Injection], weights: Sequence[Any] = ()) -> Any:
     """A clone of the MODEL in which the adapters are at work, after those that it has already.
+
+    weights: ModelPatchers of the adapters, which ComfyUI is to load with the MODEL.
 
     Raises: ValueError, one sentence, for a MODEL that is neither of the FLUX family nor a UNet, or that an adapter wasn't made for.
     """
     if is_unet(patcher):
-        return unet_with_subjects(patcher, injections)
+        return unet_with_subjects(patcher, injections, weights)
     network = flux_of(patcher)
-    together = Injections(injections)
+    together = injections_on(patcher.load_device, injections)
     blocks: list[Block] = [("double", i) for i in range(len(network.double_blocks))]
     blocks += [("single", i) for i in range(len(network.single_blocks))]
     together.check(dict.fromkeys(blocks, (network.num_heads, network.hidden_size // network.num_heads)))
@@ -39,12 +43,12 @@ def with_subjects(patcher: Any, injections: Sequence[Injection]) -> Any:
     number = number_in(clone)
     call, query = f"{CALL}_{number}", f"{QUERY}_{number}"
     clone.add_wrapper_with_key(WrappersMP.DIFFUSION_MODEL, call, _begins(together, network.patch_size, call))
-    clone.set_model_attn1_patch(_hands_on(call, query))
+    clone.set_model_attn1_patch(_HandsOn(call, query, together, weights))
     clone.set_model_attn1_output_patch(_mixes(network, call, query))
     for block in sorted({b for one in injections if one.adapter.place != "attention" for b in one.adapter.blocks}):
         kind = f"{block[0]}_block"
         before = clone.model_options["transformer_options"].get("patches_replace", {}).get("dit", {}).get((kind, block[1]))
-        clone.set_model_patch_replace(_adds_behind(call, before), "dit", kind, block[1])
+        clone.set_model_patch_replace(_AddsBehind(call, together, weights, before), "dit", kind, block[1])
     return clone
 
 
@@ -64,7 +68,7 @@ def _begins(injections: Injections, patch: int, call: str) -> Callable[..., Tens
         # By position the options come at another place in each class of the family, and are the last dict everywhere.
         at = None if "transformer_options" in kwargs else max(i for i, value in enumerate(args) if isinstance(value, dict))
         options = kwargs["transformer_options"] if at is None else args[at]
-        begun = injections.begin(float(timestep.flatten()[0]), grid, negative_rows(options, x.shape[0]))
+        begun = injections.begin(float(timestep.flatten()[0]), grid, negative_rows(options, x.shape[0]), like=x)
         options = {**options, call: begun}
         if at is None:
             return executor(x, timestep, *args, **{**kwargs, "transformer_options": options})
@@ -73,14 +77,16 @@ def _begins(injections: Injections, patch: int, call: str) -> Callable[..., Tens
     return wrapper
 
 
-def _hands_on(call: str, query: str) -> Callable[..., dict[str, Tensor]]:
-    def patch(q: Tensor, k: Tensor, v: Tensor, *, extra_options: dict[str, Any], **_: Any) -> dict[str, Tensor]:
-        if extra_options.get(call) is not None:
-            # The block hands the same options to its output patch, and to nobody else.
-            extra_options[query] = q
-        return {}
+class _HandsOn(Carrying):
+    def __init__(self, call: str, query: str, injections: Injections, weights: Sequence[Any]) -> None:
+        super().__init__(injections, weights)
+        self._call, self._query = call, query
 
-    return patch
+    def __call__(self, q: Tensor, k: Tensor, v: Tensor, *, extra_options: dict[str, Any], **_: Any) -> dict[str, Tensor]:
+        if extra_options.get(self._call) is not None:
+            # The block hands the same options to its output patch, and to nobody else.
+            extra_options[self._query] = q
+        return {}
 
 
 def _mixes(network: Any, call: str, query: str) -> Callable[[Tensor, dict[str, Any]], Tensor]:
@@ -94,18 +100,20 @@ def _mixes(network: Any, call: str, query: str) -> Callable[[Tensor, dict[str, A
     return patch
 
 
-def _adds_behind(call: str, before: Callable | None) -> Callable[..., dict[str, Tensor]]:
-    def replacement(args: dict[str, Any], extra: dict[str, Any]) -> dict[str, Tensor]:
-        out = extra["original_block"](args) if before is None else before(args, extra)
+class _AddsBehind(Carrying):
+    def __init__(self, call: str, injections: Injections, weights: Sequence[Any], before: Callable | None) -> None:
+        super().__init__(injections, weights, before)
+        self._call = call
+
+    def __call__(self, args: dict[str, Any], extra: dict[str, Any]) -> dict[str, Tensor]:
+        out = extra["original_block"](args) if self.before is None else self.before(args, extra)
         options = args["transformer_options"]
-        subject = options.get(call)
+        subject = options.get(self._call)
         if subject is None:
             return out
         if "txt" in out:
             return {**out, "img": subject.behind(out["img"])}
         return {**out, "img": subject.behind(out["img"], text_rows=options["img_slice"][0])}
-
-    return replacement
 
 
 def _query_scale(network: Any, block: Block, like: Tensor) -> Tensor | None:

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from ...core.adapters.contract import Injection, Injections
 from ...core.blocks import Block
+from .subject_weights import Carrying, injections_on
 from .unet_layout import layout_of, unet_of
 
 CALL = "dragfield_subject"
@@ -26,9 +27,9 @@ def is_unet(patcher: Any) -> bool:
     return isinstance(getattr(getattr(patcher, "model", None), "diffusion_model", None), UNetModel)
 
 
-def unet_with_subjects(patcher: Any, injections: Sequence[Injection]) -> Any:
-    """A clone of the MODEL in which the adapters are at work. Raises as `with_subjects`."""
-    network, together = unet_of(patcher), Injections(injections)
+def unet_with_subjects(patcher: Any, injections: Sequence[Injection], weights: Sequence[Any] = ()) -> Any:
+    """As `with_subjects`."""
+    network, together = unet_of(patcher), injections_on(patcher.load_device, injections)
     places = layout_of(network).attentions
     attentions = {place: _attention(network, place) for place in places}
     together.check({("cross", n): (attentions[place].heads, attentions[place].dim_head) for place, n in places.items()})
@@ -42,7 +43,7 @@ def unet_with_subjects(patcher: Any, injections: Sequence[Injection]) -> Any:
             continue
         replaced = clone.model_options["transformer_options"].get("patches_replace", {}).get("attn2", {})
         before = replaced.get(place) or replaced.get(place[:2])
-        clone.set_model_attn2_replace(_answers(("cross", n), call, before), *place)
+        clone.set_model_attn2_replace(_Answers(("cross", n), call, together, weights, before), *place)
     return clone
 
 
@@ -63,7 +64,7 @@ def _begins(injections: Injections, sampling: Any, call: str) -> Callable[..., T
         # The options are the last dict among what comes by position, unless they come by name.
         at = None if "transformer_options" in kwargs else max(i for i, value in enumerate(args) if isinstance(value, dict))
         options = kwargs["transformer_options"] if at is None else args[at]
-        options = {**options, call: injections.begin(t, tuple(x.shape[-2:]), negative_rows(options, x.shape[0]))}
+        options = {**options, call: injections.begin(t, tuple(x.shape[-2:]), negative_rows(options, x.shape[0]), like=x)}
         if at is None:
             return executor(x, timesteps, *args, **{**kwargs, "transformer_options": options})
         return executor(x, timesteps, *args[:at], options, *args[at + 1 :], **kwargs)
@@ -79,18 +80,20 @@ def negative_rows(options: dict[str, Any], batch: int) -> Tensor | None:
     return torch.tensor(kinds).eq(1).repeat_interleave(batch // len(kinds))
 
 
-def _answers(block: Block, call: str, before: Callable | None) -> Callable[..., Tensor]:
-    def replacement(q: Tensor, k: Tensor, v: Tensor, extra: dict[str, Any]) -> Tensor:
-        heads, subject = extra["n_heads"], extra.get(call)
-        if before is not None:
-            mixed = before(q, k, v, extra)
+class _Answers(Carrying):
+    def __init__(self, block: Block, call: str, injections: Injections, weights: Sequence[Any], before: Callable | None) -> None:
+        super().__init__(injections, weights, before)
+        self._block, self._call = block, call
+
+    def __call__(self, q: Tensor, k: Tensor, v: Tensor, extra: dict[str, Any]) -> Tensor:
+        heads, subject = extra["n_heads"], extra.get(self._call)
+        if self.before is not None:
+            mixed = self.before(q, k, v, extra)
         else:
             mixed = optimized_attention(q, k, v, heads, attn_precision=extra.get("attn_precision"), transformer_options=extra)
         if subject is None:
             return mixed
-        return subject.mix(block, q.unflatten(-1, (heads, -1)).transpose(1, 2), None, 0, mixed)
-
-    return replacement
+        return subject.mix(self._block, q.unflatten(-1, (heads, -1)).transpose(1, 2), None, 0, mixed)
 
 
 def _attention(network: Any, place: Place) -> Any:

@@ -15,7 +15,7 @@ from einops import rearrange
 from torch import Tensor, nn
 
 from ...core.taps import POINTS, Tap, last_tap
-from .gradients import replaced_forwards
+from .replaced_forwards import replaced_forwards
 
 
 class Reached(Exception):

@@ -18,7 +18,9 @@ from comfy.quant_ops import QuantizedTensor
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from .gradients import Weights, differentiable, replaced_forwards, usable, weights_of
+from .gradients import Weights, differentiable, weights_of
+from .out_of_place import usable
+from .replaced_forwards import replaced_forwards
 
 GROUP_NORMS = frozenset([F.group_norm, torch.group_norm])
 

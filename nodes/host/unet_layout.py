@@ -78,7 +78,8 @@ def unet_of(patcher: Any) -> nn.Module:
     if model is None:
         raise ValueError(f"a {type(patcher).__name__} is no MODEL: connect the MODEL output of a model loader")
     if not isinstance(model, UNetModel) or model.middle_block is None:
-        raise ValueError(f"a {type(model).__name__} model is no UNet that predicts noise: {FAMILY}")
+        flow = "for one of FLUX's family begin with FireFlow Invert, or " if hasattr(model, "double_blocks") else ""
+        raise ValueError(f"a {type(model).__name__} model is no UNet that predicts noise: {flow}{FAMILY}")
     if model.in_channels != model.out_channels:
         raise ValueError(
             f"this UNet takes {model.in_channels} channels and gives {model.out_channels} (an inpainting or editing variant): {FAMILY}"

@@ -19,10 +19,9 @@ ROOT = Path(__file__).resolve().parents[2]
 WORKFLOWS = sorted((ROOT / "example_workflows").glob("*.json"))
 WIDGETS = {"INT", "FLOAT", "STRING", "BOOLEAN", "COMBO"}
 WITHOUT_EXAMPLE = {
-    "DragfieldFromPoints", "DragfieldLoadReDBench", "DragfieldFireFlowSampler", "DragfieldLoadReadoutHead", "DragfieldReadoutGuidance",
-    "DragfieldTrainReadoutHead",
+    "DragfieldFromPoints", "DragfieldLoadReDBench", "DragfieldFireFlowSampler",
 }  # fmt: skip
-"""What needs another pack, a data set, or files that no example may assume (a readout head); any other node is in an example."""
+"""What needs another pack or a data set; any other node is in an example."""
 TITLE = 30
 """Height of a node's title bar, which lies above its position."""
 

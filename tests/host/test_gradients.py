@@ -18,8 +18,8 @@ from dragfield.core.attention import KVBank, choose_blocks
 from dragfield.core.taps import Tap
 from dragfield.nodes.host.comfy_flux import ComfyFlux
 from dragfield.nodes.host.demo_model import DemoFluxConfig, make_model, native_config, native_weights
-from dragfield.nodes.host.gradients import Stream
 from dragfield.nodes.host.memory import PLANS
+from dragfield.nodes.host.out_of_place import Stream
 from dragfield.nodes.host.rotation import turning_patch
 
 TAPS = [Tap("double", 1, "attn_in"), Tap("single", 0, "out"), Tap("single", 1, "mlp_in")]

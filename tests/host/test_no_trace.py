@@ -15,9 +15,9 @@ from dragfield.core.taps import default_taps
 from dragfield.nodes.host.comfy_flux import ComfyFlux
 from dragfield.nodes.host.conditioning import as_native
 from dragfield.nodes.host.demo_model import make_model
-from dragfield.nodes.host.gradients import Stream
 from dragfield.nodes.host.memory import PLANS
 from dragfield.nodes.host.out_of_memory import OutOfMemory, with_one_retry
+from dragfield.nodes.host.out_of_place import Stream
 from dragfield.nodes.host.progress import ComfyProgress
 
 TAPS = default_taps(2)

@@ -93,6 +93,17 @@ def test_another_drag_is_asked_about_anew_and_so_is_one_that_is_to_be(asked: lis
     assert len(asked) == 4
 
 
+def test_a_choice_made_for_another_drag_is_shown_the_new_candidates_first(asked: list[str | None]) -> None:
+    run(drag(), "server")
+    assert run(drag(), "server", choice=2).result[2] == "pulled"
+    with pytest.raises(ValueError, match=r"chosen for another drag(.|\n)*1. moved .relocation.\n2. pulled"):
+        run(drag(0.7), "server", choice=2)
+    assert run(drag(0.7), "server", choice=2).result[2] == "pulled"
+    with pytest.raises(ValueError, match="without ask_again"):
+        run(drag(0.7), "server", choice=2, ask_again=True)
+    assert len(asked) == 3
+
+
 def test_a_choice_beyond_the_candidates_is_refused(asked: list[str | None]) -> None:
     with pytest.raises(ValueError, match="choose one from 1 to 2"):
         run(drag(), "server", choice=3)

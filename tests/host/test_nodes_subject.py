@@ -20,6 +20,7 @@ from dragfield.core.adapters.tokens import TokenAttention, TokenLayout
 from dragfield.nodes import subject as subject_node
 from dragfield.nodes.host.comfy_flux import ComfyFlux
 from dragfield.nodes.host.subject_patches import time_of
+from dragfield.nodes.host.subject_weights import LoadedAdapter
 from dragfield.nodes.subject import AdapterInject, Encoded, EncodeSubject
 
 IMAGE = torch.rand(1, 40, 60, 3, generator=torch.Generator().manual_seed(0))
@@ -48,7 +49,7 @@ class Adapter:
 
 
 def inject(model: Any, **other: Any) -> Any:
-    subject, _ = EncodeSubject.execute(Adapter(), IMAGE, "picture").result
+    subject, _ = EncodeSubject.execute(LoadedAdapter(Adapter()), IMAGE, "picture").result
     return AdapterInject.execute(model, subject, **{**SETTINGS, **other}).result[0]
 
 
@@ -139,7 +140,7 @@ def test_a_real_negative_prompt_gets_the_negative_row(make_flux: Callable[..., A
         adapter.encode = lambda picture, encoders, second=second: Subject(
             "test", {"tokens": torch.cat([x := picture.mean(dim=(2, 3))[None].float(), second * x])}
         )
-        subject, _ = EncodeSubject.execute(adapter, IMAGE, "picture").result
+        subject, _ = EncodeSubject.execute(LoadedAdapter(adapter), IMAGE, "picture").result
         rows[name] = AdapterInject.execute(model, subject, **SETTINGS).result[0]
     plain = sampled(inject(model), positive, cfg=3.0)
     torch.testing.assert_close(sampled(rows["same"], positive, cfg=3.0), plain, rtol=1e-4, atol=1e-5)
@@ -150,13 +151,13 @@ def test_a_real_negative_prompt_gets_the_negative_row(make_flux: Callable[..., A
 def test_the_subject_is_cut_out_and_put_on_white_where_asked() -> None:
     mask = torch.zeros(1, 40, 60)
     mask[:, 10:20, 30:50] = 1.0
-    _, seen = EncodeSubject.execute(Adapter(), IMAGE, "white", mask=mask).result
+    _, seen = EncodeSubject.execute(LoadedAdapter(Adapter()), IMAGE, "white", mask=mask).result
     assert seen.shape == (1, 24, 24, 3)  # 20 px and 2 of room at each side
     assert torch.equal(seen[:, 7:17, 2:22], IMAGE[:, 10:20, 30:50]) and (seen[:, :7] == 1).all() and (seen[:, :, :2] == 1).all()
-    _, whole = EncodeSubject.execute(Adapter(), IMAGE, "picture").result
+    _, whole = EncodeSubject.execute(LoadedAdapter(Adapter()), IMAGE, "picture").result
     assert whole.shape == (1, 60, 60, 3)
     with pytest.raises(ValueError, match="mask is empty"):
-        EncodeSubject.execute(Adapter(), IMAGE, "white", mask=torch.zeros(1, 40, 60))
+        EncodeSubject.execute(LoadedAdapter(Adapter()), IMAGE, "white", mask=torch.zeros(1, 40, 60))
 
 
 @pytest.mark.parametrize(
@@ -173,14 +174,14 @@ def test_an_encoder_that_is_not_connected_is_named(needs: tuple[str, ...], told:
     adapter = Adapter()
     adapter.needs = needs
     with pytest.raises(ValueError, match=told):
-        EncodeSubject.execute(adapter, IMAGE, "picture")
+        EncodeSubject.execute(LoadedAdapter(adapter), IMAGE, "picture")
 
 
 def test_another_encoder_than_the_one_needed_is_refused() -> None:
     adapter = Adapter()
     adapter.needs = ("clip",)
     with pytest.raises(ValueError, match="is a dinov2: connect a clip_vision_model"):
-        EncodeSubject.execute(adapter, IMAGE, "picture", clip_vision=SimpleNamespace(model_type="dinov2"))
+        EncodeSubject.execute(LoadedAdapter(adapter), IMAGE, "picture", clip_vision=SimpleNamespace(model_type="dinov2"))
 
 
 def test_a_schedule_that_ends_before_it_starts_is_refused() -> None:
@@ -189,8 +190,8 @@ def test_a_schedule_that_ends_before_it_starts_is_refused() -> None:
 
 
 def test_what_is_on_the_wire_is_the_adapter_and_its_subject() -> None:
-    encoded, _ = EncodeSubject.execute(Adapter(), IMAGE, "picture").result
-    assert isinstance(encoded, Encoded) and encoded.subject.kind == encoded.adapter.kind
+    encoded, _ = EncodeSubject.execute(LoadedAdapter(Adapter()), IMAGE, "picture").result
+    assert isinstance(encoded, Encoded) and encoded.subject.kind == encoded.adapter.adapter.kind
 
 
 def test_encoders_and_projector_are_let_go_of_after_use(make_flux: Callable[..., Any], positive: list, monkeypatch: Any) -> None:
@@ -201,7 +202,7 @@ def test_encoders_and_projector_are_let_go_of_after_use(make_flux: Callable[...,
     given, adapter = {"clip": Eyes()}, XLabsAdapter(3, 2, 6, 32, 2, 16).requires_grad_(False)
     monkeypatch.setattr(subject_node, "encoders_for", lambda adapter, **_: dict(given))
     gone = [weakref.ref(given["clip"]), weakref.ref(adapter), weakref.ref(adapter.projector), weakref.ref(adapter.projector["proj"].weight)]
-    encoded, _ = EncodeSubject.execute(adapter, IMAGE, "picture").result
+    encoded, _ = EncodeSubject.execute(LoadedAdapter(adapter), IMAGE, "picture").result
     given.clear()
     del adapter
     gc.collect()

@@ -229,6 +229,14 @@ def test_the_original_of_another_size_is_refused_by_the_sampler(model: Any, posi
         sampled(looking, positive, noise, sigmas, latent)
 
 
+def test_what_points_have_moved_is_denoised_inside_of_the_mask_alone(model: Any, positive: list, z: torch.Tensor) -> None:
+    mask = torch.zeros(1, SIZE[1], SIZE[0])
+    mask[..., :, 32:] = 1.0
+    dragged = Optimizer.execute(model, invert(model, positive, z)[0], DRAG, **OPTIMIZER, mask=mask).result[0]
+    found = GradientMaskedDenoise.execute(model, dragged, 0.0, "matched", 0.0).result[0]["samples"]
+    assert torch.equal(found[..., :4], z[..., :4]) and not torch.allclose(found[..., 4:], z[..., 4:], atol=1e-2)
+
+
 def test_a_handle_at_its_target_leaves_the_state_alone(model: Any, positive: list, z: torch.Tensor) -> None:
     trajectory = invert(model, positive, z)[0]
     still = DragInstruction((DrawnPoints((((0.25, 0.5), (0.25, 0.5)),)),), size=SIZE).to_json()
@@ -378,17 +386,9 @@ def test_drag_edit_is_cores_directdrag(model: Any, positive: list) -> None:
     assert torch.allclose(image, made.image.movedim(1, -1), atol=1e-5)
 
 
-@pytest.mark.parametrize(
-    ("other", "sentence"),
-    [
-        ({"method": "dragflow"}, "choose 'directdrag'"),
-        ({"method": "dragfield"}, "this is a Stable Diffusion MODEL"),
-        ({"skip": 8, "trajectory": None}, "leaves none"),
-    ],
-)
-def test_drag_edit_refuses_what_does_not_go_together(model: Any, positive: list, other: dict, sentence: str) -> None:
-    with pytest.raises(ValueError, match=sentence):
-        edited(model, positive, **other)
+def test_drag_edit_refuses_an_inversion_of_no_steps(model: Any, positive: list) -> None:
+    with pytest.raises(ValueError, match="leaves none"):
+        edited(model, positive, skip=8, trajectory=None)
 
 
 def test_drag_edit_refuses_regions_for_points_and_heads_for_regions(model: Any, make_flux: Any, positive: list, prompt: Any) -> None:

@@ -18,11 +18,13 @@ from dragfield.core.demo.autoencoder import AutoencoderConfig, DemoAutoencoder
 from dragfield.core.demo.cases import sample_cases
 from dragfield.core.demo.dragflow_settings import DRAGFLOW
 from dragfield.core.demo.measure import measure
+from dragfield.core.directdrag_flow import FlowPointSettings, directdrag_flow
 from dragfield.core.dragfield import DragFieldSettings, dragfield
 from dragfield.core.edit import DragFlowSettings, dragflow
-from dragfield.core.instruction import DragInstruction, DrawnRegion
+from dragfield.core.instruction import DragInstruction, DrawnPoints, DrawnRegion
 from dragfield.core.inversion import InversionSettings, invert, reconstruct
-from dragfield.core.operations import Drag, RegionOperation
+from dragfield.core.operations import Drag, PointOperation, RegionOperation
+from dragfield.core.point_drag_settings import PointDragSettings
 from dragfield.core.region_drag import RegionDragSettings, run_region_drag
 from dragfield.core.taps import POINTS, Tap
 from dragfield.nodes import models
@@ -33,6 +35,7 @@ from dragfield.nodes.host.demo_model import DemoVAE, load_demo_model
 from dragfield.nodes.invert import FireFlowInvert
 from dragfield.nodes.latent_warp import LatentWarp
 from dragfield.nodes.masked_denoise import GradientMaskedDenoise
+from dragfield.nodes.point_drag import PointDragOptimizer
 from dragfield.nodes.region_optimizer import RegionDragOptimizer
 
 ODD = [(7, 12), (8, 11), (7, 11)]
@@ -112,6 +115,20 @@ def test_a_whole_edit_of_an_odd_picture_is_core_s(make_flux: Callable[..., Any],
     assert found.z.shape[-2:] == (7, 11) and off(found.image, wanted.image) < 1e-4
 
 
+def test_a_point_edit_of_an_odd_picture_is_core_s(make_flux: Callable[..., Any], core_flux: Any, prompt: Any) -> None:
+    torch.manual_seed(3)
+    image, drag = torch.rand(1, 3, 56, 88), Drag((88, 56), points=(PointOperation((30.0, 28.0), (58.0, 31.0)),))
+    autoencoder = DemoAutoencoder(AutoencoderConfig(16, 16, 8, (1, 1), (1, 1))).eval().requires_grad_(False)
+    # Along the gradient: Adam takes the sign of numbers that rounding alone decides.
+    small = PointDragSettings(rounds=2, steps_per_round=1, rate_mode="normalised", rate=0.1, mask_on="step", arrive_within=None)
+    settings = FlowPointSettings(inversion=FEW, drag=small, drag_steps=1)
+    wanted = directdrag_flow(core_flux, autoencoder, image, drag, prompt, settings)
+    model = make_flux()
+    with torch.inference_mode(), ComfyFlux(model).session() as host:
+        found = directdrag_flow(host, ComfyAutoencoder(DemoVAE(autoencoder), model), image, drag, prompt, settings)
+    assert found.z.shape[-2:] == (7, 11) and off(found.image, wanted.image) < 1e-3
+
+
 class Still:
     """A field of one region that goes nowhere."""
 
@@ -163,6 +180,26 @@ def test_the_nodes_take_it_from_inversion_to_picture(make_flux: Callable[..., An
     assert done.shape == z.shape and 0 < residual < 2
     assert torch.allclose(done[..., cells == 0], z[..., cells == 0], atol=1e-6)
     assert not torch.allclose(done[..., cells == 1], z[..., cells == 1], atol=1e-2)
+
+
+class PointOptimizer(PointDragOptimizer):
+    hidden = SimpleNamespace(unique_id=None)
+
+
+@every_odd_size
+def test_points_are_dragged_on_it_by_the_nodes(make_flux: Callable[..., Any], prompt: Any, size: tuple[int, int]) -> None:
+    model, z, pixels = make_flux(), latent_of(size), (8 * size[1], 8 * size[0])
+    drag = DragInstruction((DrawnPoints((((0.25, 0.5), (0.75, 0.5)),)),), size=pixels).to_json()
+    how = {"steps": 5, "skip": 2, "guidance": 1.0, "remember": "all", "remember_on": "auto"}
+    asked = {
+        "drag_steps": 1, "rounds": 2, "iterations": 1, "rate": 1.0, "warp": 0.15, "mask_weight": 0.1, "preset": "principled",
+    }  # fmt: skip
+    with torch.inference_mode():
+        positive = [[prompt.txt, {"pooled_output": prompt.pooled}]]
+        trajectory = FireFlowInvert.execute(model, positive, {"samples": z}, **how).result[0]
+        dragged, _, _, mask, distance = PointOptimizer.execute(model, trajectory, drag, **asked).result
+        done = GradientMaskedDenoise.execute(model, dragged, 0.0, "matched", 0.0).result[0]["samples"]
+    assert done.shape == z.shape and torch.isfinite(done).all() and distance > 0 and mask.shape == (1, *pixels[::-1])
 
 
 @pytest.mark.skipif(not (demo.WEIGHTS / "transformer" / "config.json").exists(), reason="the demo model's weights are not there")

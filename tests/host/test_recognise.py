@@ -13,6 +13,7 @@ from comfy.ldm.qwen_image.model import QwenImageTransformer2DModel
 
 from dragfield.nodes.host.autoencoder import ComfyAutoencoder
 from dragfield.nodes.host.comfy_flux import ComfyFlux
+from dragfield.nodes.host.comfy_unet import ComfyUNet
 from dragfield.nodes.host.conditioning import ComfyConditioning, as_native
 
 CPU = torch.device("cpu")
@@ -42,6 +43,12 @@ def stable_diffusion():
 def test_another_architecture_is_told_what_it_lacks():
     sentence = refusal(stable_diffusion())
     assert "UNetModel" in sentence and "no double and single stream blocks" in sentence and "FLUX.2-klein-4B" in sentence
+    assert "begin with DDIM Invert" in sentence and "Point Drag Optimizer" in sentence
+
+
+def test_a_flow_model_is_sent_to_the_inversion_that_takes_it(make_flux):
+    with pytest.raises(ValueError, match="begin with FireFlow Invert, or use a Stable Diffusion"):
+        ComfyUNet(make_flux())
 
 
 def test_transformers_of_other_families_are_told_what_they_lack(make_flux):

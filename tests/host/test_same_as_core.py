@@ -150,6 +150,21 @@ def test_features_with_remembered_keys_and_values_are_the_same_and_compute_none_
     assert [bool(out[..., 32:].any()) for out in seen] == [True, False, True]
 
 
+@pytest.mark.parametrize("text", [False, True])
+def test_chosen_tokens_alone_are_given_what_is_remembered_of_them(host, core_flux, prompt, latent, text):
+    where, taps, found = torch.arange(24) % 3 == 0, [Tap("double", 1, "out")], []
+    for backbone in (host, core_flux):
+        bank = KVBank(choose_blocks("all", 2, 2), text_in_single=text)
+        with torch.no_grad():
+            backbone.velocity(latent, T, prompt, kv=bank.capture())
+            other = latent.roll(3, -1)
+            v = backbone.velocity(other, T, prompt, kv=bank.replay(where=where))
+            (feature,) = backbone.features(other, T, prompt, taps=taps, kv=bank.replay(where=where))
+            assert off(v, backbone.velocity(other, T, prompt, kv=bank.replay())) > 1e-3
+        found.append((v, feature))
+    assert max(off(*pair) for pair in zip(*found, strict=True)) < 1e-5
+
+
 def test_a_replay_of_a_latent_s_own_keys_and_values_changes_no_bit(host, prompt, latent):
     bank = KVBank(choose_blocks("all", 2, 2))
     v = host.velocity(latent, T, prompt, kv=bank.capture())
