@@ -6,7 +6,7 @@ Rows named flux_* run on demo-flux, unet_* on demo-unet; the drags are those of 
 - flux_region: DragFlow.  _soft: the soft mask's support in place of the gradient mask.  _warp: begun from the warped latent.  _readout:
   with readout guidance.
 - flux_points: point supervision on the transformer's taps with the soft mask.  _warp: carried first.  _readout: both, and guided.
-- unet_points: DirectDrag.  unet_region: DragFlow's region drag on the UNet.
+- unet_points: DirectDrag.  unet_region, unet_dragfield: DragFlow's region drag and `dragfield` on the UNet.
 
 No row pastes pixels back, so that fidelity is the method's own. Rows without the model or the readout head that they need are skipped by
 name.
@@ -31,7 +31,8 @@ from ..core.demo.measure import measure, psnr
 from ..core.demo.text import embed
 from ..core.directdrag import directdrag
 from ..core.directdrag_flow import directdrag_flow
-from ..core.edit import DragFlowSettings, Edit, dragflow, inverted, masked_denoise, with_shadows
+from ..core.dragfield import DragFieldSettings, dragfield
+from ..core.edit import DragFlowSettings, Edit, dragflow, inverted, masked_denoise, replay_of, with_shadows
 from ..core.field import DragField
 from ..core.inversion import InversionSettings, velocity_of
 from ..core.masks import adaptive_gradient_mask, to_latent
@@ -42,6 +43,8 @@ from ..core.soft_mask import SoftMaskSettings, point_masks
 from ..core.warm_start import emptied, warp_latent
 from .demo import case_mask, summarise, to_picture
 from .points import HEAD, PointModel, empty_prompt, handle_error, load_model, point_drag_of, summarise_points
+
+UNET_INVERSION = InversionSettings(skip=10, kv_blocks="none")
 
 
 @dataclass(frozen=True, eq=False)
@@ -92,8 +95,7 @@ class Region:
             backbone, z, inversion.t, prompt, field, cells, settings.drag, reference=inversion.z if self.warp else None, behind=behind,
             kv=inversion.bank.hold(eta=settings.kv_eta), terms=terms,
         )  # fmt: skip
-        replay = inversion.bank.replay(settings.kv_pairing, eta=settings.kv_eta)
-        velocity = velocity_of(backbone, prompt, settings.guidance, replay)
+        velocity = velocity_of(backbone, prompt, settings.guidance, replay_of(inversion, settings, field, backbone.patch))
         *_, last = masked_denoise(velocity, state.z, inversion.times, cells, inversion.path)
         return Edit(
             image=autoencoder.decode(last.z).detach(), z=last.z, mask=mask, reconstruction=image, inversion=inversion, drag=None,
@@ -120,12 +122,17 @@ def unet_points(models: Models, case: DemoCase) -> Edit:
     )
 
 
+def unet_dragfield(models: Models, case: DemoCase) -> Edit:
+    flow, settings = NoiseAsFlow(models.unet.backbone), DragFieldSettings(inversion=UNET_INVERSION, paste_back=False)
+    prompt = embed([case.drag.background_prompt])
+    return dragfield(flow, models.unet.autoencoder, to_picture(case.source), case.drag, prompt, settings=settings)
+
+
 def unet_region(models: Models, case: DemoCase) -> Edit:
     flow = NoiseAsFlow(models.unet.backbone)
     settings = replace(
-        DRAGFLOW, inversion=InversionSettings(skip=10, kv_blocks="none"), kv=False, paste_back=False, mask_margin=MARGIN,
-        drag=on_unet(DRAGFLOW.drag, flow),
-    )  # fmt: skip
+        DRAGFLOW, inversion=UNET_INVERSION, kv=False, paste_back=False, mask_margin=MARGIN, drag=on_unet(DRAGFLOW.drag, flow)
+    )
     prompt = embed([case.drag.background_prompt])
     return dragflow(flow, models.unet.autoencoder, to_picture(case.source), case.drag, prompt, settings=settings)
 
@@ -140,6 +147,7 @@ ROWS: dict[str, Callable[[Models, DemoCase], Edit]] = {
     "flux_points_readout": flux_points(warp=True, readout=True),
     "unet_points": unet_points,
     "unet_region": unet_region,
+    "unet_dragfield": unet_dragfield,
 }
 
 

@@ -181,7 +181,7 @@ def dragflow(
     if state is None:
         raise Interrupted("the edit was stopped before its first drag iteration")
     path, recon_nfe = _background_path(backbone, inversion, source, target, settings, should_stop)
-    kv = _replay(inversion, settings, _still(field, inversion.z, backbone.patch, settings))
+    kv = replay_of(inversion, settings, field, backbone.patch)
     z, nfe = _denoised(backbone, state.z, target, settings.guidance, inversion.times, movable, path, kv, report, should_stop)
     return Edit(
         image=pictured(autoencoder, z, image, mask, settings.paste_back, settings.feather), z=z, mask=mask,
@@ -233,7 +233,7 @@ def latent_copy_paste(
         return untouched(autoencoder, image, inversion, spent, began)
     cells = to_latent(mask, inversion.z.shape[-2:]).to(inversion.z.device)
     z = torch.where(cells, warp_latent(inversion.z, inversion.t, field, seed=seed), inversion.z)
-    kv = _replay(inversion, settings, _still(field, inversion.z, backbone.patch, settings))
+    kv = replay_of(inversion, settings, field, backbone.patch)
     z, nfe = _denoised(backbone, z, target, settings.guidance, inversion.times, cells, inversion.path, kv, None, None)
     return Edit(
         image=pictured(autoencoder, z, image, mask, settings.paste_back, settings.feather), z=z, mask=mask,
@@ -287,28 +287,28 @@ def _hold(inversion: Inversion, settings: DragFlowSettings) -> KVSession | None:
     return inversion.bank.hold(eta=settings.kv_eta)
 
 
-def _replay(inversion: Inversion, settings: DragFlowSettings, where: Tensor | None = None) -> KVSession | None:
+def replay_of(inversion: Inversion, settings: DragFlowSettings, field: DragField | None = None, patch: int = 1) -> KVSession | None:
+    """What is injected while denoising from the inversion's time on; None: nothing.
+
+    field: of the edit, with shadows and all; None while the undragged picture is denoised.  patch: latent cells per token side.
+    """
     if not settings.kv or not inversion.bank.blocks:
         return None
+    where = None
+    if field is not None and settings.kv_where == "kept":
+        disturbed = (~field.kept(size=(inversion.z.shape[-1], inversion.z.shape[-2]))).float()
+        # Tokens all of whose cells are left alone; one that hangs over the latent's edge is judged by the cells it has.
+        where = max_pool2d(disturbed[None, None], patch, ceil_mode=True).flatten() == 0
     return inversion.bank.replay(
         settings.kv_pairing, eta=settings.kv_eta, rounds=settings.kv_rounds, except_last=settings.kv_except_last, where=where
     )
-
-
-def _still(field: DragField, z: Tensor, patch: int, settings: DragFlowSettings) -> Tensor | None:
-    """Tokens all of whose cells the drag leaves alone, bool [tokens]; None: no token is singled out."""
-    if settings.kv_where == "all":
-        return None
-    disturbed = (~field.kept(size=(z.shape[-1], z.shape[-2]))).float()
-    # A token that hangs over the latent's edge is judged by the cells it has.
-    return max_pool2d(disturbed[None, None], patch, ceil_mode=True).flatten() == 0
 
 
 def _background_path(backbone, inversion, source, target, settings, should_stop) -> tuple[tuple[Tensor, ...], int]:
     if settings.recon_path == "inversion":
         return inversion.path, 0
     prompt = target if settings.recon_prompt == "target" else source
-    kv = _replay(inversion, settings)
+    kv = replay_of(inversion, settings)
     path = reconstruct(backbone, inversion, prompt, guidance=settings.recon_guidance, kv=kv, should_stop=should_stop)
     return path, len(inversion.times)
 

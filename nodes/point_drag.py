@@ -85,7 +85,7 @@ class PointDragOptimizer(io.ComfyNode):
                     options=list(PRESETS),
                     advanced=True,
                     tooltip="'principled': what the method means. 'reference': as published, quirks included, Stable Diffusion only. "
-                    "'carry', with a warp of 1: the latent is carried all the way, then corrected along the gradient, inside the mask.",
+                    "'carry', with a warp of 1: what is around a handle is carried all the way as it is, then corrected inside the mask.",
                 ),
             ],
             outputs=[
