@@ -84,6 +84,12 @@ def test_candidates_are_shown_first_and_the_choice_is_not_asked_for_again(asked:
     assert "secret" not in repr(chosen.result[:4])
 
 
+def test_a_key_in_the_environment_comes_before_the_one_in_the_settings(asked: list[str | None], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DRAGFIELD_API_KEY", "from outside")
+    assert "from outside" not in repr(run(drag(), "server").result[:4])
+    assert asked == ["Bearer from outside"]
+
+
 def test_another_drag_is_asked_about_anew_and_so_is_one_that_is_to_be(asked: list[str | None]) -> None:
     run(drag(), "server", choice=1)
     run(drag(0.7), "server", choice=1)
