@@ -56,6 +56,10 @@ def bench(
             from ..benchmarks import speed
 
             report = speed.run(device=choose_device(device), progress=progress)
+    if json_path is not None:
+        json_path.parent.mkdir(parents=True, exist_ok=True)
+        json_path.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+        err.print(f"report in {json_path}", markup=False)
     if suite in SCENES:
         for name, why in report.get("skipped", {}).items():
             err.print(f"{name} left out: {why}", markup=False)
@@ -71,7 +75,3 @@ def bench(
         out.print(table("", edits))
     else:
         out.print(table(f"{report['time_ratio']:.2f} x as fast on {report['device']}", report["cases"], SPEED))
-    if json_path is not None:
-        json_path.parent.mkdir(parents=True, exist_ok=True)
-        json_path.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
-        err.print(f"report in {json_path}", markup=False)

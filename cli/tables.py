@@ -12,9 +12,9 @@ from rich.table import Table
 def table(title: str, rows: Iterable[Mapping[str, Any]], only: Iterable[str] = ()) -> Table:
     """`rows` of figures, the first of which names the row. A figure of parts, {"mean": .., "p90": ..}, is as many columns.
 
-    only: these figures and no others, in this order.
+    only: these figures and no others, in this order; those that a row does not have are left out.
     """
-    flattened = [flat({name: row[name] for name in only} if only else row) for row in rows]
+    flattened = [flat({name: row[name] for name in only if name in row} if only else row) for row in rows]
     made = Table(title=title, box=box.SIMPLE_HEAD, title_justify="left")
     columns = list(dict.fromkeys(column for row in flattened for column in row))
     for i, column in enumerate(columns):

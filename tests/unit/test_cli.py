@@ -204,15 +204,20 @@ def test_bench_hands_its_options_on_and_writes_the_report(tmp_path: Path, monkey
     assert "no_edit" in result.stdout and "1.25" in result.stdout
 
 
-def test_bench_speed_shows_the_ratio_and_writes_everything(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("suite", "of_its_own"), [("speed", {"flops_over_minimum": 1.02}), ("point-speed", {})])
+def test_bench_speed_shows_the_ratio_and_writes_everything(
+    suite: str, of_its_own: dict, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     case = {"model": "flux-384", "size": 256, "seconds": {"published": 2.0, "ours": 0.5}, "flops": {"ours": 10**12}}
-    case |= {"time_ratio": 4.0, "memory_ratio": 1.5, "flops_ratio": 3.0, "flops_over_minimum": 1.02}
-    report = {"suite": "speed", "device": "cpu", "time_ratio": 4.0, "cases": [case]}
-    monkeypatch.setattr("dragfield.benchmarks.speed.run", lambda *, device, progress: {**report, "device": device})
+    case |= {"time_ratio": 4.0, "memory_ratio": 1.5, "flops_ratio": 3.0, **of_its_own}
+    report = {"suite": suite, "device": "cpu", "time_ratio": 4.0, "cases": [case]}
+    module = f"dragfield.benchmarks.{suite.replace('-', '_')}"
+    monkeypatch.setattr(f"{module}.run", lambda *, device, progress: {**report, "device": device})
     path = tmp_path / "speed.json"
-    result = invoke("bench", "--suite", "speed", "--device", "cpu", "--json", path)
+    result = invoke("bench", "--suite", suite, "--device", "cpu", "--json", path)
     assert result.exit_code == 0, result.stderr
-    assert "4.00 x as fast on cpu" in result.stdout and "flux-384" in result.stdout and "1.02" in result.stdout
+    assert "4.00 x as fast on cpu" in result.stdout and "flux-384" in result.stdout
+    assert ("1.02" in result.stdout) == bool(of_its_own)
     assert json.loads(path.read_text()) == report
 
 
