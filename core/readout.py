@@ -25,6 +25,7 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
+from torch.nn import GroupNorm, Linear
 from torch.nn.functional import interpolate, relu
 
 KIND = "dragfield-readout"
@@ -58,7 +59,7 @@ class NormedConv(nn.Conv2d):
 
     def __init__(self, taken: int, given: int, size: int, groups: int) -> None:
         super().__init__(taken, given, size, padding=size // 2, bias=False)
-        self.norm = nn.GroupNorm(groups, given)
+        self.norm = GroupNorm(groups, given)
         nn.init.kaiming_normal_(self.weight, mode="fan_out")
 
     def resized(self, x: Tensor, size: tuple[int, int]) -> Tensor:
@@ -82,7 +83,7 @@ class Bottleneck(nn.Module):
         self.conv2 = NormedConv(narrow, narrow, 3, config.groups)
         self.conv3 = NormedConv(narrow, config.projection, 1, config.groups)
         self.shortcut = nn.Identity() if taken == config.projection else NormedConv(taken, config.projection, 1, config.groups)
-        self.emb_layers = nn.Linear(config.embedding, narrow) if config.embedding else None
+        self.emb_layers = Linear(config.embedding, narrow) if config.embedding else None
 
     def forward(self, x: Tensor, embedding: Tensor | None, size: tuple[int, int]) -> Tensor:
         y = relu(self.conv1.resized(x, size))

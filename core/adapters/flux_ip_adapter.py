@@ -12,6 +12,7 @@ from collections.abc import Mapping
 
 import torch
 from torch import Tensor, nn
+from torch.nn import LayerNorm, Linear
 
 from .contract import Subject
 from .flux_blocks import HEAD, numbered
@@ -30,7 +31,7 @@ class XLabsAdapter(TokenAdapter):
     def __init__(self, given: int, tokens: int, context: int, width: int, blocks: int, head: int = HEAD) -> None:
         double = [("double", i) for i in range(blocks)]
         super().__init__(double, width // head, head, context, TokenLayout(place="block", bias=True))
-        self.projector = nn.ModuleDict({"proj": nn.Linear(given, tokens * context), "norm": nn.LayerNorm(context)})
+        self.projector = nn.ModuleDict({"proj": Linear(given, tokens * context), "norm": LayerNorm(context)})
 
     def encode(self, picture: Tensor, encoders: Mapping[str, VisionEncoder]) -> Subject:
         """See `SubjectAdapter`. Tokens of the picture, and of a black one for the negative prompt."""
@@ -51,8 +52,8 @@ class InstantXAdapter(TokenAdapter):
     ) -> None:
         layout = TokenLayout(text_rows=True, key="rms", value="rms" if normalise_values else "none")
         super().__init__(numbered(blocks), width // head, head, context, layout)
-        proj = nn.Sequential(nn.Linear(given, 2 * given), nn.GELU(), nn.Linear(2 * given, tokens * context))
-        self.projector = nn.ModuleDict({"proj": proj, "norm": nn.LayerNorm(context)})
+        proj = nn.Sequential(Linear(given, 2 * given), nn.GELU(), Linear(2 * given, tokens * context))
+        self.projector = nn.ModuleDict({"proj": proj, "norm": LayerNorm(context)})
 
     def encode(self, picture: Tensor, encoders: Mapping[str, VisionEncoder]) -> Subject:
         """See `SubjectAdapter`."""

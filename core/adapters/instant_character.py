@@ -10,6 +10,7 @@ from collections.abc import Mapping
 
 import torch
 from torch import Tensor, nn
+from torch.nn import LayerNorm, Linear
 
 from .contract import Subject
 from .flux_blocks import HEAD, numbered
@@ -99,10 +100,10 @@ class _Projector(nn.Module):
 class _Block(nn.Module):
     def __init__(self, width: int, head: int) -> None:
         super().__init__()
-        self.norm1, self.norm2, self.norm3 = (nn.LayerNorm(width, eps=1e-6) for _ in range(3))
+        self.norm1, self.norm2, self.norm3 = (LayerNorm(width, eps=1e-6) for _ in range(3))
         self.attn1, self.attn2 = _Attention(width, head), _Attention(width, head)
         self.ff = nn.Module()
-        self.ff.net = nn.ModuleList([_GeGlu(width, 4 * width), nn.Identity(), nn.Linear(4 * width, width)])
+        self.ff.net = nn.ModuleList([_GeGlu(width, 4 * width), nn.Identity(), Linear(4 * width, width)])
 
     def forward(self, x: Tensor, context: Tensor) -> Tensor:
         normed = self.norm1(x)
@@ -115,8 +116,8 @@ class _Attention(nn.Module):
     def __init__(self, width: int, head: int) -> None:
         super().__init__()
         self.head = head
-        self.to_q, self.to_k, self.to_v = (nn.Linear(width, width, bias=False) for _ in range(3))
-        self.to_out = nn.ModuleList([nn.Linear(width, width)])
+        self.to_q, self.to_k, self.to_v = (Linear(width, width, bias=False) for _ in range(3))
+        self.to_out = nn.ModuleList([Linear(width, width)])
 
     def forward(self, x: Tensor, context: Tensor) -> Tensor:
         heads = (y.unflatten(-1, (-1, self.head)).transpose(1, 2) for y in (self.to_q(x), self.to_k(context), self.to_v(context)))
@@ -127,7 +128,7 @@ class _Attention(nn.Module):
 class _GeGlu(nn.Module):
     def __init__(self, width: int, inner: int) -> None:
         super().__init__()
-        self.proj = nn.Linear(width, 2 * inner)
+        self.proj = Linear(width, 2 * inner)
 
     def forward(self, x: Tensor) -> Tensor:
         value, gate = self.proj(x).chunk(2, dim=-1)
@@ -137,7 +138,7 @@ class _GeGlu(nn.Module):
 class _Mlp(nn.Module):
     def __init__(self, width: int) -> None:
         super().__init__()
-        self.fc1, self.fc2 = nn.Linear(width, 2 * width), nn.Linear(2 * width, width)
+        self.fc1, self.fc2 = Linear(width, 2 * width), Linear(2 * width, width)
 
     def forward(self, x: Tensor) -> Tensor:
         return self.fc2(nn.functional.gelu(self.fc1(x), approximate="tanh"))

@@ -13,6 +13,7 @@ from typing import Protocol
 
 import torch
 from torch import Tensor, nn
+from torch.nn import LayerNorm, Linear
 
 from ..blocks import Block
 from .contract import Subject
@@ -119,16 +120,16 @@ class _IdFormer(nn.Module):
 class _CrossAttention(nn.Module):
     def __init__(self, context: int, model: int) -> None:
         super().__init__()
-        self.norm1, self.norm2 = nn.LayerNorm(context), nn.LayerNorm(model)
-        self.to_q = nn.Linear(model, context, bias=False)
-        self.to_kv = nn.Linear(context, 2 * context, bias=False)
-        self.to_out = nn.Linear(context, model, bias=False)
+        self.norm1, self.norm2 = LayerNorm(context), LayerNorm(model)
+        self.to_q = Linear(model, context, bias=False)
+        self.to_kv = Linear(context, 2 * context, bias=False)
+        self.to_out = Linear(context, model, bias=False)
 
 
 def _mapping(given: int, width: int, out: int) -> nn.Sequential:
     return nn.Sequential(
-        nn.Linear(given, width), nn.LayerNorm(width), nn.LeakyReLU(), nn.Linear(width, width), nn.LayerNorm(width), nn.LeakyReLU(),
-        nn.Linear(width, out),
+        Linear(given, width), LayerNorm(width), nn.LeakyReLU(), Linear(width, width), LayerNorm(width), nn.LeakyReLU(),
+        Linear(width, out),
     )  # fmt: skip
 
 

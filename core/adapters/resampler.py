@@ -12,6 +12,7 @@ import math
 
 import torch
 from torch import Tensor, nn
+from torch.nn import LayerNorm, Linear
 
 from .placing import beside
 
@@ -29,9 +30,9 @@ class Resampler(nn.Module):
     ) -> None:
         super().__init__()
         self.latents = nn.Parameter(torch.randn(1, queries, width) / width**0.5)
-        self.proj_in = nn.Linear(given, width)
-        self.proj_out = nn.Linear(width, out)
-        self.norm_out = nn.LayerNorm(out)
+        self.proj_in = Linear(given, width)
+        self.proj_out = Linear(width, out)
+        self.norm_out = LayerNorm(out)
         self.layers = nn.ModuleList(_layer(width, head, timed) for _ in range(depth))
         self.time_embedding = _TimeEmbedding(width) if timed else None
 
@@ -51,9 +52,9 @@ class Resampler(nn.Module):
 
 def _layer(width: int, head: int, timed: bool) -> nn.ModuleList:
     """Attention, MLP and, where timed, their modulation; a list because the published keys number them."""
-    mlp = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, 4 * width, bias=False), nn.GELU(), nn.Linear(4 * width, width, bias=False))
+    mlp = nn.Sequential(LayerNorm(width), Linear(width, 4 * width, bias=False), nn.GELU(), Linear(4 * width, width, bias=False))
     parts = [_Attention(width, head), mlp]
-    return nn.ModuleList([*parts, nn.Sequential(nn.SiLU(), nn.Linear(width, 4 * width))] if timed else parts)
+    return nn.ModuleList([*parts, nn.Sequential(nn.SiLU(), Linear(width, 4 * width))] if timed else parts)
 
 
 def _run(layer: nn.ModuleList, y: Tensor, q: Tensor, time: Tensor | None) -> Tensor:
@@ -73,10 +74,10 @@ class _Attention(nn.Module):
     def __init__(self, width: int, head: int) -> None:
         super().__init__()
         self.head = head
-        self.norm1, self.norm2 = nn.LayerNorm(width), nn.LayerNorm(width)
-        self.to_q = nn.Linear(width, width, bias=False)
-        self.to_kv = nn.Linear(width, 2 * width, bias=False)
-        self.to_out = nn.Linear(width, width, bias=False)
+        self.norm1, self.norm2 = LayerNorm(width), LayerNorm(width)
+        self.to_q = Linear(width, width, bias=False)
+        self.to_kv = Linear(width, 2 * width, bias=False)
+        self.to_out = Linear(width, width, bias=False)
 
     def forward(self, y: Tensor, q: Tensor, shift: Tensor | float = 0.0, scale: Tensor | float = 0.0) -> Tensor:
         asking = self.norm2(q) * (1 + scale) + shift
@@ -93,7 +94,7 @@ class _TimeEmbedding(nn.Module):
 
     def __init__(self, width: int) -> None:
         super().__init__()
-        self.linear_1, self.linear_2 = nn.Linear(self.CHANNELS, width), nn.Linear(width, width)
+        self.linear_1, self.linear_2 = Linear(self.CHANNELS, width), Linear(width, width)
 
     def forward(self, t: Tensor) -> Tensor:
         half = self.CHANNELS // 2

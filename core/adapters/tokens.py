@@ -14,6 +14,7 @@ from typing import Literal
 
 import torch
 from torch import Tensor, nn
+from torch.nn import Linear
 
 from ..blocks import Block
 from .contract import Place
@@ -47,7 +48,7 @@ class TokenAttention(nn.Module):
         width = heads * head_width
         self.layers = nn.ModuleList()
         for _ in blocks:
-            layer = nn.ModuleDict({"to_k_ip": nn.Linear(context, width, layout.bias), "to_v_ip": nn.Linear(context, width, layout.bias)})
+            layer = nn.ModuleDict({"to_k_ip": Linear(context, width, layout.bias), "to_v_ip": Linear(context, width, layout.bias)})
             if layout.query == "learned":
                 layer["norm_ip_q"] = LearnedRms(head_width)
             if layout.key == "learned":

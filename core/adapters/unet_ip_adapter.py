@@ -13,6 +13,7 @@ from collections.abc import Mapping
 
 import torch
 from torch import Tensor, nn
+from torch.nn import LayerNorm, Linear
 
 from ..blocks import Block
 from .contract import Subject
@@ -49,7 +50,7 @@ class UNetIpAdapter(nn.Module):
         self.attention = nn.Module()
         self.attention.layers = nn.ModuleDict()
         for n, width in enumerate(widths):
-            layer = {name: nn.Linear(context, width, bias=False) for name in ("to_k_ip", "to_v_ip")}
+            layer = {name: Linear(context, width, bias=False) for name in ("to_k_ip", "to_v_ip")}
             self.attention.layers[str(2 * n + 1)] = nn.ModuleDict(layer)
 
     @property
@@ -91,7 +92,7 @@ class _Pooled(nn.Module):
 
     def __init__(self, given: int, tokens: int, context: int) -> None:
         super().__init__()
-        self.proj, self.norm = nn.Linear(given, tokens * context), nn.LayerNorm(context)
+        self.proj, self.norm = Linear(given, tokens * context), LayerNorm(context)
 
     def forward(self, x: Tensor) -> Tensor:
         return self.norm(self.proj(x).unflatten(-1, (-1, self.norm.normalized_shape[0])))
@@ -102,7 +103,7 @@ class _EachToken(nn.Module):
 
     def __init__(self, given: int, context: int) -> None:
         super().__init__()
-        self.proj = nn.Sequential(nn.Linear(given, given), nn.GELU(), nn.Linear(given, context), nn.LayerNorm(context))
+        self.proj = nn.Sequential(Linear(given, given), nn.GELU(), Linear(given, context), LayerNorm(context))
 
     def forward(self, x: Tensor) -> Tensor:
         return self.proj(x)

@@ -14,6 +14,7 @@ import torch
 import torch.nn.functional as F
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
+from torch.nn import Conv2d
 
 from ..adapters.contract import Subject
 from ..adapters.resampler import Resampler
@@ -45,7 +46,7 @@ class DemoAdapter(nn.Module):
         order += [("single", i) for i in range(CONFIG["num_single_layers"])]
         self.blocks = frozenset(order)
         # 16 latent channels, 2 x 2 cells a token, as the transformer's own.
-        self.read = nn.Conv2d(CONFIG["in_channels"] // 4, WIDTH, kernel_size=2, stride=2)
+        self.read = Conv2d(CONFIG["in_channels"] // 4, WIDTH, kernel_size=2, stride=2)
         self.row, self.column = (nn.Parameter(0.02 * torch.randn(GRID, WIDTH)) for _ in range(2))
         self.projector = Resampler(WIDTH, WIDTH, WIDTH, queries=QUERIES, depth=2, head=32)
         self.attention = TokenAttention(order, self.heads, self.head_width, WIDTH, TokenLayout(key="rms"))

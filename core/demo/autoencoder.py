@@ -14,6 +14,7 @@ from pathlib import Path
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn import Conv2d, GroupNorm
 
 
 @dataclass(frozen=True)
@@ -32,10 +33,10 @@ class AutoencoderConfig:
 class ResBlock(nn.Module):
     def __init__(self, channels: int) -> None:
         super().__init__()
-        self.norm1 = nn.GroupNorm(8, channels)
-        self.conv1 = nn.Conv2d(channels, channels, 3, padding=1)
-        self.norm2 = nn.GroupNorm(8, channels)
-        self.conv2 = nn.Conv2d(channels, channels, 3, padding=1)
+        self.norm1 = GroupNorm(8, channels)
+        self.conv1 = Conv2d(channels, channels, 3, padding=1)
+        self.norm2 = GroupNorm(8, channels)
+        self.conv2 = Conv2d(channels, channels, 3, padding=1)
 
     def forward(self, x: Tensor) -> Tensor:
         h = self.conv1(F.silu(self.norm1(x)))
@@ -57,24 +58,24 @@ class DemoAutoencoder(nn.Module):
         self.latent_channels = c.latent_channels
         self.encoder = nn.Sequential(
             nn.PixelUnshuffle(4),
-            nn.Conv2d(48, c.wide, 3, padding=1),
+            Conv2d(48, c.wide, 3, padding=1),
             *(ResBlock(c.wide) for _ in range(c.encoder_blocks[0])),
-            nn.Conv2d(c.wide, c.width, 2, stride=2),
+            Conv2d(c.wide, c.width, 2, stride=2),
             *(ResBlock(c.width) for _ in range(c.encoder_blocks[1])),
-            nn.GroupNorm(8, c.width),
+            GroupNorm(8, c.width),
             nn.SiLU(),
-            nn.Conv2d(c.width, c.latent_channels, 1),
+            Conv2d(c.width, c.latent_channels, 1),
         )
         self.normalise = nn.BatchNorm2d(c.latent_channels, affine=False, momentum=0.01)
         self.decoder = nn.Sequential(
-            nn.Conv2d(c.latent_channels, c.width, 3, padding=1),
+            Conv2d(c.latent_channels, c.width, 3, padding=1),
             *(ResBlock(c.width) for _ in range(c.decoder_blocks[0])),
-            nn.Conv2d(c.width, 4 * c.wide, 1),
+            Conv2d(c.width, 4 * c.wide, 1),
             nn.PixelShuffle(2),
             *(ResBlock(c.wide) for _ in range(c.decoder_blocks[1])),
-            nn.GroupNorm(8, c.wide),
+            GroupNorm(8, c.wide),
             nn.SiLU(),
-            nn.Conv2d(c.wide, 48, 3, padding=1),
+            Conv2d(c.wide, 48, 3, padding=1),
             nn.PixelShuffle(4),
         )
 

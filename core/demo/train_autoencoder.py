@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import torch
+from torch import autocast
 
 from .autoencoder import AutoencoderConfig, DemoAutoencoder
 from .training import Ema, Run, cosine, psnr, scene_pool, to_tensor
@@ -48,7 +49,7 @@ def train(
         torch.manual_seed(run.step)  # the latent noise; a resumed training draws the same
         generator = torch.Generator().manual_seed(run.step)
         x = _crops(images, batch, crop, generator).to(device, memory_format=torch.channels_last)
-        with torch.autocast(torch.device(device).type, torch.bfloat16):
+        with autocast(torch.device(device).type, torch.bfloat16):
             y, _ = model(x, latent_noise)
         error = y.float() - x
         loss = error.square().mean() + 0.02 * error.abs().mean()

@@ -15,7 +15,8 @@ import comfy.model_management
 import comfy.sample
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import Tensor
+from torch.nn import LayerNorm, Linear
 
 from dragfield.core.adapters.contract import Injection, Subject
 from dragfield.core.adapters.token_adapter import TokenAdapter
@@ -37,7 +38,7 @@ class Character(TokenAdapter):
 
     def __init__(self, blocks: list = BLOCKS) -> None:
         super().__init__(blocks, 2, 16, 6, CHARACTER)
-        self.projector = nn.Linear(4, 6)
+        self.projector = Linear(4, 6)
 
     def encode(self, picture: Tensor, encoders: dict) -> Subject:
         return Subject(self.kind, {"tokens": self.projector(picture)})
@@ -52,7 +53,7 @@ class Stream(Character):
     def __init__(self) -> None:
         super().__init__()
         self.place = "stream"
-        self.norm, self.to_q, self.to_out = nn.LayerNorm(32), nn.Linear(32, 32), nn.Linear(32, 32)
+        self.norm, self.to_q, self.to_out = LayerNorm(32), Linear(32, 32), Linear(32, 32)
 
     def query(self, block: tuple, q: Tensor, scale: Tensor | None) -> Tensor:
         return self.to_q(self.norm(q)).unflatten(-1, (2, 16)).transpose(1, 2)

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from torch import nn
+from torch.nn import Linear
 
 from dragfield.core.backbone import Conditioning
 from dragfield.core.demo import flux, train_autoencoder, train_flux, train_guidance
@@ -231,7 +232,7 @@ def test_the_rate_warms_up_and_falls_to_its_floor():
 def test_a_run_is_found_again_in_its_folder(tmp_path: Path):
     def make() -> Run:
         torch.manual_seed(0)
-        module = nn.Linear(2, 2)
+        module = Linear(2, 2)
         return Run(tmp_path, module, torch.optim.AdamW(module.parameters()), Ema(module))
 
     first = make()
