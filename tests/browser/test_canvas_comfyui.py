@@ -154,9 +154,14 @@ def test_the_node_is_found_by_its_name_and_can_be_drawn_on_at_once(page: Any, pr
     page.locator("[role=option], .option-container", has_text="Drag Canvas").first.wait_for()
     page.keyboard.press("Enter")
     wait(page, "app.graph.nodes.length === 1 && app.canvas.state.ghostNodeId != null")
-    # It hangs on the pointer until a click lets it go.
-    page.mouse.move(560, 190, steps=4)
-    page.mouse.click(560, 190)
+    # It hangs on the pointer until a click lets it go; one that comes before it has begun to follow the pointer does not.
+    for _ in range(8):
+        page.mouse.move(540, 180)
+        page.mouse.move(560, 190, steps=4)
+        page.mouse.click(560, 190, delay=50)
+        with contextlib.suppress(PlaywrightTimeout):
+            page.wait_for_function("app.canvas.state.ghostNodeId == null", timeout=3000)
+            break
     wait(page, "app.canvas.state.ghostNodeId == null")
     canvas = page.evaluate("String(app.graph.nodes[0].id)")
     hand = hand_of(page, canvas, picture=False)
