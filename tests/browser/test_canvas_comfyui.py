@@ -19,7 +19,6 @@ from PIL import Image, ImageDraw
 from dragfield.core.instruction import DragInstruction
 
 ROOT = Path(__file__).resolve().parents[2]
-WEIGHTS = ROOT / "core" / "demo" / "weights" / "demo-flux" / "transformer" / "config.json"
 BALL = ((0.15, 0.6), (0.34, 0.9))
 
 
@@ -633,7 +632,6 @@ def test_opening_a_workflow_with_ten_canvases_takes_no_longer(page: Any, draw: A
 
 
 @pytest.mark.timeout(1500)
-@pytest.mark.skipif(not WEIGHTS.exists(), reason="the demo model's weights are not in core/demo/weights")
 def test_a_run_with_the_demo_model_brings_the_result_and_the_arrival_to_the_canvas(page: Any, problems: list[str], renderer: str) -> None:
     page.evaluate("app.canvas.ds.offset = [0, 0]; app.canvas.ds.scale = 0.8")
     ids = {}

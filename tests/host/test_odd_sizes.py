@@ -12,7 +12,6 @@ import torch
 
 from dragfield.core.attention import KVBank, choose_blocks
 from dragfield.core.backbone import token_grid
-from dragfield.core.demo import flux as demo
 from dragfield.core.demo import text
 from dragfield.core.demo.autoencoder import AutoencoderConfig, DemoAutoencoder
 from dragfield.core.demo.cases import sample_cases
@@ -202,7 +201,6 @@ def test_points_are_dragged_on_it_by_the_nodes(make_flux: Callable[..., Any], pr
     assert done.shape == z.shape and torch.isfinite(done).all() and distance > 0 and mask.shape == (1, *pixels[::-1])
 
 
-@pytest.mark.skipif(not (demo.WEIGHTS / "transformer" / "config.json").exists(), reason="the demo model's weights are not there")
 def test_on_the_demo_model_an_inversion_comes_back_and_a_drag_arrives() -> None:
     case = next(sample_cases(1, 3, size=200))
     image, prompt = torch.from_numpy(case.source).movedim(-1, 0)[None].float(), text.embed([case.scene.caption])

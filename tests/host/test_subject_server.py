@@ -13,12 +13,8 @@ from typing import Any
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-WEIGHTS = ROOT / "core" / "demo" / "weights"
 
-pytestmark = [
-    pytest.mark.timeout(3600),
-    pytest.mark.skipif(not (WEIGHTS / "demo-flux").exists(), reason="the demo model's weights are not in core/demo/weights"),
-]
+pytestmark = pytest.mark.timeout(3600)
 
 
 def beside(name: str) -> ModuleType:
@@ -57,7 +53,6 @@ def test_an_intent_guessed_from_geometry_is_shown_and_its_drag_arrives(server: A
     assert "did not arrive" not in report(prompt, history)
 
 
-@pytest.mark.skipif(not (WEIGHTS / "demo-flux-subject").exists(), reason="the demo adapter's weights are not in core/demo/weights")
 def test_a_drag_with_the_demo_models_subject_adapter_arrives(server: Any) -> None:
     found = report(*run(server, "subject_1_demo"))
     assert "background: untouched" in found and "did not arrive" not in found
