@@ -97,7 +97,7 @@ def _frozen(layer: nn.Module) -> Callable | None:
             with torch.no_grad():
                 return forward(x, *args, **kwargs)
         # A forward that somebody wrapped (an adapter beside the layer) is more than its weight: it has to be run again.
-        return _Recomputed.apply(x, forward) if wrapped else _Frozen.apply(x, layer, forward)
+        return _Recomputed.apply(x, forward) if wrapped else Frozen.apply(x, layer, forward)
 
     run.frozen = True
     return run
@@ -113,7 +113,7 @@ def _scaled_by_a_copy(norm: nn.Module) -> Callable:
     return run
 
 
-class _Frozen(torch.autograd.Function):
+class Frozen(torch.autograd.Function):
     """A linear layer; its weight is fetched again in the backward pass, as the layer itself fetches it (cast, patched, moved)."""
 
     @staticmethod
@@ -127,7 +127,7 @@ class _Frozen(torch.autograd.Function):
 
 
 class _FirstRows(torch.autograd.Function):
-    """The first outputs of a linear layer, as `_Frozen` does all of them, and zeros in place of the others."""
+    """The first outputs of a linear layer, as `Frozen` does all of them, and zeros in place of the others."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, layer: nn.Module, forward: Callable[[Tensor], Tensor], rows: int) -> Tensor:

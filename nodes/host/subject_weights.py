@@ -23,7 +23,7 @@ from ...core.adapters.contract import Injection, Injections, SubjectAdapter
 from ...core.adapters.kept import ROOM
 from ...core.adapters.placing import beside
 from ...core.adapters.release import released
-from .gradients import _Frozen as Frozen
+from .gradients import Frozen
 
 SHARE = 8
 """One part in so many of the free memory may be keys and values of other times than the present one."""
