@@ -21,7 +21,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -117,6 +117,7 @@ def point_drag(
 
     leaf = z.detach().clone().requires_grad_()
     along = Adam(settings.rate, settings.betas) if settings.rate_mode == "adam" else AlongGradient(_length(origin, handles, settings))
+    share = settings.steps_per_round if settings.terms_on == "round" else 1
     openly = free if settings.mask_on == "step" and free is not None else 1.0
     step, idle = 0, 0
     for number in range(1, settings.rounds + 1):
@@ -124,8 +125,9 @@ def point_drag(
             if should_stop is not None and should_stop():
                 return
             with torch.enable_grad():
-                maps, after = _look(probe, leaf, t, t_next if steps_on else None, plan)
-                own = plan.split(maps)
+                guided = settings.terms_on == "step" or inner == 0
+                maps, after = _look(probe, leaf, t, t_next if steps_on else None, plan.all if guided else plan.own)
+                own = plan.split(maps) if guided else maps
                 forwards += 1
                 if patches is None:
                     patches = reference_patches(own, handles, settings.radius, settings.reading, settings.turned)
@@ -141,7 +143,7 @@ def point_drag(
                 motion = motion_loss(
                     own, patches, handles, settings.radius, settings.longest_step, settings.arrive_within, settings.reading
                 )
-                loss = motion + plan.total(maps, leaf).sum()
+                loss = motion if not guided else motion + share * plan.total(maps, leaf).sum()
                 if loosely is not None:
                     now, then = (leaf, origin) if after is None else (after, reference_next)
                     loss = loss + settings.mask_weight * (loosely * (now - then).abs()).sum()
@@ -169,12 +171,12 @@ def run_point_drag(*args, **kwargs) -> PointDragState:
     return last[0]
 
 
-def _look(probe: Probe, leaf: Tensor, t: float, to: float | None, plan: TapPlan) -> tuple[list[Tensor], Tensor | None]:
+def _look(probe: Probe, leaf: Tensor, t: float, to: float | None, taps: Sequence[Any]) -> tuple[list[Tensor], Tensor | None]:
     # A view: what counts operations by hooks on modules cannot bear a leaf as a module's input.
     z = leaf.view_as(leaf)
     if to is None:
-        return probe.features(z, t, plan.all), None
-    return probe.features_and_next(z, t, to, plan.all)
+        return probe.features(z, t, taps), None
+    return probe.features_and_next(z, t, to, taps)
 
 
 def _length(z: Tensor, handles: Handles, settings: PointDragSettings) -> Tensor:

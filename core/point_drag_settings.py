@@ -20,6 +20,8 @@ class PointDragSettings:
     mask_weight: of the mask term (0.1 in the published tables, 0.2 in the published interface).
     mask_on: "next" holds the latent after the denoising step (published), "latent" the latent itself, which saves the network's end.
         "step" has no mask term: it scales every step by M, so that what is closed stays exactly and no weight is to be chosen.
+    terms_on: "step" adds readout guidance and other terms to the loss of every gradient step (published). "round" adds them to the first of
+        each round, with as many times their weight as the round has steps; the others need the network only as far as the drag's own taps.
     track_on: "fresh" tracks with the features after the last step of a round, which the next round needs anyway; "stale" with those
         before it (published).
     turned: compare with windows turned as the handles near each other turn (published: as they were).
@@ -40,6 +42,7 @@ class PointDragSettings:
     betas: tuple[float, float] = (0.9, 0.999)
     mask_weight: float = 0.1
     mask_on: Literal["next", "latent", "step"] = "next"
+    terms_on: Literal["step", "round"] = "step"
     track_on: Literal["fresh", "stale"] = "fresh"
     reading: Reading = "direct"
     turned: bool = False
@@ -62,8 +65,8 @@ class PointDragSettings:
         if self.patience is not None and self.patience < 1:
             raise ValueError(f"a patience of {self.patience} rounds gives up before it began: use 1 or more, or None")
         allowed = {
-            "mask_on": ("next", "latent", "step"), "track_on": ("fresh", "stale"), "reading": ("direct", "two_step"),
-            "rate_mode": ("adam", "normalised"),
+            "mask_on": ("next", "latent", "step"), "terms_on": ("step", "round"), "track_on": ("fresh", "stale"),
+            "reading": ("direct", "two_step"), "rate_mode": ("adam", "normalised"),
         }  # fmt: skip
         for name, values in allowed.items():
             if getattr(self, name) not in values:

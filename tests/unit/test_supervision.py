@@ -2,7 +2,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from dragfield.core.supervision import RegionLoss, at_tokens, cell_features, cut_shape, feature_rows, make_reader
+from dragfield.core.supervision import RegionLoss, cell_features, cut_shape, feature_rows
 
 
 class Moves:
@@ -27,34 +27,6 @@ class Moves:
 
 def maps(*shape, seed=0, dtype=torch.float32):
     return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64).to(dtype)
-
-
-def read(feature, positions, grid):
-    rows, size = feature_rows(feature, "tokens")
-    return make_reader(positions, grid, size, feature.device)(rows)
-
-
-def test_reading_at_cell_centres_gives_the_cells():
-    feature = maps(2, 3, 4, 5)
-    positions = torch.tensor([[0.5, 0.5], [4.5, 3.5], [2.5, 1.5]])
-    expected = torch.stack([feature[:, :, 0, 0], feature[:, :, 3, 4], feature[:, :, 1, 2]], dim=1)
-    assert torch.equal(read(feature, positions, (5, 4)), expected)
-
-
-def test_reading_agrees_with_grid_sample_inside_and_beyond_the_border():
-    feature = maps(1, 3, 6, 4)
-    positions = torch.rand(50, 2, generator=torch.Generator().manual_seed(2)) * torch.tensor([12.0, 16.0]) - 2.0
-    grid = positions / torch.tensor([8.0, 12.0]) * 2 - 1
-    expected = F.grid_sample(feature, grid[None, None], padding_mode="border", align_corners=False)[0, :, 0].T
-    torch.testing.assert_close(read(feature, positions, (8, 12))[0], expected, atol=1e-5, rtol=1e-5)
-
-
-def test_reading_every_cut_cell_is_bilinear_upsampling():
-    feature = maps(1, 2, 4, 6)
-    y, x = torch.meshgrid(torch.arange(16) + 0.5, torch.arange(24) + 0.5, indexing="ij")
-    dense = read(feature, torch.stack([x, y], dim=-1).reshape(-1, 2), (24, 16))
-    expected = F.interpolate(feature, size=(16, 24), mode="bilinear", align_corners=False)
-    torch.testing.assert_close(dense[0].T.reshape(2, 16, 24), expected[0], atol=1e-6, rtol=1e-6)
 
 
 def test_shuffled_rows_are_the_cells_of_pixel_shuffle():
@@ -171,14 +143,6 @@ def padded(z):
     return F.pad(z, (0, z.shape[-1] % 2, 0, z.shape[-2] % 2), mode="circular")
 
 
-def test_a_map_that_hangs_over_an_odd_picture_s_edge_is_read_at_the_picture_s_own_places():
-    centres = 2.0 * torch.arange(4.0) + 1.0
-    positions = torch.tensor([[1.0, 1.5], [2.5, 4.0], [6.5, 0.5]])
-    reader = make_reader(positions, (7, 5), (4, 3), positions.device, (3.5, 2.5))
-    across = reader(centres.repeat(3)[None, :, None])[0, :, 0]
-    torch.testing.assert_close(across, positions[:, 0])
-
-
 @pytest.mark.parametrize("layout", ["tokens", "shuffled"])
 def test_an_extent_of_the_whole_map_changes_no_bit(layout):
     field, reference, own = Moves(((0.2, 0.2, 0.6, 0.7), (0.15, 0.1))), maps(1, 8, 4, 6), maps(1, 8, 4, 6, seed=3)
@@ -206,26 +170,6 @@ def test_nothing_moved_costs_exactly_nothing_against_finer_features():
     z = maps(1, 3, 16, 16)
     loss = RegionLoss(Moves(((0.2, 0.3, 0.6, 0.7), (0.2, 0.1))), [tokens_of(z)], (16, 16), finer=[at_cells(z)])
     assert loss.undone(0.0).item() == 0.0 < loss.undone(1.0).item()
-
-
-def test_tokens_at_the_rim_of_a_turned_region_turn_with_it():
-    turn = torch.tensor([[0.5, -(0.75**0.5)], [0.75**0.5, 0.5]], dtype=torch.float64)
-    y, x = torch.meshgrid(torch.arange(3.0) + 2.75, torch.arange(2.0) + 3.25, indexing="ij")
-    target = torch.stack([x, y], dim=-1).reshape(-1, 2).double()
-    source = (target - 4.0) @ turn.T + 4.0
-    reader = make_reader(target, (8, 8), (8, 8), target.device)
-    positions, mass = at_tokens(target, source, reader, (8, 8))
-    centres = torch.stack([reader.cells % 8, reader.cells // 8], dim=-1) + 0.5
-    torch.testing.assert_close(positions, (centres.double() - 4.0) @ turn.T + 4.0)
-    assert mass.sum().item() == pytest.approx(len(target)) and (mass > 0).all()
-
-
-def test_a_single_position_carries_its_tokens_by_its_own_shift():
-    target, shift = torch.tensor([[3.25, 4.0]]), torch.tensor([[1.5, -2.0]])
-    reader = make_reader(target, (8, 8), (8, 8), target.device)
-    positions, _ = at_tokens(target, target + shift, reader, (8, 8))
-    centres = torch.stack([reader.cells % 8, reader.cells // 8], dim=-1) + 0.5
-    torch.testing.assert_close(positions, (centres + shift).double())
 
 
 def test_gradient_against_finer_features_equals_finite_differences():
