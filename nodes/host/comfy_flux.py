@@ -209,7 +209,7 @@ class ComfyFlux(PreparedModel):
         end = None if reader is None else last_tap(reader.taps)
         double = end.index + 1 if end and end.kind == "double" else self.double_blocks
         single = 0 if end and end.kind == "double" else end.index + 1 if end else self.single_blocks
-        return Walk(tokens, self.width, double, single, self.dtype)
+        return Walk(tokens, self.width, double, single, self.dtype, 0 if reader is None else len(reader.taps))
 
     def _close(self) -> None:
         super()._close()

@@ -7,7 +7,8 @@ measured on ComfyUI's own blocks. Three things can be given up, the cheapest fir
 - *checkpoints*: a block keeps its two streams and is computed again in the backward pass, a third more work for a seventh of the memory.
 - *checkpoints on the host*: those streams wait in host memory too, and one block at a time is in full.
 
-Feature maps are not cut into tiles: an edit holds the few it reads, each the size of a stream, and its loss gathers only where the drag is.
+Feature maps are read in tiles under every plan (map_reading.py), which costs no time. What a loss holds then is a few maps for each tap:
+those of the reference, shifted by every part of a token too, its own, and the gradient.
 """
 
 from __future__ import annotations
@@ -21,6 +22,8 @@ import torch
 KEPT_BY_DOUBLE = 14
 KEPT_BY_SINGLE = 15
 KEPT_BY_CHECKPOINT = 2
+KEPT_BY_MAP = 12
+"""Of a loss on one tap of a 2x2-patch model, at most: for a region that is nearly the whole picture, in maps of the network's dtype."""
 SHARE = 0.9
 """Of the room there is, what an estimate may take: allocators lose some to fragments."""
 
@@ -46,7 +49,7 @@ class Walk:
     """One pass through a model.
 
     tokens: text and image (reference latents too), times the batch.  width: channels of a token.  double, single: blocks up to the last
-    tap.
+    tap.  maps: taps that a loss reads.
     """
 
     tokens: int
@@ -54,6 +57,7 @@ class Walk:
     double: int
     single: int
     dtype: torch.dtype
+    maps: int = 0
 
 
 def read_saving(value: str | bool | Plan) -> Saving | Plan:
@@ -68,12 +72,12 @@ def read_saving(value: str | bool | Plan) -> Saving | Plan:
 
 
 def activation_bytes(walk: Walk, plan: Plan = PLANS[0]) -> int:
-    """Bytes that autograd keeps on the device for the backward pass of `walk`."""
-    stream = walk.tokens * walk.width * walk.dtype.itemsize
+    """Bytes that a loss and autograd keep on the device for the backward pass of `walk`."""
+    stream, read = walk.tokens * walk.width * walk.dtype.itemsize, KEPT_BY_MAP * walk.maps
     if not plan.checkpoint:
-        return stream * (KEPT_BY_DOUBLE * walk.double + KEPT_BY_SINGLE * walk.single)
+        return stream * (KEPT_BY_DOUBLE * walk.double + KEPT_BY_SINGLE * walk.single + read)
     kept = 0 if plan.checkpoints_on_host else KEPT_BY_CHECKPOINT * (walk.double + walk.single)
-    return stream * (kept + max(KEPT_BY_DOUBLE, KEPT_BY_SINGLE))
+    return stream * (kept + max(KEPT_BY_DOUBLE, KEPT_BY_SINGLE) + read)
 
 
 def choose(walk: Walk, room: int, bank_bytes: int = 0, saving: Saving = "auto") -> Plan:
