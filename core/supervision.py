@@ -31,7 +31,7 @@ import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor
 
-from .map_reading import Reader, by_tokens, distance, make_reader, scale_of
+from .map_reading import TILE, Reader, by_tokens, distance, make_reader, scale_of
 
 Layout = Literal["tokens", "shuffled"]
 Grid = Literal["latent", "tokens", "cut"]
@@ -102,7 +102,7 @@ class RegionLoss:
     reference: features of the undragged latent, a list of [B, C, h, w].  grid: (width, height) of the supervised
     positions.  finer: the same features at every latent cell, a list of [B, C, p·h, p·w] or as many as the picture has, for
     layout "tokens"; None: carried content is read between tokens, as published.  extent: (width, height) of the picture in
-    tokens; None: the whole map.
+    tokens; None: the whole map.  tile: places read at a time, see map_reading.py.
     """
 
     def __init__(
@@ -113,12 +113,15 @@ class RegionLoss:
         layout: Layout = "tokens",
         finer: Sequence[Tensor] | None = None,
         extent: tuple[float, float] | None = None,
+        *,
+        tile: int = TILE,
     ) -> None:
         if finer is not None and layout != "tokens":
             raise ValueError(f"finer reference features are features of tokens: layout = {layout!r} cannot read them, use 'tokens'")
         self.field = field
         self.grid = grid
         self.layout = layout
+        self.tile = tile
         self.weights = [float(w) for w in field.weights()]
         self.reference = [feature_rows(f.detach(), layout)[0] for f in reference]
         self.size = feature_rows(reference[0], layout)[1]
@@ -160,13 +163,13 @@ class RegionLoss:
     def _readers(self, target: Tensor, source: Tensor) -> tuple[Reader, Reader]:
         """How features are read where the region is, and how what they should be there is read."""
         if self.finer is None:
-            return tuple(make_reader(places, self.grid, self.size, self.device, self.extent) for places in (target, source))
+            return tuple(make_reader(places, self.grid, self.size, self.device, self.extent, tile=self.tile) for places in (target, source))
         scale = scale_of(target, self.grid, self.extent)
         centres, source, mass = by_tokens(target * scale, source * scale, self.size)
         # A token that begins at cell n is centred p/2 cells further on, and the reader takes cell n to lie at n + 1/2.
         part = self.finer[0] / self.extent[0]
         source = source * part - (part - 1) / 2
         return (
-            make_reader(centres, self.size, self.size, self.device, mass=mass),
-            make_reader(source, self.finer, self.finer, self.device, mass=mass),
+            make_reader(centres, self.size, self.size, self.device, mass=mass, tile=self.tile),
+            make_reader(source, self.finer, self.finer, self.device, mass=mass, tile=self.tile),
         )
