@@ -14,7 +14,7 @@ from .tables import table
 SCENES = ("demo", "demo-points", "combinations")
 """Suites of drawn cases."""
 SUITES = Literal["demo", "demo-points", "combinations", "demo-adapter", "speed", "point-speed"]
-SPEED = ("model", "size", "seconds", "time_ratio", "memory_ratio", "flops_ratio", "flops_over_minimum")
+SPEED = ("model", "size", "recipe", "seconds", "time_ratio", "memory_ratio", "flops_ratio", "flops_over_minimum")
 
 
 def bench(

@@ -14,7 +14,9 @@ things that stand by themselves:
 - steps go along the gradient and are scaled by the soft mask. Adam's first steps move every number of the latent alike, which breaks
   colours and ground;
 - the readout pulls about as hard as the drag, measured by their gradients: only their ratio counts where steps have one length, and with
-  the published 350 little would be left of the drag.
+  the published 350 little would be left of the drag. It pulls once a round: that keeps over half of what it does for likeness to the
+  source and all of the likeness to the truth, in a quarter less time. A transformer's readout is read where the drag reads, so that
+  nothing would be saved there.
 
 Developed on cases of the seeds 1, 2 and 12000.
 """
@@ -31,7 +33,9 @@ from ..inversion import InversionSettings
 from ..latent_warp import LatentWarpSettings
 from ..point_drag_settings import PointDragSettings
 
-DRAG = PointDragSettings(rounds=5, rate_mode="normalised", rate=0.1, mask_on="step", radius=8, turned=True, patience=None)
+DRAG = PointDragSettings(
+    rounds=5, rate_mode="normalised", rate=0.1, mask_on="step", terms_on="round", radius=8, turned=True, patience=None
+)  # fmt: skip
 
 WARP = LatentWarpSettings(ratio=1.0, spread="bodies")
 
@@ -41,6 +45,6 @@ DIRECTDRAG = DirectDragSettings(inversion=DDIMSettings(strength=0.35), drag=DRAG
 """For demo-unet: at most 7 timesteps of 15 gradient steps each."""
 
 DIRECTDRAG_FLOW = FlowPointSettings(
-    inversion=InversionSettings(skip=13), drag=replace(DRAG, rounds=8), warp=WARP, warp_within=0.0, readout=READOUT_FLOW
+    inversion=InversionSettings(skip=13), drag=replace(DRAG, rounds=8, terms_on="step"), warp=WARP, warp_within=0.0, readout=READOUT_FLOW
 )
 """For demo-flux: at most 3 times of 24 gradient steps each."""

@@ -79,6 +79,39 @@ def test_a_mask_on_the_next_latent_needs_the_noise_and_one_on_the_latent_does_no
         drag(latent(), mask=mask)
 
 
+class Elsewhere:
+    """A term that needs a tap of its own and tells when it was asked."""
+
+    taps = (UNetTap("mid", 0),)
+
+    def __init__(self) -> None:
+        self.asked = 0
+
+    def __call__(self, features, z):
+        self.asked += 1
+        return 1000.0 * features[0].square().mean()
+
+
+@pytest.mark.parametrize(("terms_on", "asked"), [("step", 6), ("round", 2)])
+def test_terms_act_on_every_step_or_on_the_first_of_each_round(terms_on, asked) -> None:
+    term, backbone = Elsewhere(), ConvBackbone()
+    settings = PointDragSettings(2, 3, terms_on=terms_on, arrive_within=None)
+    states = drag(latent(), terms=[term], settings=settings, backbone=backbone)
+    assert len(states) == 6 and term.asked == asked
+    told = [float(s.loss - s.motion) > 0 for s in states]
+    assert told == ([True] * 6 if terms_on == "step" else [True, False, False] * 2)
+    # Where no term acts the network is read at the drag's own taps alone.
+    assert [Elsewhere.taps[0] in taps for _, _, taps in backbone.calls] == told
+
+
+def test_once_a_round_a_term_weighs_as_much_as_in_all_steps_of_it() -> None:
+    losses = {}
+    for terms_on in ("step", "round"):
+        first = drag(latent(), terms=[Elsewhere()], settings=PointDragSettings(1, 3, terms_on=terms_on))[0]
+        losses[terms_on] = float(first.loss - first.motion)
+    assert losses["round"] == pytest.approx(3 * losses["step"])
+
+
 @pytest.mark.parametrize("on", ["next", "latent"])
 def test_what_the_mask_protects_changes_less(on) -> None:
     mask = torch.zeros(12, 16)
@@ -225,6 +258,7 @@ def test_nothing_is_left_requiring_gradients() -> None:
     [
         (dict(rounds=0), "make no drag"), (dict(radius=-1), "make no drag"), (dict(rate=0.0), "must be positive"),
         (dict(patience=0), "gives up"),
+        (dict(terms_on="x"), "terms_on = 'x' is unknown"),
         (dict(mask_on="x"), "mask_on = 'x' is unknown"), (dict(track_on="x"), "track_on"), (dict(reading="x"), "reading"),
     ],
 )  # fmt: skip

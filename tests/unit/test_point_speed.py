@@ -43,11 +43,13 @@ def test_the_published_way_leaves_the_weights_frozen_and_without_gradients(case)
     assert not any(p.requires_grad or p.grad is not None for p in (*case.backbone.model.parameters(), *case.head.parameters()))
 
 
-def test_a_step_of_ours_takes_less_work_and_memory(case) -> None:
-    measured = point_speed.measure(case, 1)
+def test_a_round_of_ours_takes_less_work_and_memory(case) -> None:
+    same, carry = point_speed.measure(case, 1)
+    assert (same["recipe"], carry["recipe"]) == ("same loss", "carry")
     # Far below what the suite shows at its own widths: here weights, and so their gradients, weigh next to nothing.
-    assert measured["flops_ratio"] > 1.2 and measured["memory_ratio"] > 1.5
-    assert set(measured["seconds"]) == {"published", "ours"} and measured["time_ratio"] > 0
+    assert carry["flops_ratio"] > 1.1 * same["flops_ratio"] > 1.1 * 1.2 and min(same["memory_ratio"], carry["memory_ratio"]) > 1.5
+    for row in (same, carry):
+        assert set(row["seconds"]) == {"published", "ours"} and row["time_ratio"] > 0
 
 
 @pytest.mark.parametrize(("options", "words"), [(dict(sizes=(100,)), "multiples of 64"), (dict(widths=(40,)), "multiples of 32")])
