@@ -18,13 +18,12 @@ from typing import Literal
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn.functional import max_pool2d
 
 from .attention import KVSession, Pairing, Rounds
 from .backbone import Autoencoder, Conditioning, FlowBackbone
 from .field import DragField
 from .inversion import Inversion, InversionSettings, invert, reconstruct, velocity_of
-from .masks import adaptive_gradient_mask, feather, to_latent
+from .masks import adaptive_gradient_mask, feather, to_latent, whole_tokens
 from .moves import RegionMove
 from .operations import Drag
 from .progress import Interrupted, Progress, Report, stop_if, tell
@@ -296,9 +295,7 @@ def replay_of(inversion: Inversion, settings: DragFlowSettings, field: DragField
         return None
     where = None
     if field is not None and settings.kv_where == "kept":
-        disturbed = (~field.kept(size=(inversion.z.shape[-1], inversion.z.shape[-2]))).float()
-        # Tokens all of whose cells are left alone; one that hangs over the latent's edge is judged by the cells it has.
-        where = max_pool2d(disturbed[None, None], patch, ceil_mode=True).flatten() == 0
+        where = whole_tokens(field.kept(size=(inversion.z.shape[-1], inversion.z.shape[-2])), patch)
     return inversion.bank.replay(
         settings.kv_pairing, eta=settings.kv_eta, rounds=settings.kv_rounds, except_last=settings.kv_except_last, where=where
     )

@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn.functional import interpolate
+from torch.nn.functional import interpolate, max_pool2d
 
 from .geometry import Size, centroid, checked_point, rotation_angle
 from .operations import Drag, Point, PointOperation, RegionOperation
@@ -44,6 +44,14 @@ def to_latent(mask: np.ndarray | Tensor, shape: tuple[int, int]) -> Tensor:
             "or use a larger picture"
         )
     return cells
+
+
+def whole_tokens(cells: Tensor, patch: int) -> Tensor:
+    """Tokens of patch x patch latent cells that lie in `cells` (bool [h, w]) altogether. -> bool [tokens], row-major.
+
+    One that hangs over the latent's edge is judged by the cells it has.
+    """
+    return max_pool2d((~cells).float()[None, None], patch, ceil_mode=True).flatten() == 0
 
 
 def region_weights(areas: Sequence[float]) -> tuple[float, ...]:

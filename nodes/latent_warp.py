@@ -80,8 +80,8 @@ class LatentWarp(io.ComfyNode):
             flow = state.as_flow() if isinstance(state, NoiseTrajectory) else state
             index = min(flow.branches[0].inversion.index_at(start_at), len(flow.branches[0].inversion.times) - 2)
             at = [(branch.inversion.path[index], branch.inversion.times[index]) for branch in flow.branches]
-            states, area = _warped(at, drag, state.size, seed, deformation, mask)
-            warped = flow.moved_to(states, index, area)
+            states, area, kept = _warped(at, drag, state.size, seed, deformation, mask)
+            warped = flow.moved_to(states, index, area, kept)
             warped = state.as_moved(warped) if isinstance(state, NoiseTrajectory) else warped
             return io.NodeOutput(warped, warped.noise(), warped.sigmas())
         if noise_level > 0 and model is None:
@@ -91,17 +91,18 @@ class LatentWarp(io.ComfyNode):
         latents = list(state["samples"].split(1)) if model is None else models.model_latents(model, state)
         factor = PIXELS_PER_CELL if model is None else models.pixels_per_cell(model)
         size = tuple(side * factor for side in latents[0].shape[:-3:-1])
-        states, _ = _warped([(z, noise_level) for z in latents], drag, size, seed, deformation, mask)
+        states, _, _ = _warped([(z, noise_level) for z in latents], drag, size, seed, deformation, mask)
         samples = torch.cat(states) if model is None else models.vae_latents(model, states)
         return io.NodeOutput({**state, "samples": samples}, NoNoise(), torch.tensor([noise_level, 0.0]))
 
 
 def _warped(
     at: list[tuple[torch.Tensor, float]], drag: str, size: wire.Size, seed: int, deformation: str, mask: torch.Tensor | None
-) -> tuple[list[torch.Tensor], np.ndarray]:
-    """Latents [1, C, h, w] at their times, warped inside of the mask; and the mask, bool [H, W]."""
+) -> tuple[list[torch.Tensor], np.ndarray, torch.Tensor]:
+    """Latents [1, C, h, w] at their times, warped inside of the mask; the mask, bool [H, W]; and what was left alone, bool [h, w]."""
     asked = wire.read_drag(drag, size)
     field = DragField.from_drag(asked, deformation=deformation)
     area = editing_mask(asked, AROUND, MARGIN) if mask is None else wire.bool_mask(mask, size)
     cells = to_latent(area, at[0][0].shape[-2:])
-    return [torch.where(cells.to(z.device), warp_latent(z, t, field, seed=seed), z) for z, t in at], area
+    kept = field.kept(size=(at[0][0].shape[-1], at[0][0].shape[-2]))
+    return [torch.where(cells.to(z.device), warp_latent(z, t, field, seed=seed), z) for z, t in at], area, kept

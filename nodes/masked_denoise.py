@@ -16,7 +16,7 @@ from ..core.ddim import DDIMState
 from ..core.ddim_inversion import masked_ddim
 from ..core.edit import masked_denoise
 from ..core.inversion import velocity_of
-from ..core.masks import to_latent
+from ..core.masks import to_latent, whole_tokens
 from ..core.mutual_attention import mutual_blocks
 from ..core.progress import Progress
 from ..core.solvers import FlowState
@@ -68,14 +68,21 @@ class GradientMaskedDenoise(io.ComfyNode):
                     advanced=True,
                     tooltip="How much of its own keys and values attention keeps: 0 none, 1 all.",
                 ),
+                io.Combo.Input(
+                    "inject_into",
+                    options=["kept", "all"],
+                    advanced=True,
+                    tooltip="FLUX: where the original's keys and values go. Into what the drag leaves alone ('kept'), because what is "
+                    "remembered of the rest belongs to the picture as it was; or everywhere ('all', published).",
+                ),
             ],
             outputs=[io.Latent.Output("latent", tooltip="For VAE Decode.")],
         )
 
     @classmethod
     def execute(
-        cls, model, trajectory: Trajectory, guidance: float, attention: str, own_share: float, positive=None, negative=None,
-        cfg: float = 1.0, mask: torch.Tensor | None = None,
+        cls, model, trajectory: Trajectory, guidance: float, attention: str, own_share: float, inject_into: str = "kept",
+        positive=None, negative=None, cfg: float = 1.0, mask: torch.Tensor | None = None,
     ) -> io.NodeOutput:  # fmt: skip
         models.check_same_latents(model, trajectory)
         area = trajectory.mask if mask is None else wire.bool_mask(mask, trajectory.size)
@@ -90,7 +97,8 @@ class GradientMaskedDenoise(io.ComfyNode):
             run = partial(denoised_by_ddim, backbone, prompt, trajectory.prompt, cells, attention, own_share, progress)
         else:
             scale = models.chosen_guidance(guidance, prompt, GUIDANCE)
-            run = partial(denoised, backbone, prompt, scale, cells, attention, own_share, progress)
+            alone = None if inject_into == "all" or trajectory.kept is None else whole_tokens(trajectory.kept, backbone.patch)
+            run = partial(denoised, backbone, prompt, scale, cells, attention, own_share, alone, progress)
         with backbone.session():
             states = [with_one_retry(backbone, partial(run, branch)) for branch in trajectory.branches]
         return io.NodeOutput({**trajectory.latent, "samples": models.vae_latents(model, states)})
@@ -98,13 +106,13 @@ class GradientMaskedDenoise(io.ComfyNode):
 
 def denoised(
     backbone: ComfyFlux, prompt: ComfyConditioning, guidance: float, cells: torch.Tensor | None, attention: str, own_share: float,
-    progress: ComfyProgress, branch: Branch,
+    inject: torch.Tensor | None, progress: ComfyProgress, branch: Branch,
 ) -> torch.Tensor:  # fmt: skip
-    """One picture's latent at time 0."""
+    """One picture's latent at time 0. inject: bool [tokens], which ones get the inversion's keys and values; None: all."""
     bank, times, path = branch.inversion.bank, branch.inversion.times[branch.index :], branch.inversion.path[branch.index :]
     if attention == "lifo" and branch.index:
         raise ValueError("attention 'lifo' pairs from the first sampling time on, and this state starts later: use 'matched'")
-    kv = None if attention == "own" or not bank.blocks else backbone.keep(bank).replay(attention, eta=own_share)
+    kv = None if attention == "own" or not bank.blocks else backbone.keep(bank).replay(attention, eta=own_share, where=inject)
     velocity = velocity_of(backbone, prompt, guidance, kv)
     where = None if cells is None else cells.to(branch.z.device)
     return _last(masked_denoise(velocity, branch.z, times, where, path), len(times) - 1, progress)

@@ -46,9 +46,9 @@ class NoiseTrajectory(Trajectory):
 
     def as_flow(self) -> Trajectory:
         """The same pictures as a flow has them, for what is written for flows."""
-        return Trajectory(tuple(branch.as_flow() for branch in self.branches), self.prompt, self.latent, self.factor, self.mask)
+        return Trajectory(tuple(branch.as_flow() for branch in self.branches), self.prompt, self.latent, self.factor, self.mask, self.kept)
 
     def as_moved(self, flow: Trajectory) -> NoiseTrajectory:
         """These pictures in the states that a flow's `as_flow()` has reached."""
         states = [noise_latent(branch.z, branch.t) for branch in flow.branches]
-        return self.moved_to(states, flow.branches[0].index, flow.mask)
+        return self.moved_to(states, flow.branches[0].index, flow.mask, flow.kept)

@@ -165,7 +165,7 @@ class RegionDragOptimizer(io.ComfyNode):
                 where = cells.to(branch.z.device)
                 one = _Dragged(backbone, prompt, field, where, settings, hold_attention, terms, told)
                 states.append(with_one_retry(backbone, partial(one.run, branch, own, behind)))
-        moved = flow.moved_to([state.z for state in states], mask=area)
+        moved = flow.moved_to([state.z for state in states], mask=area, kept=field.kept(size=trajectory.cells[::-1]))
         moved = trajectory.as_moved(moved) if unet else moved
         residual = max(float(state.residual.max()) for state in states)
         return io.NodeOutput(moved, moved.noise(), moved.sigmas(), wire.mask_of(area), residual)

@@ -46,6 +46,7 @@ class Trajectory:
 
     prompt: host's ComfyConditioning that they were inverted with.  latent: the LATENT they came from.  factor: px per latent cell.
     mask: bool [H, W] px, where an edit may change the pictures; None until a node has decided.
+    kept: bool [h, w], latent cells that the drag neither moved nor left nor covered; None: not known.
     """
 
     branches: tuple[Branch, ...]
@@ -53,6 +54,7 @@ class Trajectory:
     latent: dict[str, Any]
     factor: int
     mask: np.ndarray | None = None
+    kept: Tensor | None = None
 
     @property
     def size(self) -> tuple[int, int]:
@@ -77,12 +79,14 @@ class Trajectory:
     def noise(self) -> StateNoise:
         return StateNoise(torch.cat([branch.noise() for branch in self.branches]).cpu())
 
-    def moved_to(self, states: list[Tensor], index: int | None = None, mask: np.ndarray | None = None) -> Trajectory:
+    def moved_to(
+        self, states: list[Tensor], index: int | None = None, mask: np.ndarray | None = None, kept: Tensor | None = None
+    ) -> Trajectory:
         """The same pictures with other states."""
         branches = tuple(
             replace(branch, z=z, index=branch.index if index is None else index) for branch, z in zip(self.branches, states, strict=True)
         )
-        return replace(self, branches=branches, mask=self.mask if mask is None else mask)
+        return replace(self, branches=branches, mask=self.mask if mask is None else mask, kept=kept)
 
 
 class StateNoise:

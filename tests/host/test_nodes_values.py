@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -94,6 +95,32 @@ def test_outside_of_the_mask_the_denoised_latent_is_the_pictures_own(
     kept = ~torch.nn.functional.max_pool2d(cells[None, None].float(), 3, 1, 1)[0, 0].bool()
     assert torch.allclose(denoised[..., kept], latent[..., kept], atol=1e-6)
     assert not torch.allclose(denoised[..., cells], latent[..., cells], atol=1e-2)
+
+
+def test_the_originals_keys_and_values_go_where_the_drag_left_things_alone(
+    model: Any, positive: list, latent: torch.Tensor, inference: None
+) -> None:
+    trajectory = invert(model, positive, latent)[0]
+
+    def denoised(dragged: Any, attention: str = "matched", **other: Any) -> torch.Tensor:
+        return GradientMaskedDenoise.execute(model, dragged, 0.0, attention, 0.0, **other).result[0]["samples"]
+
+    def injected_into(cells: torch.Tensor) -> torch.Tensor:
+        return denoised(replace(trajectory, kept=cells))
+
+    for dragged in (
+        Optimizer.execute(model, trajectory, DRAG, **OPTIMIZER).result[0],
+        LatentWarp.execute(trajectory, DRAG, 1.0, 0, "stretch").result[0],
+    ):
+        # (96, 64) px are 12 x 8 cells; the corner stays where it is, the region's middle does not.
+        assert dragged.kept.shape == (8, 12) and dragged.kept[-1, 0] and not dragged.kept[3, 3]
+        into_kept, everywhere = denoised(dragged), denoised(dragged, inject_into="all")
+        assert not torch.allclose(into_kept, everywhere, atol=1e-4)
+        assert torch.equal(denoised(replace(dragged, kept=None)), everywhere)
+    everything, nothing = torch.ones(8, 12, dtype=torch.bool), torch.zeros(8, 12, dtype=torch.bool)
+    assert torch.allclose(injected_into(everything), denoised(trajectory), atol=1e-5)
+    assert torch.allclose(injected_into(nothing), denoised(trajectory, "own"), atol=1e-5)
+    assert not torch.allclose(denoised(trajectory), denoised(trajectory, "own"), atol=1e-4)
 
 
 def test_nothing_that_arrives_is_written_to(model: Any, positive: list, latent: torch.Tensor, inference: None) -> None:

@@ -23,6 +23,7 @@ from dragfield.core.masks import (
     region_weights,
     resample,
     to_latent,
+    whole_tokens,
 )
 from dragfield.core.operations import Drag, PointOperation, RegionOperation
 
@@ -62,6 +63,17 @@ def test_the_mask_holds_what_moves_and_what_is_vacated(drag) -> None:
     assert (changed & ~adaptive_gradient_mask(drag)).sum() <= 0.06 * changed.sum()
     assert not (changed & ~adaptive_gradient_mask(drag, margin=2)).any()
     assert not (changed & ~adaptive_gradient_mask(drag, include=changed)).any()
+
+
+@pytest.mark.parametrize("shape", [(4, 6), (3, 5)])
+def test_a_token_is_whole_when_all_cells_that_it_has_are(shape) -> None:
+    h, w = shape
+    cells = torch.ones(h, w, dtype=torch.bool)
+    assert whole_tokens(cells, 2).tolist() == [True] * 6
+    cells[1, 2] = False  # the first row of tokens, its second
+    cells[2, w - 1] = False  # the second row, its last
+    assert whole_tokens(cells, 2).tolist() == [True, False, True, True, True, False]
+    assert torch.equal(whole_tokens(cells, 1), cells.flatten())
 
 
 def test_operations_are_joined() -> None:
