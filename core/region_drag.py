@@ -155,7 +155,8 @@ def region_drag(
     behind: the latent at t that cells return to once the region has left them, with trail = "reset"; None: the reference.
     t_next: the next time of the schedule, for background = "half_step" only.
     kv: a session that gives every call the same keys and values, `bank.hold()`.
-    terms: extra losses (features, z) -> [] or [B], added to the region loss; see guidance.py.
+    terms: extra losses (features, z) -> [] or [B], see guidance.py. They are added in units of the region loss of an undone drag, so that a
+        weight means the same for small and large regions: a term of 1 counts as much as all of the way left to go.
     should_stop: asked before every iteration and every pass of the reference; True ends the drag.
     """
     shared = reference is None
@@ -186,6 +187,7 @@ def region_drag(
         return None if parts and finer is None else _region_loss(field, found, finer, z, backbone.patch, settings)
 
     loss_of: RegionLoss | None = None
+    unit: Tensor | None = None
     if not shared:
         with torch.no_grad():
             loss_of = loss_against(features(origin))
@@ -205,8 +207,10 @@ def region_drag(
                 if loss_of is None:
                     return
                 forwards += parts
-            region = loss_of(found, progress)
-            loss = region + plan.total(maps, leaf)
+            region = loss = loss_of(found, progress)
+            if terms:
+                unit = loss_of.undone(1.0) if unit is None else unit
+                loss = region + unit * plan.total(maps, leaf)
             (g,) = torch.autograd.grad(loss.sum(), leaf, allow_unused=True, materialize_grads=True)
         forwards, backwards = forwards + 1, backwards + 1
         loss, region = loss.detach(), region.detach()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 from comfy_api.latest import io
@@ -20,13 +20,20 @@ ReadoutHeadType = io.Custom("DRAGFIELD_READOUT_HEAD")
 """Carries a core ReadoutHead."""
 
 
+OF_REGION = 0.1 / 350
+"""What a weight given for points counts in a region drag: the published one a tenth of a drag undone where readouts differ altogether."""
+
+
 class Guide(Protocol):
     """One kind of guidance."""
 
-    def term(self, probe: NoiseProbe | FlowProbe, branch: Branch, seen: Tensor, kept: dict[int, Tensor]) -> Term:
+    def term(
+        self, probe: NoiseProbe | FlowProbe, branch: Branch, seen: Tensor, kept: dict[int, Tensor], *, of_region: bool = False
+    ) -> Term:
         """The term for a drag that begins at the branch's state.
 
         seen: the latent that the inversion's last call saw.  kept: of one picture's walk, for what a guide makes once.
+        of_region: for a region drag, whose terms are told in units of a drag undone, not for one of points.
         """
         ...
 
@@ -41,8 +48,12 @@ class ReadoutGuide:
     head: ReadoutHead
     settings: ReadoutSettings
 
-    def term(self, probe: NoiseProbe | FlowProbe, branch: Branch, seen: Tensor, kept: dict[int, Tensor]) -> AppearanceTerm:
+    def term(
+        self, probe: NoiseProbe | FlowProbe, branch: Branch, seen: Tensor, kept: dict[int, Tensor], *, of_region: bool = False
+    ) -> AppearanceTerm:
         head, settings = self.head.to(probe.device), self.settings
+        if of_region:
+            settings = replace(settings, weight=OF_REGION * settings.weight, range_factor=False)
         fixed = settings.reference == "fixed"
         if fixed and id(self) not in kept:
             # As published, whatever the time.

@@ -101,8 +101,7 @@ class RegionDragOptimizer(io.ComfyNode):
                 GuidanceType.Input(
                     "terms",
                     optional=True,
-                    tooltip="From Readout Guidance: what else shall hold while dragging. A region's loss is a mean, small against that of "
-                    "points: begin with a low weight.",
+                    tooltip="From Readout Guidance: what else shall hold while dragging.",
                 ),
             ],
             outputs=[
@@ -203,7 +202,7 @@ class _Dragged:
             settings = on_unet(settings, flow)
         else:
             flow, probe = backbone, FlowProbe(backbone, self.prompt, settings.guidance, kv)
-        terms = [guide.term(probe, own, own.inversion.path[1], kept) for guide in self.guides]
+        terms = [guide.term(probe, own, own.inversion.path[1], kept, of_region=True) for guide in self.guides]
         state, cold = None, branch.z is branch.undragged
         for state in region_drag(
             flow, branch.z, branch.t, self.prompt, self.field, self.cells, settings, reference=None if cold else branch.undragged,

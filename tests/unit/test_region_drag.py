@@ -393,13 +393,16 @@ def test_a_drag_that_stagnates_stops():
 
 
 def test_extra_terms_join_the_loss():
-    z = latent(1, 4, 16, 16)
-    field = Moves(((0.25, 0.25, 0.5, 0.75), (0.0, 0.0)))
-    state = next(drag(z, field=field, terms=[lambda features, at: 0.5 * (at - 1).square().mean()]))
-    assert state.loss.item() == pytest.approx(0.5 * (z - 1).square().mean().item())
-    assert (state.z - 1).abs().sum() < (z - 1).abs().sum()
-    counted = next(drag(z, terms=[lambda features, at: float(len(features)) * at.new_ones(())]))
-    assert (counted.loss - next(drag(z)).loss).item() == pytest.approx(4.0)
+    z, settings = latent(1, 4, 16, 16), replace(FEW, transport_steps=1, intensify_steps=1)
+    # At the last progress, where nothing has moved yet, the region loss is that of an undone drag: the unit of the terms.
+    plain = next(drag(z, settings))
+    undone = plain.loss
+    assert undone > 0 and plain.residual.item() == pytest.approx(1.0)
+    heavy = next(drag(z, settings, terms=[lambda features, at: 1e4 * (at - 1).square().mean()]))
+    assert heavy.loss.item() == pytest.approx((undone * (1 + 1e4 * (z - 1).square().mean())).item())
+    assert (heavy.z - 1).abs().sum() < (z - 1).abs().sum()
+    counted = next(drag(z, settings, terms=[lambda features, at: float(len(features)) * at.new_ones(())]))
+    assert counted.loss.item() == pytest.approx(5 * undone.item())
 
 
 def test_a_term_gets_the_taps_it_names_from_the_same_pass():
