@@ -136,7 +136,7 @@ class PointDragOptimizer(io.ComfyNode):
             # A sampler denoises a batch as one, so who arrived early catches up.
             index = max(walked.branch.index for _, walked in walks)
             branches = tuple(walk.denoised_to(walked.branch, index) for walk, walked in walks)
-        moved = replace(trajectory, branches=branches, mask=support, kept=None)
+        moved = replace(trajectory, branches=branches, mask=support)
         distance = max(max(walked.handles.distances_px()) for _, walked in walks)
         return io.NodeOutput(moved, moved.noise(), moved.sigmas(), wire.mask_of(support), distance)
 

@@ -46,7 +46,7 @@ class Trajectory:
 
     prompt: host's ComfyConditioning that they were inverted with.  latent: the LATENT they came from.  factor: px per latent cell.
     mask: bool [H, W] px, where an edit may change the pictures; None until a node has decided.
-    kept: bool [h, w], latent cells that the drag neither moved nor left nor covered; None: not known.
+    kept: bool [h, w], latent cells that no drag of a region has moved, left or covered; None: all. Points don't tell.
     """
 
     branches: tuple[Branch, ...]
@@ -82,11 +82,13 @@ class Trajectory:
     def moved_to(
         self, states: list[Tensor], index: int | None = None, mask: np.ndarray | None = None, kept: Tensor | None = None
     ) -> Trajectory:
-        """The same pictures with other states."""
+        """The same pictures with other states. kept: what this drag left alone."""
+        if kept is not None and self.kept is not None:
+            kept = kept & self.kept
         branches = tuple(
             replace(branch, z=z, index=branch.index if index is None else index) for branch, z in zip(self.branches, states, strict=True)
         )
-        return replace(self, branches=branches, mask=self.mask if mask is None else mask, kept=kept)
+        return replace(self, branches=branches, mask=self.mask if mask is None else mask, kept=self.kept if kept is None else kept)
 
 
 class StateNoise:

@@ -117,6 +117,11 @@ def test_the_originals_keys_and_values_go_where_the_drag_left_things_alone(
         into_kept, everywhere = denoised(dragged), denoised(dragged, inject_into="all")
         assert not torch.allclose(into_kept, everywhere, atol=1e-4)
         assert torch.equal(denoised(replace(dragged, kept=None)), everywhere)
+    # A second drag leaves alone what both do.
+    further = DragInstruction((DrawnRegion("relocation", SQUARE, (0.35, 0.8)),), size=SIZE).to_json()
+    twice = LatentWarp.execute(dragged, further, 1.0, 0, "stretch").result[0]
+    alone = LatentWarp.execute(trajectory, further, 1.0, 0, "stretch").result[0]
+    assert torch.equal(twice.kept, dragged.kept & alone.kept) and not torch.equal(twice.kept, alone.kept)
     everything, nothing = torch.ones(8, 12, dtype=torch.bool), torch.zeros(8, 12, dtype=torch.bool)
     assert torch.allclose(injected_into(everything), denoised(trajectory), atol=1e-5)
     assert torch.allclose(injected_into(nothing), denoised(trajectory, "own"), atol=1e-5)
