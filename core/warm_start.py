@@ -90,12 +90,13 @@ def emptied(
     return torch.where(cells.to(z.device), (1 - t) * filled.to(z) + t * noise, z)
 
 
-def warp_latent(z: Tensor, t: float, field: DragField, *, seed: int = 0) -> Tensor:
+def warp_latent(z: Tensor, t: float, field: DragField, *, progress: float = 1.0, seed: int = 0) -> Tensor:
     """A latent at time t with whole cells carried by the field; vacated cells get the mean of what is kept, noised to the same level.
 
+    progress: how much of the way, in [0, 1].
     Cells are carried by their nearest source, not blended: averaging would take variance from the noise in them.
     """
-    layout = field.layout(1.0, (z.shape[-1], z.shape[-2]))
+    layout = field.layout(progress, (z.shape[-1], z.shape[-2]))
     carried = warp(z, layout.backward, mode="nearest")
     kept, vacated = layout.kept.to(z.device), layout.vacated.to(z.device)
     ground = z[..., kept].mean(-1)[..., None, None] if bool(kept.any()) else z.mean((-2, -1), keepdim=True)

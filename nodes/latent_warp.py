@@ -2,23 +2,31 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import torch
 from comfy_api.latest import io
+from torch import Tensor
 
 from ..core.field import DragField
 from ..core.masks import to_latent
+from ..core.operations import Drag
+from ..core.point_edit import carried, points_of
 from ..core.warm_start import warp_latent
 from . import models, wire
 from .gradient_mask import AROUND, MARGIN, editing_mask
 from .noise_trajectory import NoiseTrajectory
+from .point_drag import PRESETS
+from .soft_mask import freedom
 from .trajectory import NoNoise, Trajectory
 from .types import CATEGORY, TrajectoryType, deformation_input, drag_input
 
 STATE = io.MatchType.Template("state", [io.Latent, TrajectoryType])
 PIXELS_PER_CELL = 8
+FIELD = "field"
 
 
 class LatentWarp(io.ComfyNode):
@@ -59,6 +67,17 @@ class LatentWarp(io.ComfyNode):
                     advanced=True,
                     tooltip="LATENT: how much noise is in it; 0 for a clean one.",
                 ),
+                io.Float.Input(
+                    "ratio", default=1.0, min=0.0, max=1.0, step=0.01, tooltip="Which part of the way. DirectDrag goes 0.15 of it."
+                ),
+                io.Combo.Input(
+                    "points",
+                    options=[FIELD, *PRESETS],
+                    advanced=True,
+                    tooltip="How handle points carry the latent. 'field': what is close around them, in whole cells. Or as Point Drag "
+                    "Optimizer does by its preset: the whole picture, the farther from a handle the less ('principled'; 'reference': in "
+                    "whole cells, as published), or discs around the handles as they are ('carry').",
+                ),
             ],
             outputs=[
                 io.MatchType.Output(STATE, "warped", tooltip="Of the type that came in."),
@@ -74,13 +93,14 @@ class LatentWarp(io.ComfyNode):
     @classmethod
     def execute(
         cls, state: Any, drag: str, start_at: float, seed: int, deformation: str, mask: torch.Tensor | None = None, model=None,
-        noise_level: float = 0.0,
+        noise_level: float = 0.0, ratio: float = 1.0, points: str = FIELD,
     ) -> io.NodeOutput:  # fmt: skip
+        how = _Warp(seed, deformation, ratio, points)
         if isinstance(state, Trajectory):
             flow = state.as_flow() if isinstance(state, NoiseTrajectory) else state
             index = min(flow.branches[0].inversion.index_at(start_at), len(flow.branches[0].inversion.times) - 2)
-            at = [(branch.inversion.path[index], branch.inversion.times[index]) for branch in flow.branches]
-            states, area, kept = _warped(at, drag, state.size, seed, deformation, mask)
+            at = [_State(branch.inversion.path[index], branch.inversion.times[index], branch.inversion.z0) for branch in flow.branches]
+            states, area, kept = how(at, drag, state.size, mask)
             warped = flow.moved_to(states, index, area, kept)
             warped = state.as_moved(warped) if isinstance(state, NoiseTrajectory) else warped
             return io.NodeOutput(warped, warped.noise(), warped.sigmas())
@@ -91,18 +111,59 @@ class LatentWarp(io.ComfyNode):
         latents = list(state["samples"].split(1)) if model is None else models.model_latents(model, state)
         factor = PIXELS_PER_CELL if model is None else models.pixels_per_cell(model)
         size = tuple(side * factor for side in latents[0].shape[:-3:-1])
-        states, _, _ = _warped([(z, noise_level) for z in latents], drag, size, seed, deformation, mask)
+        # What of a noisy LATENT is no noise, nobody knows.
+        states, _, _ = how([_State(z, noise_level, None if noise_level else z) for z in latents], drag, size, mask)
         samples = torch.cat(states) if model is None else models.vae_latents(model, states)
         return io.NodeOutput({**state, "samples": samples}, NoNoise(), torch.tensor([noise_level, 0.0]))
 
 
-def _warped(
-    at: list[tuple[torch.Tensor, float]], drag: str, size: wire.Size, seed: int, deformation: str, mask: torch.Tensor | None
-) -> tuple[list[torch.Tensor], np.ndarray, torch.Tensor]:
-    """Latents [1, C, h, w] at their times, warped inside of the mask; the mask, bool [H, W]; and what was left alone, bool [h, w]."""
-    asked = wire.read_drag(drag, size)
-    field = DragField.from_drag(asked, deformation=deformation)
-    area = editing_mask(asked, AROUND, MARGIN) if mask is None else wire.bool_mask(mask, size)
-    cells = to_latent(area, at[0][0].shape[-2:])
-    kept = field.kept(size=(at[0][0].shape[-1], at[0][0].shape[-2]))
-    return [torch.where(cells.to(z.device), warp_latent(z, t, field, seed=seed), z) for z, t in at], area, kept
+@dataclass(frozen=True, eq=False)
+class _State:
+    """z: [1, C, h, w] at time t of a flow.  z0: the picture's latent, None where it is not known."""
+
+    z: Tensor
+    t: float
+    z0: Tensor | None
+
+
+@dataclass(frozen=True)
+class _Warp:
+    """What the widgets say."""
+
+    seed: int
+    deformation: str
+    ratio: float
+    points: str
+
+    def __call__(
+        self, states: Sequence[_State], drag: str, size: wire.Size, mask: Tensor | None
+    ) -> tuple[list[Tensor], np.ndarray, Tensor | None]:
+        """The latents carried inside of the mask; the mask, bool [H, W]; and the cells left alone, bool [h, w], None where points move."""
+        asked = wire.read_drag(drag, size)
+        if self.points == FIELD:
+            return self._by_field(states, asked, mask)
+        preset = PRESETS[self.points]
+        handles = points_of(asked, preset.rounded, preset.clamp)
+        free, area = freedom(asked, mask, tuple(states[0].z.shape[-2:]), preset.soft_mask)
+        warp = replace(preset.warp, ratio=self.ratio)
+
+        def moved(state: _State) -> Tensor:
+            signal = None if state.z0 is None else (1 - state.t) * state.z0
+            return carried(state.z, handles, warp, free, preset.warp_within, signal=signal, rounded=preset.rounded)
+
+        return self._inside(area, states, moved), area, None
+
+    def _by_field(self, states: Sequence[_State], asked: Drag, mask: Tensor | None) -> tuple[list[Tensor], np.ndarray, Tensor]:
+        field = DragField.from_drag(asked, deformation=self.deformation)
+        area = editing_mask(asked, AROUND, MARGIN) if mask is None else wire.bool_mask(mask, asked.size)
+        kept = field.kept(self.ratio, (states[0].z.shape[-1], states[0].z.shape[-2]))
+
+        def moved(state: _State) -> Tensor:
+            return warp_latent(state.z, state.t, field, progress=self.ratio, seed=self.seed)
+
+        return self._inside(area, states, moved), area, kept
+
+    @staticmethod
+    def _inside(area: np.ndarray, states: Sequence[_State], moved: Callable[[_State], Tensor]) -> list[Tensor]:
+        cells = to_latent(area, states[0].z.shape[-2:])
+        return [torch.where(cells.to(state.z.device), moved(state), state.z) for state in states]

@@ -11,15 +11,22 @@ import pytest
 import torch
 from comfy_extras.nodes_custom_sampler import BasicGuider, SamplerCustomAdvanced
 
-from dragfield.core.instruction import DragInstruction, DrawnRegion
+from dragfield.core.field import DragField
+from dragfield.core.instruction import DragInstruction, DrawnPoints, DrawnRegion
+from dragfield.core.masks import to_latent
+from dragfield.core.point_edit import carried, points_of
 from dragfield.core.readout import ReadoutConfig, ReadoutHead
+from dragfield.core.warm_start import warp_latent
 from dragfield.nodes import models
 from dragfield.nodes.fireflow_sampler import FireFlowSampler
+from dragfield.nodes.gradient_mask import editing_mask
 from dragfield.nodes.invert import FireFlowInvert
 from dragfield.nodes.latent_warp import LatentWarp
 from dragfield.nodes.masked_denoise import GradientMaskedDenoise
+from dragfield.nodes.point_drag import PRESETS
 from dragfield.nodes.readout import ReadoutGuidance
 from dragfield.nodes.region_optimizer import RegionDragOptimizer
+from dragfield.nodes.soft_mask import freedom
 
 SIZE = (96, 64)
 SQUARE = ((((0.2, 0.2), (0.45, 0.2), (0.45, 0.6), (0.2, 0.6)),),)
@@ -175,6 +182,49 @@ def test_a_latent_is_warped_only_where_the_drag_is(latent: torch.Tensor, inferen
     assert warped["batch_index"] == [0]
     assert torch.equal(warped["samples"][..., 0, :], latent[..., 0, :])
     assert not torch.equal(warped["samples"], latent)
+
+
+def test_a_latent_is_carried_part_of_the_way(latent: torch.Tensor, inference: None) -> None:
+    def warped(**other: Any) -> torch.Tensor:
+        return LatentWarp.execute({"samples": latent}, DRAG, 1.0, 0, "rigid", **other).result[0]["samples"]
+
+    field = DragField.from_drag(DragInstruction.from_json(DRAG).rasterise(*SIZE), deformation="rigid")
+    area = to_latent(editing_mask(DragInstruction.from_json(DRAG).rasterise(*SIZE), "around", 0.08), (8, 12))
+    assert torch.equal(warped(ratio=0.5), torch.where(area, warp_latent(latent, 0.0, field, progress=0.5), latent))
+    assert torch.equal(warped(ratio=0.0), latent) and torch.equal(warped(ratio=1.0), warped())
+    assert not torch.equal(warped(ratio=0.5), warped())
+
+
+@pytest.mark.parametrize("preset", list(PRESETS))
+@pytest.mark.parametrize("kind", ["trajectory", "clean", "noisy"])
+def test_points_carry_a_latent_as_the_point_optimizer_does(
+    model: Any, positive: list, latent: torch.Tensor, inference: None, preset: str, kind: str
+) -> None:
+    drawn = DragInstruction((DrawnPoints((((0.3, 0.4), (0.6, 0.55)),)),), size=SIZE)
+    asked, how = drawn.rasterise(*SIZE), PRESETS[preset]
+    if kind == "trajectory":
+        trajectory = invert(model, positive, latent)[0]
+        branch, options = trajectory.branches[0], {}
+        given, z, signal = trajectory, branch.z, (1 - branch.t) * branch.inversion.z0
+    else:
+        given, z, signal = {"samples": latent}, latent, latent if kind == "clean" else None
+        options = {} if kind == "clean" else {"noise_level": 0.5, "model": model}
+        z = z if kind == "clean" else models.model_latents(model, given)[0]
+    found = LatentWarp.execute(given, drawn.to_json(), 1.0, 0, "stretch", ratio=0.6, points=preset, **options).result[0]
+    free, support = freedom(asked, None, (8, 12), how.soft_mask)
+    handles = points_of(asked, how.rounded, how.clamp)
+    wanted = carried(z, handles, replace(how.warp, ratio=0.6), free, how.warp_within, signal=signal, rounded=how.rounded)
+    wanted = torch.where(to_latent(support, (8, 12)), wanted, z)
+    assert not torch.allclose(wanted, z, atol=1e-3)
+    if kind == "trajectory":
+        assert torch.equal(found.branches[0].z, wanted) and found.kept is None and found.mask.tolist() == support.tolist()
+    else:
+        assert torch.allclose(found["samples"], wanted if kind == "clean" else models.vae_latents(model, [wanted]), atol=1e-6)
+
+
+def test_only_points_are_carried_by_a_preset_of_theirs(latent: torch.Tensor, inference: None) -> None:
+    with pytest.raises(ValueError, match="DirectDrag moves points only"):
+        LatentWarp.execute({"samples": latent}, DRAG, 1.0, 0, "rigid", points="principled")
 
 
 def test_noise_of_another_picture_size_is_refused(model: Any, positive: list, latent: torch.Tensor, inference: None) -> None:
