@@ -85,7 +85,7 @@ class Region:
         behind = emptied(autoencoder, image, inversion.z, inversion.t, moved, shadow_reach=reach, seed=settings.seed)
         z = inversion.z
         if self.warp:
-            z = torch.where(cells, warp_latent(z, inversion.t, field, seed=settings.seed), z)
+            z = torch.where(cells, warp_latent(z, inversion.t, field, z0=inversion.z0, seed=settings.seed), z)
         terms, probe = [], FlowProbe(backbone, prompt, settings.drag.guidance)
         if self.readout:
             how = ReadoutSettings(weight=self.weight, range_factor=False)

@@ -231,7 +231,7 @@ def latent_copy_paste(
     if not field.moves():
         return untouched(autoencoder, image, inversion, spent, began)
     cells = to_latent(mask, inversion.z.shape[-2:]).to(inversion.z.device)
-    z = torch.where(cells, warp_latent(inversion.z, inversion.t, field, seed=seed), inversion.z)
+    z = torch.where(cells, warp_latent(inversion.z, inversion.t, field, z0=inversion.z0, seed=seed), inversion.z)
     kv = replay_of(inversion, settings, field, backbone.patch)
     z, nfe = _denoised(backbone, z, target, settings.guidance, inversion.times, cells, inversion.path, kv, None, None)
     return Edit(

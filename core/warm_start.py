@@ -14,9 +14,11 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn.functional import max_pool2d
 
 from .backbone import Autoencoder
 from .field import DragField, warp
+from .latent_warp import fill_pure
 from .preview import preview
 from .shadow import Carried, carry, clean_plate
 
@@ -90,16 +92,22 @@ def emptied(
     return torch.where(cells.to(z.device), (1 - t) * filled.to(z) + t * noise, z)
 
 
-def warp_latent(z: Tensor, t: float, field: DragField, *, progress: float = 1.0, seed: int = 0) -> Tensor:
-    """A latent at time t with whole cells carried by the field; vacated cells get the mean of what is kept, noised to the same level.
+def warp_latent(z: Tensor, t: float, field: DragField, *, z0: Tensor | None = None, progress: float = 1.0, seed: int = 0) -> Tensor:
+    """A latent at time t with whole cells carried by the field; vacated ones get ground and noise of the same level.
 
+    z0: the latent of the undragged picture; with it, ground is what lies around, a cell away from what moves (BNNI, see latent_warp.py).
+        None: the mean of what is kept.
     progress: how much of the way, in [0, 1].
     Cells are carried by their nearest source, not blended: averaging would take variance from the noise in them.
     """
     layout = field.layout(progress, (z.shape[-1], z.shape[-2]))
     carried = warp(z, layout.backward, mode="nearest")
     kept, vacated = layout.kept.to(z.device), layout.vacated.to(z.device)
-    ground = z[..., kept].mean(-1)[..., None, None] if bool(kept.any()) else z.mean((-2, -1), keepdim=True)
+    mean = z[..., kept].mean(-1)[..., None, None] if bool(kept.any()) else z.mean((-2, -1), keepdim=True)
+    ground = mean.expand_as(z)
+    if z0 is not None:
+        still = max_pool2d((~kept).float()[None, None], 3, 1, 1)[0, 0] == 0
+        ground = fill_pure((1 - t) * z0.to(z), still, ground)
     noise = torch.randn(z.shape, generator=torch.Generator().manual_seed(seed)).to(z)
     return torch.where(vacated, ground + t * noise, carried)
 

@@ -159,7 +159,7 @@ class _Warp:
         kept = field.kept(self.ratio, (states[0].z.shape[-1], states[0].z.shape[-2]))
 
         def moved(state: _State) -> Tensor:
-            return warp_latent(state.z, state.t, field, progress=self.ratio, seed=self.seed)
+            return warp_latent(state.z, state.t, field, z0=state.z0, progress=self.ratio, seed=self.seed)
 
         return self._inside(area, states, moved), area, kept
 

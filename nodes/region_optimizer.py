@@ -175,7 +175,7 @@ def left_behind(branch: Branch, drag: Drag, autoencoder: ComfyAutoencoder | None
     z, field = branch.undragged, DragField.from_drag(drag, deformation="stretch")
     if autoencoder is None:
         vacated = field.vacated(1.0, (z.shape[-1], z.shape[-2])).to(z.device)
-        return torch.where(vacated, warp_latent(z, branch.t, field), z)
+        return torch.where(vacated, warp_latent(z, branch.t, field, z0=branch.inversion.z0), z)
     picture = autoencoder.decode(branch.inversion.z0)
     return emptied(autoencoder, picture, z, branch.t, field, shadow_reach=MARGIN * min(drag.size))
 

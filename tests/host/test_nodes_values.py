@@ -190,7 +190,7 @@ def test_a_latent_is_carried_part_of_the_way(latent: torch.Tensor, inference: No
 
     field = DragField.from_drag(DragInstruction.from_json(DRAG).rasterise(*SIZE), deformation="rigid")
     area = to_latent(editing_mask(DragInstruction.from_json(DRAG).rasterise(*SIZE), "around", 0.08), (8, 12))
-    assert torch.equal(warped(ratio=0.5), torch.where(area, warp_latent(latent, 0.0, field, progress=0.5), latent))
+    assert torch.equal(warped(ratio=0.5), torch.where(area, warp_latent(latent, 0.0, field, z0=latent, progress=0.5), latent))
     assert torch.equal(warped(ratio=0.0), latent) and torch.equal(warped(ratio=1.0), warped())
     assert not torch.equal(warped(ratio=0.5), warped())
 

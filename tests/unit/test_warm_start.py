@@ -113,6 +113,22 @@ def test_a_latent_is_carried_in_whole_cells():
     assert torch.equal(carried[..., kept], z[..., kept])
 
 
+def test_a_left_place_gets_what_lies_around_it_where_the_picture_is_known():
+    layout = field().layout(1.0, (12, 8))
+    # Ground that rises to the right.
+    z0 = torch.arange(12.0).expand(1, 3, 8, 12).clone()
+    z0[..., ~layout.kept] = -50.0
+    noise = torch.randn(z0.shape, generator=torch.Generator().manual_seed(3))
+    for t in (0.0, 0.4):
+        ground = (warp_latent(z0, t, field(), z0=z0, seed=3) - t * noise)[0, 0, 2:5, 2:5] / (1 - t)
+        # Nothing of the thing is in it, and it rises too.
+        assert ground.min() >= 0 and ground.max() <= 11 and (ground.diff(dim=1) > 0.3).all()
+    plain = torch.full_like(z0, 2.5)
+    plain[..., ~layout.kept] = -50.0
+    found = warp_latent(plain, 0.0, field(), z0=plain)[..., layout.vacated]
+    torch.testing.assert_close(found, torch.full_like(found, 2.5))
+
+
 def test_a_left_place_gets_the_mean_of_what_is_kept_and_noise_of_its_level():
     z, layout = 3.0 + latent(channels=256), field().layout(1.0, (12, 8))
     ground = z[..., layout.kept].mean(-1, keepdim=True)
