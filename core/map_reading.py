@@ -47,10 +47,6 @@ class Reader:
     cells: Tensor
     tiles: tuple[Tile, ...]
 
-    def __call__(self, rows: Tensor) -> Tensor:
-        """rows [B, h·w, C] -> [B, N, C], in float32 at least."""
-        return torch.cat([tile.read(rows, tile.cells) for tile in self.tiles], dim=1)
-
 
 def make_reader(
     places: Tensor,

@@ -19,7 +19,9 @@ def rows_of(feature):
 
 
 def read(feature, places, grid, **options):
-    return make_reader(places, grid, (feature.shape[3], feature.shape[2]), feature.device, **options)(rows_of(feature))
+    """[B, N, C] at places [N, 2], as all tiles together have it."""
+    reader = make_reader(places, grid, (feature.shape[3], feature.shape[2]), feature.device, **options)
+    return torch.cat([tile.read(rows_of(feature), tile.cells) for tile in reader.tiles], dim=1)
 
 
 def everywhere(width, height):
@@ -52,8 +54,7 @@ def test_reading_every_cut_cell_is_bilinear_upsampling():
 def test_a_map_that_hangs_over_an_odd_picture_s_edge_is_read_at_the_picture_s_own_places():
     centres = 2.0 * torch.arange(4.0) + 1.0
     places = torch.tensor([[1.0, 1.5], [2.5, 4.0], [6.5, 0.5]])
-    reader = make_reader(places, (7, 5), (4, 3), places.device, (3.5, 2.5))
-    across = reader(centres.repeat(3)[None, :, None])[0, :, 0]
+    across = read(centres.expand(1, 1, 3, 4), places, (7, 5), extent=(3.5, 2.5))[0, :, 0]
     torch.testing.assert_close(across, places[:, 0])
 
 
