@@ -54,6 +54,7 @@ def edit(
 
     from ..core.backbones.flux_folder import encode_prompts, load_models
     from ..core.demo.flux import WEIGHTS
+    from ..core.formats.picture_file import save
     from ..core.working_size import to_picture, to_tensor, working_size
 
     size = working_size(picture.size, longest or (1024 if model else 256))
@@ -72,16 +73,18 @@ def edit(
             report=lambda at: progress(at.done, at.total, at.stage),
         )  # fmt: skip
     output.parent.mkdir(parents=True, exist_ok=True)
-    to_picture(result.image, picture, result.mask if settings.paste_back else None).save(output)
+    exact = save(to_picture(result.image, picture, result.mask if settings.paste_back else None), output, like=picture)
     evaluations = f"{result.nfe_forward} forward and {result.nfe_backward} backward passes"
     out.print(f"{method}: {result.seconds:.1f} s, {evaluations} at {size[0]} x {size[1]} px", markup=False)
-    out.print(f"result in {output}", markup=False)
+    lossy = "" if exact else f"; a {output.suffix} keeps no pixel exactly, let --output end in .png for a background that is bit for bit"
+    out.print(f"result in {output}{lossy}", markup=False)
 
 
 def read(source: Path, instruction: Path | None) -> tuple[Image.Image, DragInstruction]:
     """The picture and the drag that were asked for. Raises: ValueError for what is not there or not right."""
     from ..core import formats
-    from ..core.formats.sample import Sample, read_bytes, size_of
+    from ..core.formats.picture_file import size_of
+    from ..core.formats.sample import Sample, read_bytes
     from ..core.instruction import DragInstruction
 
     if source.is_dir():

@@ -13,6 +13,7 @@ from .drag_from_points import DragFromPoints
 from .drag_intent import DragIntent
 from .fireflow_sampler import FireFlowSampler
 from .gradient_mask import GradientMask
+from .host.loaded_picture import add_route
 from .invert import FireFlowInvert
 from .latent_warp import LatentWarp
 from .masked_denoise import GradientMaskedDenoise
@@ -63,5 +64,8 @@ NODES: list[type[io.ComfyNode]] = [
 
 
 class Dragfield(ComfyExtension):
+    async def on_load(self) -> None:
+        add_route()
+
     async def get_node_list(self) -> list[type[io.ComfyNode]]:
         return NODES

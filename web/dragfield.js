@@ -271,27 +271,26 @@ class Canvas {
   async masks() {
     const outputs = graph.outputsOf(app, this.node);
     const images = outputs?.masks?.length ? outputs.masks : graph.maskOf(app, this.node, "mask");
-    return Promise.all(images.map(async ({ invert, ...image }) => pixelsOf(address(image), invert)));
+    return Promise.all(images.map((image) => pixelsOf(address(image))));
   }
 }
 
-/** @returns {string} where the server gives an image of a node's output, or a file of a LoadImage */
-function address({ filename, subfolder = "", type = "output", channel }) {
-  const query = new URLSearchParams({ filename, subfolder, type, ...(channel && { channel }) });
-  return api.apiURL(`/view?${query}`);
+/** @returns {string} where the server gives an image of a node's output, or a file as a LoadImage reads it */
+function address({ filename, subfolder = "", type = "output", loaded }) {
+  if (!loaded) return api.apiURL(`/view?${new URLSearchParams({ filename, subfolder, type })}`);
+  const name = `${subfolder && `${subfolder}/`}${filename} [${type}]`;
+  return api.apiURL(`/dragfield/loaded?${new URLSearchParams({ name, part: loaded })}`);
 }
 
-/** @returns {Promise<ImageData>} `invert`: of its alpha, which a LoadImage's mask is */
-async function pixelsOf(url, invert) {
+/** @returns {Promise<ImageData>} */
+async function pixelsOf(url) {
   const image = new Image();
   image.src = url;
   await image.decode();
   const canvas = Object.assign(document.createElement("canvas"), { width: image.naturalWidth, height: image.naturalHeight });
   const context = canvas.getContext("2d", { willReadFrequently: true });
   context.drawImage(image, 0, 0);
-  const pixels = context.getImageData(0, 0, canvas.width, canvas.height);
-  if (invert) for (let i = 0; i < pixels.data.length; i += 4) pixels.data[i] = 255 - pixels.data[i + 3];
-  return pixels;
+  return context.getImageData(0, 0, canvas.width, canvas.height);
 }
 
 app.registerExtension({

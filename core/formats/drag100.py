@@ -17,12 +17,12 @@ from PIL import Image
 from ..instruction import DragInstruction, DrawnPoints
 from ..instruction_checks import fields
 from ..operations import Drag
+from .picture_file import size_of
 from .sample import (
     Sample,
     from_alternating,
     read_json,
     read_mask,
-    size_of,
     to_alternating,
     trace,
     write_mask,

@@ -19,6 +19,7 @@ from ..instruction import DragInstruction, DrawnPoints
 from ..instruction_checks import MAX_PROMPT, fields, text
 from ..instruction_json import InstructionError
 from ..operations import Drag
+from .picture_file import size_of
 from .plain_pickle import load_plain
 from .sample import (
     Sample,
@@ -26,7 +27,6 @@ from .sample import (
     read_bytes,
     read_json,
     read_mask,
-    size_of,
     to_alternating,
     trace,
     write_mask,

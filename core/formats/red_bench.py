@@ -22,7 +22,8 @@ from ..instruction import DragInstruction, DrawnPoints, DrawnRegion
 from ..instruction_checks import MAX_PROMPT, fields, label, text
 from ..instruction_json import InstructionError, show
 from ..operations import Drag, Point, RegionOperation
-from .sample import Sample, from_index, read_json, read_mask, size_of, to_index, trace, write_mask, write_picture
+from .picture_file import size_of
+from .sample import Sample, from_index, read_json, read_mask, to_index, trace, write_mask, write_picture
 
 Use = Literal["regions", "points", "both"]
 

@@ -1,7 +1,6 @@
 """A sample of a data set: a picture on disk and the drag asked of it.
 
-Nothing is decoded before its size is known: pictures are opened for their header, and a file of a thousand megapixels
-is refused as it lies.
+Nothing is decoded before its size is known (picture_file.py): a file of a thousand megapixels is refused as it lies.
 
 Convention: the integer points of data sets are pixel indices (x, y); pixel i has its centre at i + 0.5, and that is
 the point that an instruction holds. Written back, a point is the index of the pixel that it lies in.
@@ -18,11 +17,12 @@ import numpy as np
 from PIL import Image
 
 from ..instruction import DragInstruction
-from ..instruction_checks import Polygons, number, picture_size
+from ..instruction_checks import Polygons, number
 from ..instruction_drawn import MAX_PAIRS
 from ..instruction_json import MAX_TEXT, InstructionError, load_json, show
 from ..instruction_outline import outline
 from ..operations import Drag, Point
+from .picture_file import decode, reason, size_of
 
 MAX_FILE = 64 << 20
 
@@ -37,23 +37,11 @@ class Sample:
     instruction: DragInstruction
 
     def image(self) -> Image.Image:
-        """The picture, RGB; transparency is dropped, not blended, as the benchmarks do."""
-        return _decode(self.picture, "RGB")
+        """The picture, upright, RGB; transparency is dropped, not blended, as the benchmarks do."""
+        return decode(self.picture)
 
     def drag(self) -> Drag:
         return self.instruction.rasterise(*self.size)
-
-
-def size_of(path: Path) -> tuple[int, int]:
-    """The size (width, height) of a picture file, from its header. Raises: InstructionError, also for one too large."""
-    try:
-        with Image.open(path) as image:
-            size = image.size
-    except Image.DecompressionBombError:
-        raise InstructionError(f"{path.name} is far larger than any picture worked on; scale it down") from None
-    except Exception as error:
-        raise InstructionError(f"{path} cannot be read as a picture ({_reason(error)}); give a PNG or JPEG") from None
-    return picture_size(size, f"the size of {path.name}")
 
 
 def read_mask(path: Path, size: tuple[int, int]) -> np.ndarray:
@@ -62,7 +50,7 @@ def read_mask(path: Path, size: tuple[int, int]) -> np.ndarray:
     if found != size:
         raise InstructionError(f"{path.name} is {found[0]} x {found[1]} but its picture {size[0]} x {size[1]}; "
                                "make them the same size")
-    return np.asarray(_decode(path, "L")) > 1
+    return np.asarray(decode(path).convert("L")) > 1
 
 
 def read_json(path: Path) -> Any:
@@ -76,7 +64,7 @@ def read_bytes(path: Path, longest: int = MAX_FILE) -> bytes:
             raise InstructionError(f"{path.name} has more than {longest:,} bytes, which is no drag; shrink it")
         return path.read_bytes()
     except OSError as error:
-        raise InstructionError(f"{path} cannot be read ({_reason(error)}); check the folder") from None
+        raise InstructionError(f"{path} cannot be read ({reason(error)}); check the folder") from None
 
 
 def trace(mask: np.ndarray) -> Polygons:
@@ -144,21 +132,8 @@ def write_picture(folder: Path, name: str, picture: Image.Image | Path, size: tu
     elif picture.suffix.lower() == Path(name).suffix:
         shutil.copyfile(picture, folder / name)
     else:
-        _decode(picture, "RGB").save(folder / name, quality=95)
+        decode(picture).save(folder / name, quality=95)
 
 
 def write_mask(path: Path, mask: np.ndarray) -> None:
     Image.fromarray(mask.astype(np.uint8) * 255).save(path)
-
-
-def _decode(path: Path, mode: str) -> Image.Image:
-    size_of(path)
-    try:
-        with Image.open(path) as image:
-            return image.convert(mode)
-    except Exception as error:
-        raise InstructionError(f"{path} is damaged ({_reason(error)}); save it again") from None
-
-
-def _reason(error: Exception) -> str:
-    return getattr(error, "strerror", None) or type(error).__name__

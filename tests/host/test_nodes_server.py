@@ -8,6 +8,9 @@ import json
 import os
 import sys
 import time
+import urllib.error
+import urllib.parse
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
@@ -128,6 +131,23 @@ FROM_TRUTH = {"dragfield": 2.5, "dragflow": 5.0, "directdrag": 6.0, "latent warp
 """How far, in pixels, the dragged thing's centroid may be from where it belongs: what each method has to keep on average over fresh cases
 (`dragfield bench --suite demo` and `--suite demo-points`). A latent warp alone is in neither: it carries whole cells of 8 px, at worst half
 a cell off along each axis, and nothing corrects that afterwards."""
+
+
+def test_the_canvas_asks_the_server_for_what_loadimage_reads(server: Any, base: Path) -> None:
+    """A photograph that lies in its file and stands when seen; a browser and /view would each show something else of a 16-bit grey."""
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.new("RGB", (24, 16), "red").save(base / "input" / "lying.webp", exif=exif, lossless=True)
+    Image.fromarray(np.full((16, 24), 30000, np.uint16)).save(base / "input" / "deep.png")
+
+    def loaded(name: str) -> Image.Image:
+        with urllib.request.urlopen(f"{server.url}/api/dragfield/loaded?{urllib.parse.urlencode({'name': name})}", timeout=60) as answer:
+            return Image.open(io.BytesIO(answer.read()))
+
+    assert loaded("lying.webp [input]").size == (16, 24)
+    assert np.abs(np.asarray(loaded("deep.png"), int) - round(30000 / 257)).max() <= 1
+    with pytest.raises(urllib.error.HTTPError, match="404"):
+        loaded("../../main.py")
 
 
 @pytest.mark.parametrize("path", WORKFLOWS, ids=[path.stem for path in WORKFLOWS])

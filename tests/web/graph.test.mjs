@@ -28,10 +28,10 @@ const canvas = () => ({
 const nothing = { nodeOutputs: {} };
 
 describe("the picture that comes in", () => {
-  test("is the file of a LoadImage, with its folder and kind, without its alpha", () => {
+  test("is the file of a LoadImage, with its folder and kind, as the LoadImage reads it", () => {
     const [, node] = graphOf([loader("a/b/cup.png [output]"), canvas()], [[0, 0, 1, 0]]);
     const { image, direct } = pictureOf(nothing, node, "image");
-    assert.deepEqual(image, { filename: "cup.png", subfolder: "a/b", type: "output", channel: "rgb" });
+    assert.deepEqual(image, { filename: "cup.png", subfolder: "a/b", type: "output", loaded: "image" });
     assert.equal(direct, true);
     assert.equal(isLinked(node, "image"), true);
   });
@@ -61,11 +61,11 @@ describe("the picture that comes in", () => {
 
 test("the mask before a run is the alpha of a LoadImage or the channel of a LoadImageMask", () => {
   const [, node] = graphOf([loader("cup.png"), canvas()], [[0, 1, 1, 2]]);
-  assert.equal(maskOf(nothing, node, "mask")[0].invert, true);
+  assert.equal(maskOf(nothing, node, "mask")[0].loaded, "mask");
   const red = { ...loader("cup.png"), type: "LoadImageMask" };
   red.widgets.push({ name: "channel", value: "red" });
   const [, other] = graphOf([red, canvas()], [[0, 1, 1, 2]]);
-  assert.equal(maskOf(nothing, other, "mask")[0].invert, undefined);
+  assert.equal(maskOf(nothing, other, "mask")[0].loaded, "image");
 });
 
 test("a linked text is read off the widget of the node that it comes from", () => {

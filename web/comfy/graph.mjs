@@ -7,7 +7,8 @@
 
 import { WIDTH } from "../drag/soft_mask.mjs";
 
-/** @typedef {{filename: string, subfolder?: string, type?: string, channel?: string, invert?: boolean}} Image */
+/** @typedef {{filename: string, subfolder?: string, type?: string, loaded?: "image" | "mask"}} Image  loaded: as a LoadImage reads that
+ * file, which a browser may do otherwise */
 /** @typedef {any} Node  a LiteGraph node */
 /** @typedef {{node: Node, slot: number}} End  one end of a link */
 
@@ -101,6 +102,7 @@ function fileOf(node) {
     filename: path.slice(cut + 1),
     subfolder: path.slice(0, Math.max(0, cut)),
     type: type ?? (node.type === "LoadImageOutput" ? "output" : "input"),
+    loaded: "image",
   };
 }
 
@@ -114,10 +116,7 @@ export function pictureOf(app, node, name) {
   let end = originOf(node, inputOf(node, name));
   for (let depth = 0; end && depth < DEPTH; depth++) {
     const file = fileOf(end.node);
-    // A LoadImage hands on the colours without the alpha.
-    const image = file
-      ? { ...file, ...(/\.(png|webp|gif)$/i.test(file.filename) && { channel: "rgb" }) }
-      : imagesIn(outputsOf(app, end.node))[0];
+    const image = file ?? imagesIn(outputsOf(app, end.node))[0];
     if (image && (file || end.node.outputs?.[end.slot]?.type === "IMAGE")) {
       const signature = JSON.stringify([end.node.id, image.subfolder, image.filename]);
       return { image, direct: depth === 0 && (Boolean(file) || isFirstImage(end)), signature };
@@ -142,7 +141,7 @@ export function maskOf(_app, node, name) {
   const file = end && fileOf(end.node);
   if (!file) return [];
   const channel = end.node.widgets?.find((/** @type {any} */ one) => one.name === "channel")?.value;
-  return [channel && channel !== "alpha" ? file : { ...file, invert: true }];
+  return [channel && channel !== "alpha" ? file : { ...file, loaded: "mask" }];
 }
 
 /**
