@@ -3,6 +3,7 @@
 #   make test    all tests
 #   make lint    ruff
 #   make comfyui ComfyUI with the pack linked in: make comfyui COMFYUI_PATH=/path/to/ComfyUI
+#   make test-comfyui  what runs in a real ComfyUI and its page, tested: make test-comfyui COMFYUI_PATH=/path/to/ComfyUI
 # An installed torch is kept. Otherwise TORCH is installed: the CPU build from TORCH_INDEX if that answers, else what
 # pip's own index has. For CUDA: make demo TORCH_INDEX=https://download.pytorch.org/whl/cu130
 PYTHON ?= python3
@@ -16,7 +17,7 @@ PIP := $(PY) -m pip --disable-pip-version-check
 STAMP := $(VENV)/.installed
 ANSWERS := $(PYTHON) -c "import urllib.request as r; r.urlopen('$(TORCH_INDEX)/torch/', timeout=5)" 2>/dev/null
 
-.PHONY: demo test lint comfyui clean
+.PHONY: demo test lint comfyui test-comfyui clean
 .DEFAULT_GOAL := demo
 
 demo: $(STAMP)
@@ -31,8 +32,11 @@ lint: $(STAMP)
 comfyui:
 	@COMFYUI_PATH="$(COMFYUI_PATH)" $(PYTHON) scripts/comfyui.py $(COMFYUI_ARGS)
 
+test-comfyui:
+	@COMFYUI_PATH="$(COMFYUI_PATH)" $(PYTHON) scripts/test_comfyui.py $(PYTEST_ARGS)
+
 clean:
-	rm -rf $(VENV) build *.egg-info
+	rm -rf $(VENV) .venv-comfyui build *.egg-info
 
 $(STAMP): pyproject.toml
 	@$(PIP) --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear $(VENV_FLAGS) $(VENV)

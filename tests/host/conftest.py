@@ -1,6 +1,7 @@
 """Tests against a real ComfyUI, in this process: how it is found, and the tiny models they run on.
 
-Run them with the Python that ComfyUI runs with, plus pytest, pytest-timeout and diffusers:
+`make test-comfyui COMFYUI_PATH=/path/to/ComfyUI` prepares an environment and runs them together with tests/browser. By hand, with the
+Python that ComfyUI runs with, plus pytest, pytest-timeout and diffusers:
 
     COMFYUI_PATH=/path/to/ComfyUI /path/to/comfy-venv/bin/python -m pytest tests/host
 
