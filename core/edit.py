@@ -27,10 +27,12 @@ from .masks import adaptive_gradient_mask, feather, to_latent, whole_tokens
 from .moves import RegionMove
 from .operations import Drag
 from .progress import Interrupted, Progress, Report, stop_if, tell
+from .published_regions import PublishedRegions
 from .region_drag import REFERENCE as REFERENCE_DRAG
 from .region_drag import DragState, RegionDragSettings, region_drag
 from .shadow import lift
 from .solvers import FlowState, Velocity, fireflow_step, start
+from .supervision import cut_shape
 from .warm_start import emptied, warp_latent
 
 SHADED = 0.97
@@ -49,6 +51,11 @@ class DragFlowSettings:
     kv, kv_pairing, kv_eta, kv_rounds, kv_except_last: whether and how remembered keys and values are injected, see `KVBank.replay`.
     kv_where: while denoising, into which tokens. "kept": those of what neither moves nor is covered or left by what moves: what is
         remembered of the others belongs to the picture as it was; "all" (published).
+    rounding: "cut" rounds a region's centroid, target and anchor to whole cells of the cut map (published); "exact" does not.
+    ties: which cells belong to a moved region. "grid_sample": float32 sampling decides, as published, about cells half of which do, and
+        every region counts for itself; "exact": those half inside do, and what another region covers does not.
+    masks_at: "picture": the drag is given in the picture's own pixels, even where the working picture is smaller (published: sides are cut
+        to multiples of 16, masks are not); "working": in those of the working picture.
     deformation: "stretch" supervises the material behind a dragged end too, so that it stays connected; "rigid" moves the end alone
         (published).
     vacated: what a relocated or rotated region leaves behind. "renew": the roughly filled ground, noised to the same level with `seed`;
@@ -73,6 +80,9 @@ class DragFlowSettings:
     kv_rounds: Rounds = "all"
     kv_except_last: int = 0
     kv_where: Literal["kept", "all"] = "kept"
+    rounding: Literal["exact", "cut"] = "exact"
+    ties: Literal["exact", "grid_sample"] = "exact"
+    masks_at: Literal["working", "picture"] = "working"
     deformation: Literal["stretch", "rigid"] = "stretch"
     vacated: Literal["renew", "keep"] = "renew"
     shadows: bool = True
@@ -91,6 +101,9 @@ REFERENCE = DragFlowSettings(
     recon_prompt="target",
     kv_pairing="lifo",
     kv_where="all",
+    rounding="cut",
+    ties="grid_sample",
+    masks_at="picture",
     deformation="rigid",
     vacated="keep",
     shadows=False,
@@ -155,7 +168,8 @@ def dragflow(
     """
     began = time.perf_counter()
     target = target or source
-    field = DragField.from_drag(drag, deformation=settings.deformation)
+    check_picture(image, autoencoder.factor)
+    field = supervised(drag, (image.shape[-1], image.shape[-2]), settings)
     mask = adaptive_gradient_mask(drag, margin=settings.mask_margin * min(drag.size))
     inversion, spent = inverted(backbone, autoencoder, image, source, settings.inversion, inversion, report, should_stop)
     if not field.moves():
@@ -188,6 +202,25 @@ def dragflow(
         nfe_forward=spent + state.nfe_forward + recon_nfe + nfe, nfe_backward=state.nfe_backward,
         seconds=time.perf_counter() - began,
     )  # fmt: skip
+
+
+def supervised(drag: Drag, working: tuple[int, int], settings: DragFlowSettings) -> DragField | PublishedRegions:
+    """What region supervision reads for a working picture of (width, height) px. Raises ValueError for settings that don't go together."""
+    if drag.size != working and settings.masks_at == "working":
+        raise ValueError(
+            f"the drag is drawn on {drag.size[0]} x {drag.size[1]} px and the working picture has {working[0]} x {working[1]}: rasterise "
+            "it at that size, or use masks_at = 'picture'"
+        )
+    if drag.size != working and settings.paste_back:
+        raise ValueError("paste_back needs the drag in the working picture's pixels: use masks_at = 'working', or paste_back = False")
+    cut = cut_shape(working)
+    if settings.ties == "grid_sample":
+        if settings.deformation == "stretch" or settings.shadows or (settings.kv and settings.kv_where == "kept"):
+            raise ValueError(
+                "ties = 'grid_sample' knows rigid regions alone: use deformation = 'rigid', shadows = False and kv_where = 'all' with it"
+            )
+        return PublishedRegions(drag, cut, rounded=settings.rounding == "cut")
+    return DragField.from_drag(drag, deformation=settings.deformation, rounded_at=cut if settings.rounding == "cut" else None)
 
 
 def with_shadows(field: DragField, image: Tensor, reach: float) -> DragField:
@@ -256,15 +289,20 @@ def paste_back(edited: Tensor, original: Tensor, mask: np.ndarray, radius: float
     return torch.where(weight > 0, torch.where(weight >= 1, edited.to(original.dtype), mixed), original)
 
 
-def inverted(backbone, autoencoder, image, source, settings, given, report, should_stop) -> tuple[Inversion, int]:
-    """The inversion to use and the network calls it cost now. Refuses one that was made with other settings or another size."""
-    factor = autoencoder.factor
-    height, width = image.shape[-2:]
-    if image.ndim != 4 or image.shape[0] != 1 or height % factor or width % factor:
+def check_picture(image: Tensor, factor: int) -> None:
+    """Raises ValueError for what is not one picture whose sides are multiples of `factor`."""
+    if image.ndim != 4 or image.shape[0] != 1 or image.shape[-2] % factor or image.shape[-1] % factor:
         raise ValueError(
             f"the picture has shape {list(image.shape)}; an edit takes [1, 3, H, W] with H and W multiples of {factor}: "
             "crop or pad it first, and edit a batch one by one"
         )
+
+
+def inverted(backbone, autoencoder, image, source, settings, given, report, should_stop) -> tuple[Inversion, int]:
+    """The inversion to use and the network calls it cost now. Refuses one that was made with other settings or another size."""
+    check_picture(image, autoencoder.factor)
+    factor = autoencoder.factor
+    height, width = image.shape[-2:]
     if given is None:
         with torch.no_grad():
             z0 = autoencoder.encode(image)

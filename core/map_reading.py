@@ -56,15 +56,22 @@ def make_reader(
     extent: tuple[float, float] | None = None,
     *,
     mass: Tensor | None = None,
+    enlarged: bool = False,
     tile: int = TILE,
 ) -> Reader:
     """A reader of `places` [N, 2] in units of `grid` (width, height) on a map of `size` (width, height).
 
     extent: how much of the map the grid spans, (width, height) in cells of the map; None: all of it.
-    mass: [N], a positive factor of what is read at each place; None: 1.  tile: places read at a time; fewest cells are touched twice when
-    neighbours follow each other.
+    mass: [N], a positive factor of what is read at each place; None: 1.  enlarged: the map is first enlarged to the grid, bilinearly, and
+    then read between the grid's cells, as published; at their centres that is the same.  tile: places read at a time; fewest cells are
+    touched twice when neighbours follow each other.
     """
-    cells, columns, shares = _touched(places * scale_of(places, grid, extent or size) - 0.5, size)
+    scale = scale_of(places, grid, extent or size)
+    if enlarged:
+        corners, shares = _bilinear_twice(places, grid, scale, size)
+        cells, columns = _numbered(corners, shares)
+    else:
+        cells, columns, shares = _touched(places * scale - 0.5, size)
     if mass is not None:
         shares = shares * mass.to(shares)[:, None]
     tiles = []
@@ -159,3 +166,11 @@ def _bilinear(at: Tensor, size: tuple[int, int]) -> tuple[Tensor, Tensor]:
             corners.append(y * size[0] + x)
             shares.append(share_x * share_y)
     return torch.stack(corners, dim=1).long(), torch.stack(shares, dim=1)
+
+
+def _bilinear_twice(places: Tensor, grid: tuple[int, int], scale: Tensor, size: tuple[int, int]) -> tuple[Tensor, Tensor]:
+    """Row-major cells [N, 16] of a map of `size`, and their shares, of places [N, 2] between the cells of a grid that it is enlarged to."""
+    nodes, shares = _bilinear(places - 0.5, grid)
+    centres = torch.stack([nodes % grid[0], nodes // grid[0]], dim=-1).to(places.dtype) + 0.5
+    corners, parts = _bilinear(centres.flatten(0, 1) * scale - 0.5, size)
+    return corners.view(len(places), 16), (parts.view(len(places), 4, 4) * shares[..., None]).flatten(1)

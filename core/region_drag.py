@@ -52,6 +52,8 @@ class RegionDragSettings:
     reference_grid: how finely the reference features are known. "tokens": one per token (published), mixed in between.
         "cells": one per latent cell, from patch² - 1 more forwards of the shifted reference before the first iteration,
         and compared token by token (supervision.py); things a few tokens wide then land where they should, and turn.
+    reading: how a map is read at the grid's places. "direct": bilinearly, where they lie on it; "enlarged": the map is first enlarged to
+        the grid, and what is carried is read between the grid's cells (published: cut features are made before they are warped).
     settle: how the rate goes on while intensifying. "linear": falls to zero, because steps of a fixed length come no
         closer to the optimum than that length; "none": stays (published).
     guidance: the scale given to the network.  taps: None for `default_taps`.
@@ -73,6 +75,7 @@ class RegionDragSettings:
     layout: Layout = "tokens"
     grid: Grid = "latent"
     reference_grid: Literal["cells", "tokens"] = "cells"
+    reading: Literal["direct", "enlarged"] = "direct"
     settle: Literal["linear", "none"] = "linear"
     guidance: float = 3.5
     taps: tuple[Tap, ...] | None = None
@@ -94,6 +97,7 @@ class RegionDragSettings:
             "layout": ("tokens", "shuffled"),
             "grid": ("latent", "tokens", "cut"),
             "reference_grid": ("cells", "tokens"),
+            "reading": ("direct", "enlarged"),
             "settle": ("linear", "none"),
             "background": ("same_t", "half_step"),
             "trail": ("reset", "free"),
@@ -103,11 +107,13 @@ class RegionDragSettings:
                 raise ValueError(f"{name} = {getattr(self, name)!r} is unknown: use one of {', '.join(values)}")
         if self.layout == "shuffled" and self.reference_grid == "cells":
             raise ValueError("layout = 'shuffled' knows no features between tokens: use reference_grid = 'tokens' with it")
+        if self.reading == "enlarged" and self.reference_grid == "cells":
+            raise ValueError("reading = 'enlarged' reads one map: use reference_grid = 'tokens' with it")
 
 
 REFERENCE = RegionDragSettings(
     transport_steps=50, intensify_steps=20, rate_mode="raw", rate=1000.0, intensify_rate=1000.0, layout="shuffled", grid="cut",
-    reference_grid="tokens", settle="none", background="half_step", trail="free",
+    reference_grid="tokens", reading="enlarged", settle="none", background="half_step", trail="free",
 )  # fmt: skip
 
 
@@ -179,6 +185,7 @@ def region_drag(
         forwards += 1
     left = origin if behind is None else behind.detach()
     window, placed = movable, None  # where the region is, and at which progress that was found out
+    windowed = settings.trail == "reset" or settings.rate_mode == "normalised" or settings.step_limit is not None
 
     parts = backbone.patch**2 - 1 if settings.reference_grid == "cells" else 0
 
@@ -214,7 +221,7 @@ def region_drag(
             (g,) = torch.autograd.grad(loss.sum(), leaf, allow_unused=True, materialize_grads=True)
         forwards, backwards = forwards + 1, backwards + 1
         loss, region = loss.detach(), region.detach()
-        if progress != placed:
+        if windowed and progress != placed:
             window, placed = movable & present_cells(field, progress, z), progress
         around = window if settings.trail == "reset" else movable
         g = torch.where(around, g, torch.zeros_like(g))
@@ -268,7 +275,8 @@ def _region_loss(
     grids = {"latent": (w, h), "tokens": (features[0].shape[-1], features[0].shape[-2]), "cut": cut_shape((8 * w, 8 * h))}
     # A UNet's maps of other resolutions show the picture and nothing beyond.
     whole = tuple(features[0].shape[-2:]) != token_grid(z, patch)
-    return RegionLoss(field, features, grids[settings.grid], settings.layout, finer, None if whole else (w / patch, h / patch))
+    extent = None if whole else (w / patch, h / patch)
+    return RegionLoss(field, features, grids[settings.grid], settings.layout, finer, extent, enlarged=settings.reading == "enlarged")
 
 
 def _step(

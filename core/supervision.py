@@ -102,7 +102,8 @@ class RegionLoss:
     reference: features of the undragged latent, a list of [B, C, h, w].  grid: (width, height) of the supervised
     positions.  finer: the same features at every latent cell, a list of [B, C, p·h, p·w] or as many as the picture has, for
     layout "tokens"; None: carried content is read between tokens, as published.  extent: (width, height) of the picture in
-    tokens; None: the whole map.  tile: places read at a time, see map_reading.py.
+    tokens; None: the whole map.  enlarged: maps are first enlarged to the grid and then read, as published; not with `finer`.
+    tile: places read at a time, see map_reading.py.
     """
 
     def __init__(
@@ -114,13 +115,17 @@ class RegionLoss:
         finer: Sequence[Tensor] | None = None,
         extent: tuple[float, float] | None = None,
         *,
+        enlarged: bool = False,
         tile: int = TILE,
     ) -> None:
         if finer is not None and layout != "tokens":
             raise ValueError(f"finer reference features are features of tokens: layout = {layout!r} cannot read them, use 'tokens'")
+        if finer is not None and enlarged:
+            raise ValueError("finer reference features are read as they are: enlarged maps go without them")
         self.field = field
         self.grid = grid
         self.layout = layout
+        self.enlarged = enlarged
         self.tile = tile
         self.weights = [float(w) for w in field.weights()]
         self.reference = [feature_rows(f.detach(), layout)[0] for f in reference]
@@ -163,7 +168,10 @@ class RegionLoss:
     def _readers(self, target: Tensor, source: Tensor) -> tuple[Reader, Reader]:
         """How features are read where the region is, and how what they should be there is read."""
         if self.finer is None:
-            return tuple(make_reader(places, self.grid, self.size, self.device, self.extent, tile=self.tile) for places in (target, source))
+            return tuple(
+                make_reader(places, self.grid, self.size, self.device, self.extent, enlarged=self.enlarged, tile=self.tile)
+                for places in (target, source)
+            )
         scale = scale_of(target, self.grid, self.extent)
         centres, source, mass = by_tokens(target * scale, source * scale, self.size)
         # A token that begins at cell n is centred p/2 cells further on, and the reader takes cell n to lie at n + 1/2.
