@@ -13,6 +13,7 @@ import { sameDrag } from "./canvas/session.mjs";
 import { makeTexts, messagesFrom } from "./drag/texts.mjs";
 import { EMPTY } from "./drag/wire.mjs";
 import * as graph from "./comfy/graph.mjs";
+import { handOn, keepShown, tell } from "./comfy/widget.mjs";
 
 const WIDGET = "DRAGFIELD_CANVAS";
 const REPORT = "DragfieldReport";
@@ -69,11 +70,13 @@ class Canvas {
       setValue: (value) => this.load(value),
       getMinHeight: () => MIN_HEIGHT,
       margin: 6,
+      // Templates open at a zoom at which the classic renderer shows grey boxes instead.
+      hideOnZoom: false,
       // The panel beside the graph would take the element out of the node.
       hideInPanel: true,
     });
-    // In the classic renderer, a widget whose input is linked is hidden; this one shows what is linked.
-    Object.defineProperty(this.widget, "computedDisabled", { get: () => false, set() {}, configurable: true });
+    keepShown(this.widget);
+    handOn(this.host, app, () => this.elsewhere);
     const { onRemove } = this.widget;
     this.widget.onRemove = (...args) => {
       onRemove?.apply(this.widget, args);
@@ -106,13 +109,18 @@ class Canvas {
     this.editor?.destroy();
   }
 
+  /** Whether it is not on the graph, but in an app's panel. */
+  get elsewhere() {
+    return !this.host.closest(".graph-canvas-container");
+  }
+
   /** Nodes 2.0 keeps a node's box over a reload of the graph, and with it the element of the canvas before: this one takes its place. */
   settle() {
     const { host } = this;
     const before = left.get(this.place);
     if (!host.isConnected && before?.isConnected) before.replaceWith(host);
     if (host.isConnected) left.delete(this.place);
-    const least = host.isConnected && !host.closest(".graph-canvas-container") ? TALL : `${LEAST}px`;
+    const least = host.isConnected && this.elsewhere ? TALL : `${LEAST}px`;
     if (host.style.minHeight !== least) host.style.minHeight = least;
     this.last = this.place;
   }
@@ -120,6 +128,7 @@ class Canvas {
   /** The value that a workflow, a copied node or ComfyUI's undo brings. */
   load(value) {
     this.own = typeof value === "string" && value.trim() ? value : this.fallback;
+    tell(this.widget, this.own);
     // One that was seen before an undo is seen after it, at once; a workflow that opens does not wait for its canvases.
     if (!this.editor && undoing() && memories.has(this.place)) this.make();
     else if (this.editor && !this.linked) this.show();
@@ -135,6 +144,9 @@ class Canvas {
   /** A step is finished. @param {string} text @param {boolean} held a key may still be held down */
   commit(text, held) {
     this.own = text;
+    tell(this.widget, text);
+    const promoted = graph.promotedTo(this.node, "drag");
+    if (promoted) graph.setValue(promoted, text);
     this.widget.callback?.(text);
     this.node.graph?.setDirtyCanvas?.(true, false);
     clearTimeout(this.pause);
@@ -237,7 +249,9 @@ class Canvas {
 
   lookAtText() {
     const { node, editor } = this;
-    const linked = graph.isLinked(node, "drag");
+    const promoted = graph.promotedTo(node, "drag");
+    const linked = graph.isLinked(node, "drag") && !promoted;
+    if (promoted) this.follow(promoted);
     if (linked) {
       const text = graph.textOf(node, "drag") ?? graph.outputsOf(app, node)?.drag?.[0] ?? EMPTY;
       if (!this.linked) this.linked = true;
@@ -248,6 +262,14 @@ class Canvas {
       editor.setReadOnly(false);
       editor.session.peek(this.own);
     }
+  }
+
+  /** The value of a node around the subgraph is ours. Older frontends keep it here and give the node an empty one. */
+  follow(promoted) {
+    const { value } = promoted;
+    if (value === this.own || this.editor.session.gesturing) return;
+    if (typeof value === "string" && value.trim() && value !== this.fallback) this.load(value);
+    else graph.setValue(promoted, this.own);
   }
 
   lookAtReport() {

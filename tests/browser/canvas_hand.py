@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import io
 import json
+import urllib.request
 from pathlib import Path
 from typing import Any
+
+from PIL import Image
 
 PLACE = """(root, [x, y]) => {
   const stage = root.querySelector(".df-stage"), rect = stage.getBoundingClientRect();
@@ -16,6 +20,14 @@ PLACE = """(root, [x, y]) => {
   ];
 }"""
 """Where a normalised point of the fitted picture is on the page."""
+
+ADD = """([kind, x, y]) => {
+  const node = LiteGraph.createNode(kind);
+  node.pos = [x, y];
+  app.graph.add(node);
+  return String(node.id);
+}"""
+VALUE = "(id) => app.graph.getNodeById(id).widgets.find((widget) => widget.name === 'drag').value"
 
 Point = tuple[float, float]
 
@@ -84,3 +96,49 @@ def picture(page: Any, name: str) -> None:
     if folder:
         Path(folder).mkdir(parents=True, exist_ok=True)
         page.screenshot(path=str(Path(folder) / f"{name}.png"))
+
+
+def hand_of(page: Any, canvas: str, picture: bool = True) -> Any:
+    """The hand on the canvas of a node, once it and its picture are there."""
+    mark = """([id, picture]) => {
+      const element = app.graph.getNodeById(id).widgets.find((widget) => widget.name === "drag")?.element.querySelector(".df-root");
+      if (!element?.isConnected || (picture && !element.querySelector(".df-fact").textContent)) return false;
+      element.dataset.node = id;
+      return true;
+    }"""
+    page.wait_for_function(mark, arg=[canvas, picture])
+    hand = Hand(page, page.locator(f".df-root[data-node='{canvas}']"))
+    if picture:
+        hand.steady()
+    return hand
+
+
+def wait(page: Any, what: str, argument: Any = None) -> None:
+    page.wait_for_function(f"(argument) => Boolean({what})", arg=argument)
+
+
+def upload(url: str, image: Image.Image, name: str) -> str:
+    file = io.BytesIO()
+    image.save(file, "PNG")
+    head = (
+        '--mark\r\nContent-Disposition: form-data; name="overwrite"\r\n\r\ntrue\r\n--mark\r\n'
+        f'Content-Disposition: form-data; name="image"; filename="{name}"\r\nContent-Type: image/png\r\n\r\n'
+    )
+    body = head.encode() + file.getvalue() + b"\r\n--mark--\r\n"
+    request = urllib.request.Request(f"{url}/upload/image", body, {"Content-Type": "multipart/form-data; boundary=mark"})
+    with urllib.request.urlopen(request, timeout=60) as answer:
+        return json.load(answer)["name"]
+
+
+def seen(root: Any) -> set[tuple[int, int, int]]:
+    """The colours that a screen shows where a canvas has its picture, each in eight steps; of what is not there, one or none."""
+    box = root.locator(".df-stage").bounding_box()
+    if box is None or box["width"] < 20 or box["height"] < 20:
+        return set()
+    shot = Image.open(io.BytesIO(root.page.screenshot(clip=box))).convert("RGB")
+    found = shot.getcolors(shot.width * shot.height)
+    steps: dict[tuple[int, int, int], int] = {}
+    for count, colour in found:
+        step = tuple(value // 32 for value in colour)
+        steps[step] = steps.get(step, 0) + count
+    return {step for step, count in steps.items() if count > 0.02 * shot.width * shot.height}

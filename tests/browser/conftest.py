@@ -5,7 +5,12 @@ Run them with the Python that ComfyUI runs with, plus pytest, pytest-timeout and
     COMFYUI_PATH=/path/to/ComfyUI /path/to/comfy-venv/bin/python -m pytest tests/browser
 
 COMFYUI_URL names a server that runs already, with the pack in it, to try things out faster. CHROMIUM_PATH names the browser where it is not
-`chromium`, `chromium-browser` or `google-chrome`. Without ComfyUI, the package or the browser every module is skipped, saying so.
+`chromium`, `chromium-browser` or `google-chrome`. COMFYUI_FRONTEND names the folder of another frontend than the installed one; the oldest
+one that the pack's ComfyUI asks for is in old/comfyui_frontend_package/static after
+
+    pip install --no-deps --target old comfyui-frontend-package==1.42.10
+
+Without ComfyUI, the package or the browser every module is skipped, saying so.
 
     def test_something(page, problems): ...       # runs twice: with the classic renderer and with Nodes 2.0
 
@@ -19,8 +24,9 @@ import json
 import os
 import shutil
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
@@ -40,10 +46,9 @@ BLANK = """async () => {
   app.graph.clear();
 }"""
 """A workflow of its own for each test, with an undo of its own."""
-NOT_OURS = (
-    "/userdata", "/user.css", "ComfyApp graph accessed before initialization", "Ignored attempt to cancel a touchmove event",
-)  # fmt: skip
-"""What the page complains about without any pack: files that a fresh server does not have, its own start, its pinch when it is slow."""
+OURS = ("ComfyUI-Dragfield", "/dragfield/")
+"""In what the console complains about when it comes from our files or our part of the server. The page itself asks for files that a fresh
+server does not have, and for models on hosts that it is cut off from."""
 
 
 def _absent() -> str | None:
@@ -72,7 +77,9 @@ def comfyui_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     spec = importlib.util.spec_from_file_location("host_server", Path(__file__).parents[1] / "host" / "server.py")
     server = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(server)
-    with server.serving(os.environ["COMFYUI_PATH"], tmp_path_factory.mktemp("browser") / "base") as running:
+    frontend = os.environ.get("COMFYUI_FRONTEND")
+    arguments = ["--front-end-root", str(Path(frontend).resolve())] if frontend else []
+    with server.serving(os.environ["COMFYUI_PATH"], tmp_path_factory.mktemp("browser") / "base", *arguments) as running:
         yield running.url
 
 
@@ -103,13 +110,13 @@ class Opened:
         self.context.route(lambda asked: not asked.startswith((url, "blob:", "data:")), lambda route: route.abort())
         self.page = self.context.new_page()
         self.page.set_default_timeout(120_000)
-        self.page.on("console", lambda said: self.complain(f"{said.text} ({said.location['url']})") if said.type == "error" else None)
-        self.page.on("pageerror", lambda error: self.complain(str(error)))
+        self.page.on("console", lambda said: self.hear(f"{said.text} ({said.location['url']})") if said.type == "error" else None)
+        self.page.on("pageerror", lambda error: self.problems.append(f"{error}\n{error.stack}"))
         self.page.goto(url)
         self.page.wait_for_function("Boolean(window.app?.vueAppReady && window.LiteGraph?.registered_node_types?.DragfieldEdit)")
 
-    def complain(self, words: str) -> None:
-        if not any(known in words for known in NOT_OURS):
+    def hear(self, words: str) -> None:
+        if any(name in words for name in OURS):
             self.problems.append(words)
 
 
@@ -135,7 +142,7 @@ def tab(comfyui_url: str, browser: Any, renderer: str, opened: dict[str, Opened]
 
 @pytest.fixture
 def problems(tab: Opened) -> list[str]:
-    """Errors and uncaught exceptions of the page in this test, but for those of ComfyUI alone."""
+    """Uncaught exceptions of the page in this test, and errors that come from our files."""
     return tab.problems
 
 
@@ -162,3 +169,42 @@ def set_setting(url: str, name: str, value: Any) -> None:
     request = urllib.request.Request(f"{url}/settings/{name}", json.dumps(value).encode(), {"Content-Type": "application/json"})
     with urllib.request.urlopen(request, timeout=60):
         pass
+
+
+def _beside(name: str) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(f"browser_{name}", Path(__file__).with_name(f"{name}.py"))
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="session")
+def scene(comfyui_url: str) -> str:
+    """A picture among the server's inputs, its ball transparent, for the mask; beside it a smaller one, small.png."""
+    from PIL import Image, ImageDraw
+
+    upload = _beside("canvas_hand").upload
+    image = Image.new("RGBA", (512, 384), (150, 195, 235, 255))
+    pen = ImageDraw.Draw(image)
+    pen.rectangle([0, 260, 512, 384], fill=(120, 160, 90, 255))
+    pen.rectangle([300, 165, 420, 280], fill=(180, 85, 63, 255))
+    pen.ellipse([80, 250, 165, 335], fill=(45, 110, 145, 0))
+    upload(comfyui_url, image.resize((256, 192)), "dragfield_small.png")
+    return upload(comfyui_url, image, "dragfield_scene.png")
+
+
+@pytest.fixture
+def draw(page: Any, scene: str) -> Callable[..., tuple[str, Any]]:
+    """draw(x) -> the id of a canvas on the picture, and the hand on it."""
+
+    hands = _beside("canvas_hand")
+
+    def make(x: float = 480) -> tuple[str, Any]:
+        page.evaluate("app.canvas.ds.offset = [0, 0]; app.canvas.ds.scale = 1")
+        loader = page.evaluate(hands.ADD, ["LoadImage", x - 340, 160])
+        page.evaluate("([id, name]) => { app.graph.getNodeById(id).widgets[0].value = name }", [loader, scene])
+        canvas = page.evaluate(hands.ADD, ["DragfieldCanvas", x, 130])
+        page.evaluate("([a, b]) => { app.graph.getNodeById(a).connect(0, app.graph.getNodeById(b), 'image') }", [loader, canvas])
+        return canvas, hands.hand_of(page, canvas)
+
+    return make

@@ -4,17 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import importlib.util
-import io
 import json
 import time
-import urllib.request
-from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import pytest
-from PIL import Image, ImageDraw
 
 from dragfield.core.instruction import DragInstruction
 
@@ -31,73 +27,7 @@ def beside(name: str) -> ModuleType:
 
 hand_module = beside("canvas_hand")
 Hand, operations, picture = hand_module.Hand, hand_module.operations, hand_module.picture
-
-ADD = """([kind, x, y]) => {
-  const node = LiteGraph.createNode(kind);
-  node.pos = [x, y];
-  app.graph.add(node);
-  return String(node.id);
-}"""
-VALUE = "(id) => app.graph.getNodeById(id).widgets.find((widget) => widget.name === 'drag').value"
-
-
-@pytest.fixture(scope="module")
-def scene(comfyui_url: str) -> str:
-    """A picture among the server's inputs, its ball transparent, for the mask; beside it a smaller one, small.png."""
-    image = Image.new("RGBA", (512, 384), (150, 195, 235, 255))
-    pen = ImageDraw.Draw(image)
-    pen.rectangle([0, 260, 512, 384], fill=(120, 160, 90, 255))
-    pen.rectangle([300, 165, 420, 280], fill=(180, 85, 63, 255))
-    pen.ellipse([80, 250, 165, 335], fill=(45, 110, 145, 0))
-    upload(comfyui_url, image.resize((256, 192)), "dragfield_small.png")
-    return upload(comfyui_url, image, "dragfield_scene.png")
-
-
-def upload(url: str, image: Image.Image, name: str) -> str:
-    file = io.BytesIO()
-    image.save(file, "PNG")
-    head = (
-        '--mark\r\nContent-Disposition: form-data; name="overwrite"\r\n\r\ntrue\r\n--mark\r\n'
-        f'Content-Disposition: form-data; name="image"; filename="{name}"\r\nContent-Type: image/png\r\n\r\n'
-    )
-    body = head.encode() + file.getvalue() + b"\r\n--mark--\r\n"
-    request = urllib.request.Request(f"{url}/upload/image", body, {"Content-Type": "multipart/form-data; boundary=mark"})
-    with urllib.request.urlopen(request, timeout=60) as answer:
-        return json.load(answer)["name"]
-
-
-@pytest.fixture
-def draw(page: Any, scene: str) -> Callable[..., tuple[str, Any]]:
-    """draw(x) -> the id of a canvas on the picture, and the hand on it."""
-
-    def make(x: float = 480) -> tuple[str, Any]:
-        page.evaluate("app.canvas.ds.offset = [0, 0]; app.canvas.ds.scale = 1")
-        loader = page.evaluate(ADD, ["LoadImage", x - 340, 160])
-        page.evaluate("([id, name]) => { app.graph.getNodeById(id).widgets[0].value = name }", [loader, scene])
-        canvas = page.evaluate(ADD, ["DragfieldCanvas", x, 130])
-        page.evaluate("([a, b]) => { app.graph.getNodeById(a).connect(0, app.graph.getNodeById(b), 'image') }", [loader, canvas])
-        return canvas, hand_of(page, canvas)
-
-    return make
-
-
-def hand_of(page: Any, canvas: str, picture: bool = True) -> Any:
-    """The hand on the canvas of a node, once it and its picture are there."""
-    mark = """([id, picture]) => {
-      const element = app.graph.getNodeById(id).widgets.find((widget) => widget.name === "drag")?.element.querySelector(".df-root");
-      if (!element?.isConnected || (picture && !element.querySelector(".df-fact").textContent)) return false;
-      element.dataset.node = id;
-      return true;
-    }"""
-    page.wait_for_function(mark, arg=[canvas, picture])
-    hand = Hand(page, page.locator(f".df-root[data-node='{canvas}']"))
-    if picture:
-        hand.steady()
-    return hand
-
-
-def wait(page: Any, what: str, argument: Any = None) -> None:
-    page.wait_for_function(f"(argument) => Boolean({what})", arg=argument)
+ADD, VALUE, hand_of, wait = hand_module.ADD, hand_module.VALUE, hand_module.hand_of, hand_module.wait
 
 
 def test_a_drag_is_drawn_before_anything_is_queued_and_ctrl_z_takes_back_one_gesture(

@@ -77,8 +77,8 @@ def failure(history: dict[str, Any]) -> dict[str, Any] | None:
 
 
 @contextmanager
-def serving(comfyui: str, base: Path) -> Iterator[Server]:
-    """A server with its folders under `base` and this checkout as its only pack."""
+def serving(comfyui: str, base: Path, *arguments: str) -> Iterator[Server]:
+    """A server with its folders under `base` and this checkout as its only pack; arguments: more of main.py's."""
     (base / "custom_nodes").mkdir(parents=True)
     (base / "custom_nodes" / PACK).symlink_to(ROOT, target_is_directory=True)
     # The picture that every ComfyUI has, which workflows load until they are given another.
@@ -88,7 +88,7 @@ def serving(comfyui: str, base: Path) -> Iterator[Server]:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     command = [sys.executable, str(Path(__file__).with_name("serve.py")), comfyui, "--cpu", "--port", str(port)]
-    command += ["--base-directory", str(base), "--disable-api-nodes", "--database-url", "sqlite:///:memory:"]
+    command += ["--base-directory", str(base), "--disable-api-nodes", "--database-url", "sqlite:///:memory:", *arguments]
     with (base / "log.txt").open("w") as log:
         process = subprocess.Popen(command, cwd=base, stdout=log, stderr=subprocess.STDOUT, start_new_session=True)
     server = Server(f"http://127.0.0.1:{port}")

@@ -33,15 +33,17 @@ function linkOf(graph, id) {
   return graph?.getLink?.(id) ?? graph?.links?.get?.(id) ?? graph?.links?.[id];
 }
 
-/** @param {any} graph a subgraph @returns {Node | undefined} the node that stands for it */
-function hostOf(graph) {
+/** @param {any} graph a subgraph @returns {Node[]} the nodes that stand for it */
+function hostsOf(graph) {
   const seen = [graph.rootGraph ?? graph];
+  const found = [];
   for (let i = 0; i < seen.length && i < 1000; i++) {
     for (const node of seen[i]?.nodes ?? seen[i]?._nodes ?? []) {
-      if (node.subgraph === graph) return node;
+      if (node.subgraph === graph) found.push(node);
       if (node.subgraph && !seen.includes(node.subgraph)) seen.push(node.subgraph);
     }
   }
+  return found;
 }
 
 /**
@@ -54,7 +56,7 @@ function originOf(node, input, depth = 0) {
   const link = input?.link == null ? null : linkOf(node.graph, input.link);
   if (!link || depth > DEPTH) return null;
   if (Number(link.origin_id) === SUBGRAPH_INPUT) {
-    const host = hostOf(node.graph);
+    const [host] = hostsOf(node.graph);
     return host ? originOf(host, host.inputs?.[link.origin_slot], depth + 1) : null;
   }
   const origin = node.graph.getNodeById(link.origin_id);
@@ -65,6 +67,30 @@ function originOf(node, input, depth = 0) {
     return source ? passed({ node: source, slot: inner.origin_slot }, depth) : null;
   }
   return passed({ node: origin, slot: link.origin_slot }, depth);
+}
+
+/**
+ * The widget of the node around a subgraph that an input of ours was moved to ("promoted"): there its value is. Null where a link feeds it from
+ * outside, or where several nodes stand for the subgraph, each with a value of its own.
+ *
+ * @param {Node} node @param {string} name @param {number} [depth]
+ * @returns {any}
+ */
+export function promotedTo(node, name, depth = 0) {
+  const link = linkOf(node.graph, inputOf(node, name)?.link);
+  if (!link || Number(link.origin_id) !== SUBGRAPH_INPUT || depth > DEPTH) return null;
+  const hosts = hostsOf(node.graph);
+  const input = hosts.length === 1 ? hosts[0].inputs?.[link.origin_slot] : null;
+  if (!input) return null;
+  if (input.link != null) return promotedTo(hosts[0], input.name, depth + 1);
+  return hosts[0].widgets?.find((/** @type {any} */ widget) => widget.name === (input.widget?.name ?? input.name)) ?? null;
+}
+
+/** @param {any} widget @param {string} text */
+export function setValue(widget, text) {
+  if (widget.value === text) return;
+  widget.value = text;
+  widget.callback?.(text);
 }
 
 /** Through what hands on what it gets. @param {End} end @param {number} depth @returns {End | null} */
