@@ -36,6 +36,7 @@ from ..core.edit import DragFlowSettings, Edit, dragflow, inverted, masked_denoi
 from ..core.field import DragField
 from ..core.inversion import InversionSettings, velocity_of
 from ..core.masks import adaptive_gradient_mask, to_latent
+from ..core.point_edit import points_of
 from ..core.probes import FlowProbe
 from ..core.readout import ReadoutHead, load_readout
 from ..core.region_drag import region_drag
@@ -77,7 +78,7 @@ class Region:
         field = with_shadows(DragField.from_drag(drag, deformation=settings.deformation), image, reach)
         if self.soft_mask:
             points = point_drag_of(case)
-            mask = point_masks(points, points.points, inversion.z.shape[-2:], SoftMaskSettings())[1]
+            mask = point_masks(points, points_of(points), inversion.z.shape[-2:], SoftMaskSettings())[1]
         else:
             mask = adaptive_gradient_mask(drag, margin=settings.mask_margin * min(drag.size))
         cells = to_latent(mask, inversion.z.shape[-2:])

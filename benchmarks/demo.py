@@ -26,7 +26,7 @@ from ..core.demo.flux import DemoFlux, load
 from ..core.demo.measure import Measured, measure
 from ..core.demo.text import embed
 from ..core.dragfield import DragFieldSettings, dragfield
-from ..core.edit import REFERENCE, Edit, dragflow, latent_copy_paste, paste_back
+from ..core.edit import PUBLISHED, Edit, dragflow, latent_copy_paste, paste_back
 from ..core.field import DragField
 from ..core.masks import adaptive_gradient_mask
 from ..core.operations import Drag, PointOperation
@@ -101,7 +101,7 @@ def dragflow_adapter(model: DemoFlux, case: DemoCase, mask: np.ndarray) -> Outco
 
 def published_code(model: DemoFlux, case: DemoCase, mask: np.ndarray) -> Outcome:
     """What the published code does, quirks and rates made for FLUX.1 included: the preset `reference` as it is."""
-    return outcome(dragflow(*_arguments(model, case), settings=REFERENCE))
+    return outcome(dragflow(*_arguments(model, case), settings=PUBLISHED))
 
 
 def ours(model: DemoFlux, case: DemoCase, mask: np.ndarray) -> Outcome:

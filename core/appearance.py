@@ -24,11 +24,11 @@ Distance = Literal["cosine", "l2"]
 
 @dataclass(frozen=True)
 class ReadoutSettings:
-    """How a readout guides. The defaults are the principled preset; `REFERENCE` is what the published code did.
+    """How a readout guides. The defaults are the preset `tuned`; `PUBLISHED` is what the published code did.
 
     weight: 350 published.  distance: "cosine" (published code) or "l2" (paper).  range_factor: multiply by the latent's squared range.
     reference: compare with the undragged latent at the same time ("per_step", paper) or with what the inversion's last call saw ("fixed",
-        published code).
+        published code: the features stay, the head reads them with the embedding of each time).
     time: tell the head the true time, or "mirrored", as published heads were trained but not used.
     size: (h, w) of the readout; None: the largest map's.  (64, 64) whatever the picture's shape is published for SD 1.5.
     """
@@ -48,7 +48,7 @@ class ReadoutSettings:
                 raise ValueError(f"{name} = {getattr(self, name)!r} is unknown: use one of {', '.join(values)}")
 
 
-REFERENCE = ReadoutSettings(reference="fixed", size=(64, 64))
+PUBLISHED = ReadoutSettings(reference="fixed", size=(64, 64))
 
 
 def readout_distance(a: Tensor, b: Tensor, distance: Distance = "cosine") -> Tensor:
@@ -79,8 +79,19 @@ class AppearanceTerm:
 
 def readout_of(probe: Probe, head: ReadoutHead, z: Tensor, t: float, settings: ReadoutSettings = ReadoutSettings()) -> Tensor:
     """R_0: the readout of a latent at t, without gradient. -> [1, P, h, w]"""
+    return read_out(probe, head, seen_at(probe, z, t), t, settings)
+
+
+def seen_at(probe: Probe, z: Tensor, t: float) -> list[Tensor]:
+    """The features of a latent at t that a head reads, without gradient."""
     with torch.no_grad():
-        return head(probe.features(z, t, probe.readout_taps), time_of(probe, head, t, settings), settings.size)
+        return probe.features(z, t, probe.readout_taps)
+
+
+def read_out(probe: Probe, head: ReadoutHead, seen: Sequence[Tensor], t: float, settings: ReadoutSettings) -> Tensor:
+    """The readout of features as if they were of time t, which with reference = "fixed" they need not be. -> [1, P, h, w]"""
+    with torch.no_grad():
+        return head(seen, time_of(probe, head, t, settings), settings.size)
 
 
 def appearance_term(

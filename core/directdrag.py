@@ -20,32 +20,32 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from .appearance import REFERENCE as REFERENCE_READOUT
-from .appearance import ReadoutSettings, appearance_term, readout_of
+from .appearance import PUBLISHED as PUBLISHED_READOUT
+from .appearance import ReadoutSettings, appearance_term, read_out, readout_of, seen_at
 from .backbone import Autoencoder, Conditioning, NoiseBackbone
 from .ddim import ddim_step
 from .ddim_inversion import DDIMInversion, DDIMSettings, invert_ddim
 from .edit import Edit, pictured, untouched
 from .guidance import Term
 from .handles import Clamp, Handles
-from .latent_warp import REFERENCE as REFERENCE_WARP
+from .latent_warp import PUBLISHED as PUBLISHED_WARP
 from .latent_warp import LatentWarpSettings
 from .mutual_attention import mutual_attention, mutual_blocks
 from .operations import Drag
-from .point_drag import PointDragState, point_drag
-from .point_drag_settings import REFERENCE as REFERENCE_DRAG
+from .point_drag import PointDragState, gave_up, point_drag
+from .point_drag_settings import PUBLISHED as PUBLISHED_DRAG
 from .point_drag_settings import PointDragSettings
 from .point_edit import carried, latent_shape, points_of
 from .probes import NoiseProbe
 from .progress import Interrupted, Progress, Report, stop_if, tell
 from .readout import ReadoutHead
-from .soft_mask import REFERENCE as REFERENCE_MASK
+from .soft_mask import PUBLISHED as PUBLISHED_MASK
 from .soft_mask import SoftMaskSettings, point_masks
 
 
 @dataclass(frozen=True)
 class DirectDragSettings:
-    """DirectDrag as a whole. Defaults: the principled preset; `REFERENCE`: what the published code does, quirks included.
+    """DirectDrag as a whole. Defaults: the preset `tuned`; `PUBLISHED`: what the published code does, quirks included.
 
     inversion: DDIM steps and how many of them are gone.  drag: the optimisation at one timestep.
     drag_steps: at how many of the first timesteps is dragged (7).
@@ -57,7 +57,10 @@ class DirectDragSettings:
         exactly at the picture; "sample" denoises the inverted latent in lockstep (published).
     mutual: whether the edited picture looks at the original's keys and values once the drag is over; mutual_first: from which
         self-attention on, None for the later two thirds of the decoder's (SD 1.5: 10).
+    mutual_from: once handles have arrived, "at_once", while this timestep is denoised, or from the "next" one on (published).
     rounded: points at cells of the published grid, and the published warp's place for them.  clamp: see `make_handles`.
+    sides: of a picture that are no multiples of the autoencoder's factor. "multiples": refused; "floor": the latent has as many cells as
+        fit, and the result is stretched to the picture's size again, bilinearly (published; for autoencoders that take such pictures).
     paste_back: keep every pixel that the mask closes completely bit for bit.  feather: px over which the edit fades into the picture.
     """
 
@@ -72,8 +75,10 @@ class DirectDragSettings:
     path: Literal["inversion", "sample"] = "inversion"
     mutual: bool = True
     mutual_first: int | None = None
+    mutual_from: Literal["at_once", "next"] = "at_once"
     rounded: bool = False
     clamp: Clamp = "none"
+    sides: Literal["multiples", "floor"] = "multiples"
     paste_back: bool = True
     feather: float = 0.0
 
@@ -82,14 +87,18 @@ class DirectDragSettings:
             raise ValueError(f"a drag at {self.drag_steps} timesteps moves nothing: use 1 or more (published: 7)")
         if self.path not in ("inversion", "sample"):
             raise ValueError(f"path = {self.path!r} is unknown: use inversion or sample (as published)")
+        if self.mutual_from not in ("at_once", "next") or self.sides not in ("multiples", "floor"):
+            raise ValueError(
+                f"mutual_from = {self.mutual_from!r}, sides = {self.sides!r}: use at_once or next, and multiples or floor (as published)"
+            )
 
 
 BASELINE = DirectDragSettings(soft_mask=None, warp=None, readout=None)
 """GoodDrag without mask and prompt: the first row of the paper's ablation."""
 
-REFERENCE = DirectDragSettings(
-    drag=REFERENCE_DRAG, soft_mask=REFERENCE_MASK, warp=REFERENCE_WARP, readout=REFERENCE_READOUT, warp_within=0.0,
-    follow_warp=False, path="sample", rounded=True, clamp="transposed", paste_back=False,
+PUBLISHED = DirectDragSettings(
+    drag=PUBLISHED_DRAG, soft_mask=PUBLISHED_MASK, warp=PUBLISHED_WARP, readout=PUBLISHED_READOUT, warp_within=0.0,
+    follow_warp=False, path="sample", mutual_from="next", rounded=True, clamp="transposed", sides="floor", paste_back=False,
 )  # fmt: skip
 
 
@@ -115,8 +124,8 @@ def directdrag(
     """
     began = time.perf_counter()
     handles = points_of(drag, settings.rounded, settings.clamp)
-    shape = latent_shape(autoencoder, image, drag)
-    mask, support = point_masks(drag, drag.points, shape, settings.soft_mask)
+    shape = latent_shape(autoencoder, image, drag, floor=settings.sides == "floor")
+    mask, support = point_masks(drag, handles, shape, settings.soft_mask)
     spent = 0
     if inversion is None:
         with torch.no_grad():
@@ -163,7 +172,7 @@ class _Walk:
     forwards: int = 0
     backwards: int = 0
     original: Tensor = field(init=False)
-    _wanted: Tensor | None = None
+    _seen: list[Tensor] | None = None
 
     def run(self) -> None:
         times, settings = self.inversion.times, self.settings
@@ -171,12 +180,13 @@ class _Walk:
         dragging = True
         for i, (t, to) in enumerate(zip(times, times[1:], strict=False)):
             stop_if(self.should_stop)
-            dragging = dragging and i < settings.drag_steps
-            if dragging:
+            begun = dragging = dragging and i < settings.drag_steps and not gave_up(self.state, settings.drag)
+            if begun:
                 self._drag(i, t, to)
-                # Arrived or stuck: no more of it at later times either, and this time is denoised as those are.
+                # Arrived or stuck: no more of it at later times either.
                 dragging = self.state.ended == ""
-            self._denoise(i, t, to, settings.mutual and not dragging)
+            over = not (dragging if settings.mutual_from == "at_once" else begun)
+            self._denoise(i, t, to, settings.mutual and over)
             tell(self.report, Progress("denoise", i + 1, len(times) - 1, self.z))
 
     def _drag(self, i: int, t: int, to: int) -> None:
@@ -186,7 +196,8 @@ class _Walk:
         done, last = i * settings.drag.rounds * settings.drag.steps_per_round, None
         for last in point_drag(
             self.backbone, self.z, t, self.cond, self.handles, self.mask, settings.drag, reference=self.original,
-            reference_next=self.inversion.path[i + 1] if known else None, t_next=to, terms=terms, should_stop=self.should_stop,
+            reference_next=self.inversion.path[i + 1] if known else None, t_next=to, terms=terms,
+            idle=0 if self.state is None else self.state.idle, should_stop=self.should_stop,
         ):  # fmt: skip
             tell(self.report, Progress("drag", done + last.step, total, last.z, last))
         stop_if(self.should_stop)
@@ -201,12 +212,16 @@ class _Walk:
         if settings is None or self.head is None or settings.weight == 0:
             return []
         probe = NoiseProbe(self.backbone, self.cond)
-        if settings.reference == "per_step" or self._wanted is None:
-            # Published: the features that the inversion's last call saw, whatever the timestep.
-            z = self.original if settings.reference == "per_step" else self.inversion.path[1]
-            self._wanted = readout_of(probe, self.head, z, t, settings)
+        if settings.reference == "per_step":
+            wanted = readout_of(probe, self.head, self.original, t, settings)
             self.forwards += 1
-        return [appearance_term(probe, self.head, self.z, t, self._wanted, settings)]
+        else:
+            if self._seen is None:
+                # Published: the features that the inversion's last call saw, whatever the timestep.
+                self._seen = seen_at(probe, self.inversion.path[1], t)
+                self.forwards += 1
+            wanted = read_out(probe, self.head, self._seen, t, settings)
+        return [appearance_term(probe, self.head, self.z, t, wanted, settings)]
 
     @torch.no_grad()
     def _denoise(self, i: int, t: int, to: int, mutual: bool) -> None:

@@ -83,7 +83,7 @@ def directdrag_flow(
     began = time.perf_counter()
     shape = latent_shape(autoencoder, image, drag)
     handles = on_tokens(points_of(drag), shape, backbone.patch)
-    mask, support = point_masks(drag, drag.points, shape, settings.soft_mask)
+    mask, support = point_masks(drag, handles, shape, settings.soft_mask)
     inversion, spent = inverted(backbone, autoencoder, image, cond, settings.inversion, inversion, report, should_stop)
     if max(handles.distances()) == 0:
         return untouched(autoencoder, image, inversion, spent, began)

@@ -18,6 +18,7 @@ from typing import Literal
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn.functional import interpolate
 
 from .attention import KVSession, Pairing, Rounds
 from .backbone import Autoencoder, Conditioning, FlowBackbone
@@ -28,7 +29,7 @@ from .moves import RegionMove
 from .operations import Drag
 from .progress import Interrupted, Progress, Report, stop_if, tell
 from .published_regions import PublishedRegions
-from .region_drag import REFERENCE as REFERENCE_DRAG
+from .region_drag import PUBLISHED as PUBLISHED_DRAG
 from .region_drag import DragState, RegionDragSettings, region_drag
 from .shadow import lift
 from .solvers import FlowState, Velocity, fireflow_step, start
@@ -41,7 +42,7 @@ SHADED = 0.97
 
 @dataclass(frozen=True)
 class DragFlowSettings:
-    """DragFlow as a whole. Defaults: the principled preset; `REFERENCE`: what the published code does, quirks included.
+    """DragFlow as a whole. Defaults: the preset `tuned`; `PUBLISHED`: what the published code does, quirks included.
 
     drag: the optimisation (transport, intensify, rates, taps, background constraint).
     guidance: while denoising the edit; recon_guidance: while denoising the reconstruction.
@@ -89,14 +90,14 @@ class DragFlowSettings:
     shadow_reach: float = 0.08
     seed: int = 0
     hard_mask: bool = True
-    mask_margin: float = 0.0
+    mask_margin: float = 0.08
     paste_back: bool = True
     feather: float = 0.0
 
 
-REFERENCE = DragFlowSettings(
-    inversion=InversionSettings(kv_text_in_single=True),
-    drag=REFERENCE_DRAG,
+PUBLISHED = DragFlowSettings(
+    inversion=InversionSettings(kv_blocks="non_ridge", kv_text_in_single=True),
+    drag=PUBLISHED_DRAG,
     recon_path="sample",
     recon_prompt="target",
     kv_pairing="lifo",
@@ -107,6 +108,7 @@ REFERENCE = DragFlowSettings(
     deformation="rigid",
     vacated="keep",
     shadows=False,
+    mask_margin=0.0,
     paste_back=False,
 )
 
@@ -357,6 +359,9 @@ def _denoised(backbone, z, cond, guidance, times, mask, path, kv, report, should
 
 
 def pictured(autoencoder, z: Tensor, image: Tensor, mask: np.ndarray, paste: bool, radius: float) -> Tensor:
+    """The latent decoded, at the picture's size, pasted into the picture or not."""
     with torch.no_grad():
         edited = autoencoder.decode(z)
+    if edited.shape[-2:] != image.shape[-2:]:
+        edited = interpolate(edited, image.shape[-2:], mode="bilinear", align_corners=False)
     return paste_back(edited, image, mask, radius) if paste else edited

@@ -30,7 +30,7 @@ from .warp import sample, splat
 
 @dataclass(frozen=True)
 class LatentWarpSettings:
-    """How a latent is carried. The defaults are the principled preset; `REFERENCE` is what the published code did.
+    """How a latent is carried. The defaults are the preset `tuned`; `PUBLISHED` is what the published code did.
 
     ratio: share of each drag that the latent is carried, in [0, 1] (DirectDrag 0.15, FastDrag 1).
     motion: "rounded" moves whole cells; "interpolated" reads four cells and restores the variance that blending takes.
@@ -61,7 +61,7 @@ class LatentWarpSettings:
             raise ValueError(f"a radius of {self.radius} of the picture's shorter side holds no body: use more than 0, at most 1")
 
 
-REFERENCE = LatentWarpSettings(motion="rounded", limit_at_handle=False, fill="in_place")
+PUBLISHED = LatentWarpSettings(motion="rounded", limit_at_handle=False, fill="in_place")
 
 
 def latent_warp(

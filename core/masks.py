@@ -140,12 +140,14 @@ def feather(mask: np.ndarray, radius: float, *, within: np.ndarray | None = None
 
 
 def auto_soft_mask(
-    points: Sequence[PointOperation], size: Size, *, sigma: float = 30.0, stride: int = 2, transposed: bool = False
-) -> np.ndarray:
+    points: Sequence[PointOperation], size: Size, *, sigma: float = 30.0, stride: int = 2, transposed: bool = False,
+    cells: Sequence[tuple[Point, Point]] | None = None,
+) -> np.ndarray:  # fmt: skip
     """Soft mask along the drag lines of a point drag: Gaussian around each line, 1 at its peak (DirectDrag eq. 5-7).
 
-    points: in px of a picture of `size`.  stride: px per cell of the grid it is drawn on; DirectDrag's is half the
-        picture's size.
+    points: in px of a picture of `size`; the cell that each lies in is taken.  cells: their ends (x, y) in cells of the grid instead,
+        centres at +0.5, as published, where they are rounded and kept from the border before.
+    stride: px per cell of the grid it is drawn on; DirectDrag's is half the picture's size.
     sigma: in cells of that grid, cut off at 2 sigma as published.
     transposed: as the published code has it: x and y of every point are mistaken for each other, and what then lies off the picture is
         dropped, so that the mask may be empty.
@@ -157,8 +159,10 @@ def auto_soft_mask(
         raise ValueError(f"sigma is {sigma}: use a positive number of cells (the published setting is 30)")
     width, height = size[0] // stride, size[1] // stride
     lines = np.zeros((height, width), np.float32)
-    for point in points:
-        (hx, hy), (tx, ty) = ((math.floor(x / stride), math.floor(y / stride)) for x, y in (point.handle, point.target))
+    if cells is None:
+        cells = [tuple((x / stride, y / stride) for x, y in (point.handle, point.target)) for point in points]
+    for ends in cells:
+        (hx, hy), (tx, ty) = ((math.floor(x), math.floor(y)) for x, y in ends)
         steps = max(abs(tx - hx), abs(ty - hy)) + 1
         columns = np.rint(np.linspace(hx, tx, steps)).astype(int).clip(0, width - 1)
         rows = np.rint(np.linspace(hy, ty, steps)).astype(int).clip(0, height - 1)

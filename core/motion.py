@@ -11,7 +11,7 @@ Convention: positions in cells of the handles' grid, see tracking.py.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
@@ -68,14 +68,13 @@ def motion_loss(
     handles: Handles,
     radius: int,
     longest_step: float,
-    arrive_within: float | None,
+    arrived: Callable[[float], bool],
     reading: Reading = "direct",
 ) -> Tensor:
-    """L above, d_i at most `longest_step` cells; handles within `arrive_within` cells of their targets take no part
-    (None: all do). -> float32 []"""
+    """L above, d_i at most `longest_step` cells; handles that have `arrived`, by their distance in cells, take no part. -> float32 []"""
     total, span = torch.zeros((), device=maps[0].device), handles.mapped or handles.grid
     for patch, place, way, distance in zip(patches, handles.now, handles.steps(longest_step), handles.distances(), strict=True):
-        if arrive_within is not None and distance <= arrive_within:
+        if arrived(distance):
             continue
         near = read(maps, (place[0] + way[0], place[1] + way[1]), radius, span, reading)
         apart = sum((new - old).abs().sum() for new, old in zip(near, patch, strict=True))

@@ -46,7 +46,7 @@ class PointDragState:
     round: the tracking round of the step, from 1.  handles: where the handles were last found.  z: the latent, [1, C, h, w].
     loss: before the step, extra parts included; motion: its supervision part, both [].  residual: [1], mean distance left over mean
     distance asked for.  distances: px of the picture left to each target.  ended: why this is the last state ("" if it is not, or the
-    rounds are over).
+    rounds are over).  idle: rounds in a row, up to this one, in which no handle moved.
     nfe_forward, nfe_backward: network passes so far.
     """
 
@@ -61,6 +61,7 @@ class PointDragState:
     ended: Ended
     nfe_forward: int
     nfe_backward: int
+    idle: int = 0
 
     @property
     def progress(self) -> float:
@@ -82,6 +83,7 @@ def point_drag(
     t_next: float | None = None,
     kv: KVSession | None = None,
     terms: Sequence[Term] = (),
+    idle: int = 0,
     should_stop: Callable[[], bool] | None = None,
 ) -> Iterator[PointDragState]:
     """Drag the latent z [1, C, h, w] at t (a UNet's timestep, a flow's time); yields the state after every gradient step.
@@ -91,7 +93,8 @@ def point_drag(
     reference: the undragged latent at t; None: z itself, and then the first pass serves as the reference pass too.
     t_next, reference_next: where the schedule goes after t, and the undragged latent there (None: one step from `reference`); only for
         mask_on = "next" with a mask.
-    terms: see guidance.py.  should_stop: asked before every gradient step.
+    terms: see guidance.py.  idle: rounds in a row without a move that an earlier call ended with.
+    should_stop: asked before every gradient step.
     """
     if z.shape[0] != 1:
         raise ValueError(f"a point drag takes one latent [1, C, h, w], got {list(z.shape)}: drag a batch one by one")
@@ -119,7 +122,7 @@ def point_drag(
     along = Adam(settings.rate, settings.betas) if settings.rate_mode == "adam" else AlongGradient(_length(origin, handles, settings))
     share = settings.steps_per_round if settings.terms_on == "round" else 1
     openly = free if settings.mask_on == "step" and free is not None else 1.0
-    step, idle = 0, 0
+    step = 0
     for number in range(1, settings.rounds + 1):
         for inner in range(settings.steps_per_round):
             if should_stop is not None and should_stop():
@@ -134,14 +137,15 @@ def point_drag(
                     reference_next = None if after is None else after.detach()
                 if inner == 0 and (settings.track_on == "fresh" or number == 1):
                     found = _tracked(own, patches, handles, settings)
-                    idle = idle + 1 if number > 1 and found.now == handles.now else 0
+                    if settings.track_on == "fresh":
+                        idle = idle + 1 if number > 1 and found.now == handles.now else 0
                     handles = found
                 if ended := _ended(handles, idle, settings):
                     nothing = torch.zeros((), device=z.device)
-                    yield _state(step, number, handles, leaf, nothing, nothing, ended, forwards, backwards)
+                    yield _state(step, number, handles, leaf, nothing, nothing, ended, forwards, backwards, idle)
                     return
                 motion = motion_loss(
-                    own, patches, handles, settings.radius, settings.longest_step, settings.arrive_within, settings.reading
+                    own, patches, handles, settings.radius, settings.longest_step, settings.arrived, settings.reading
                 )
                 loss = motion if not guided else motion + share * plan.total(maps, leaf).sum()
                 if loosely is not None:
@@ -158,7 +162,7 @@ def point_drag(
                 found = _tracked(own, patches, handles, settings)
                 idle = idle + 1 if found.now == handles.now else 0
                 handles = found
-            yield _state(step, number, handles, leaf, loss, motion, "", forwards, backwards)
+            yield _state(step, number, handles, leaf, loss, motion, "", forwards, backwards, idle)
             if last:
                 break
 
@@ -186,19 +190,29 @@ def _length(z: Tensor, handles: Handles, settings: PointDragSettings) -> Tensor:
 
 
 def _tracked(maps: Sequence[Tensor], patches: Patches, handles: Handles, settings: PointDragSettings) -> Handles:
-    return handles.moved_to(track(maps, queries(patches), handles.now, handles.grid, settings.search, settings.reading, handles.mapped))
+    found = track(
+        maps, queries(patches), handles.now, handles.grid, settings.search, settings.reading, handles.mapped, settings.outside
+    )
+    return handles.moved_to(found)
 
 
 def _ended(handles: Handles, idle: int, settings: PointDragSettings) -> Ended:
-    if settings.arrive_within is not None and max(handles.distances()) <= settings.arrive_within:
+    if all(settings.arrived(distance) for distance in handles.distances()):
         return "arrived"
-    return "stuck" if settings.patience is not None and idle >= settings.patience else ""
+    given_up = settings.patience is not None and settings.patience_at == "round" and idle >= settings.patience
+    return "stuck" if given_up else ""
+
+
+def gave_up(state: PointDragState | None, settings: PointDragSettings) -> bool:
+    """Whether no drag begins at another time after `state`, because handles have not moved (published: asked there, and for one count)."""
+    return state is not None and settings.patience_at == "timestep" and state.idle == settings.patience
 
 
 def _state(
-    step: int, number: int, handles: Handles, leaf: Tensor, loss: Tensor, motion: Tensor, ended: Ended, forwards: int, backwards: int
-) -> PointDragState:
+    step: int, number: int, handles: Handles, leaf: Tensor, loss: Tensor, motion: Tensor, ended: Ended, forwards: int, backwards: int,
+    idle: int,
+) -> PointDragState:  # fmt: skip
     return PointDragState(
         step, number, handles, leaf.detach(), loss, motion, torch.tensor([handles.residual()]), handles.distances_px(), ended,
-        forwards, backwards,
+        forwards, backwards, idle,
     )  # fmt: skip

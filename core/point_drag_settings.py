@@ -5,17 +5,18 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from .tracking import Reading
+from .tracking import Outside, Reading
 
 
 @dataclass(frozen=True)
 class PointDragSettings:
-    """How a point drag descends. The defaults are the principled preset; `REFERENCE` is what the published code did.
+    """How a point drag descends. The defaults are the preset `tuned`; `PUBLISHED` is what the published code did.
 
     rounds, steps_per_round: tracking rounds, and gradient steps in each (DirectDrag: 10 and 3).
     radius, search: half side of the supervised and of the searched window, in grid cells (4 and 12).
     longest_step: how far a window is supervised beyond its handle, in cells (4).  arrive_within: of its target, in
         cells (2); None: handles at their targets are supervised there until the rounds are over.
+    arrival: a handle has arrived at a distance of "at_most" arrive_within, or only "below" it (published): on whole cells the two differ.
     rate_mode, rate: "adam" (published: 0.02) or "normalised", see above.  betas: Adam's.
     mask_weight: of the mask term (0.1 in the published tables, 0.2 in the published interface).
     mask_on: "next" holds the latent after the denoising step (published), "latent" the latent itself, which saves the network's end.
@@ -27,7 +28,11 @@ class PointDragSettings:
     turned: compare with windows turned as the handles near each other turn (published: as they were).
     reading: how windows are read, see `tracking.window`; "two_step" is the published one.
     loss_threshold: ends a round early when the motion loss is at or below it (published 0).
-    patience: gives up after so many rounds in a row in which no handle moved; None: never, as the published code in effect.
+    outside: places off the grid are no candidates when handles are looked for ("excluded"), or cells without any feature, which may win
+        ("zeros", published).
+    patience: gives up after so many rounds in a row in which no handle moved; None: never.
+    patience_at: when that is asked. "round": after every round; "timestep": when a drag begins at a new time, and only if the count is
+        patience exactly (published: 5 in its tables, 10 in its interface).
     taps: None for the backbone's own.  guidance: the distilled scale, flow models only.
     """
 
@@ -37,6 +42,7 @@ class PointDragSettings:
     search: int = 12
     longest_step: float = 4.0
     arrive_within: float | None = 2.0
+    arrival: Literal["at_most", "below"] = "at_most"
     rate_mode: Literal["adam", "normalised"] = "adam"
     rate: float = 0.02
     betas: tuple[float, float] = (0.9, 0.999)
@@ -47,7 +53,9 @@ class PointDragSettings:
     reading: Reading = "direct"
     turned: bool = False
     loss_threshold: float = 0.0
+    outside: Outside = "excluded"
     patience: int | None = 5
+    patience_at: Literal["round", "timestep"] = "round"
     taps: tuple[Any, ...] | None = None
     guidance: float = 1.0
 
@@ -66,12 +74,19 @@ class PointDragSettings:
             raise ValueError(f"a patience of {self.patience} rounds gives up before it began: use 1 or more, or None")
         allowed = {
             "mask_on": ("next", "latent", "step"), "terms_on": ("step", "round"), "track_on": ("fresh", "stale"),
-            "reading": ("direct", "two_step"), "rate_mode": ("adam", "normalised"),
+            "reading": ("direct", "two_step"), "arrival": ("at_most", "below"), "outside": ("excluded", "zeros"),
+            "patience_at": ("round", "timestep"), "rate_mode": ("adam", "normalised"),
         }  # fmt: skip
         for name, values in allowed.items():
             if getattr(self, name) not in values:
                 raise ValueError(f"{name} = {getattr(self, name)!r} is unknown: use one of {', '.join(values)}")
 
+    def arrived(self, distance: float) -> bool:
+        """Whether a handle that is `distance` cells from its target has arrived there."""
+        if self.arrive_within is None:
+            return False
+        return distance < self.arrive_within or (self.arrival == "at_most" and distance == self.arrive_within)
+
 
 PRINCIPLED = PointDragSettings()
-REFERENCE = PointDragSettings(track_on="stale", reading="two_step", patience=None)
+PUBLISHED = PointDragSettings(track_on="stale", reading="two_step", arrival="below", outside="zeros", patience_at="timestep")

@@ -33,9 +33,12 @@ def on_tokens(handles: Handles, shape: tuple[int, int], patch: int) -> Handles:
     return replace(handles, mapped=tuple(spans))
 
 
-def latent_shape(autoencoder: Autoencoder, image: Tensor, drag: Drag) -> tuple[int, int]:
-    """(h, w) of the picture's latent. Refuses a picture that does not fit the drag."""
-    unit = autoencoder.factor
+def latent_shape(autoencoder: Autoencoder, image: Tensor, drag: Drag, *, floor: bool = False) -> tuple[int, int]:
+    """(h, w) of the picture's latent. Refuses a picture that does not fit the drag.
+
+    floor: take sides that are no multiples of the autoencoder's factor, as many cells as fit.
+    """
+    unit = 1 if floor else autoencoder.factor
     height, width = image.shape[-2:]
     if image.ndim != 4 or image.shape[0] != 1 or height % unit or width % unit:
         raise ValueError(

@@ -11,6 +11,8 @@ from typing import Literal, get_args
 Preset = Literal["published", "tuned"]
 PresetChoice = Literal["published", "tuned", "auto"]
 
+CHOICES: tuple[str, ...] = get_args(PresetChoice)
+"""All that a user may ask for, in the order to offer it."""
 FORMER: dict[str, Preset] = {"reference": "published", "principled": "tuned"}
 """What the presets were called before, in workflows that were saved then."""
 
@@ -21,5 +23,5 @@ def preset_named(name: str, *, bundled: bool) -> Preset:
     if name == "auto":
         return "tuned" if bundled else "published"
     if name not in get_args(Preset):
-        raise ValueError(f"there is no preset {name!r}: use one of {', '.join(get_args(PresetChoice))}")
+        raise ValueError(f"there is no preset {name!r}: use one of {', '.join(CHOICES)}")
     return name

@@ -5,17 +5,17 @@ Convention: M is 1 where the latent may change freely and 0 where it is held; ma
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.nn.functional import adaptive_avg_pool2d, interpolate
 
-from .handles import STRIDE
+from .handles import STRIDE, Handles
 from .masks import auto_soft_mask, resample
-from .operations import Drag, PointOperation
+from .operations import Drag
 
 SIGMA_SHARE = 60 / 512
 """Published sigma, 60 px of a picture of 512, as a share of its shorter side."""
@@ -23,27 +23,30 @@ SIGMA_SHARE = 60 / 512
 
 @dataclass(frozen=True)
 class SoftMaskSettings:
-    """How the mask is drawn. The defaults are the principled preset; `REFERENCE` is what the published code did.
+    """How the mask is drawn. The defaults are the preset `tuned`; `PUBLISHED` is what the published code did.
 
     sigma: of the Gaussian along each drag, in cells of half the picture's size (published 30); None: 60/512 of the shorter side.
     transposed: x and y mistaken for each other, as published.
     nearest: take every fourth cell for the latent, as published, instead of the mean.
+    drawn_from: "points", as the user has set them; "handles": where the drag takes them to be, clamped and rounded half to even to cells
+        of the grid (published).
     """
 
     sigma: float | None = None
     transposed: bool = False
     nearest: bool = False
+    drawn_from: Literal["points", "handles"] = "points"
 
 
-REFERENCE = SoftMaskSettings(sigma=30.0, transposed=True, nearest=True)
+PUBLISHED = SoftMaskSettings(sigma=30.0, transposed=True, nearest=True, drawn_from="handles")
 
 
 def point_masks(
-    drag: Drag, points: Sequence[PointOperation], shape: tuple[int, int], settings: SoftMaskSettings | None
+    drag: Drag, handles: Handles, shape: tuple[int, int], settings: SoftMaskSettings | None
 ) -> tuple[Tensor | None, np.ndarray]:
     """M at a latent's spatial shape (h, w), and all of the picture that may change at all.
 
-    points: of the drag, where they are taken to be.  settings: None for no soft mask. What `drag.editable` excludes and what is pinned is
+    handles: of the drag's points.  settings: None for no soft mask. What `drag.editable` excludes and what is pinned is
     held in any case. -> float32 [h, w] or None where nothing is held; bool [H, W].
     Raises ValueError if nothing may change.
     """
@@ -51,7 +54,9 @@ def point_masks(
     soft, support = None, np.ones((height, width), bool)
     if settings is not None:
         sigma = SIGMA_SHARE * min(drag.size) / STRIDE if settings.sigma is None else settings.sigma
-        grid = torch.from_numpy(auto_soft_mask(points, drag.size, sigma=sigma, stride=STRIDE, transposed=settings.transposed))[None, None]
+        cells = list(zip(handles.start, handles.targets, strict=True)) if settings.drawn_from == "handles" else None
+        drawn = auto_soft_mask(drag.points, drag.size, sigma=sigma, stride=STRIDE, transposed=settings.transposed, cells=cells)
+        grid = torch.from_numpy(drawn)[None, None]
         soft = (interpolate(grid, shape, mode="nearest") if settings.nearest else adaptive_avg_pool2d(grid, shape))[0, 0]
         support = interpolate(grid, (height, width), mode="nearest")[0, 0].numpy() > 0
     held = np.zeros((height, width), bool) if drag.editable is None else ~drag.editable

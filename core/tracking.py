@@ -21,6 +21,7 @@ from .geometry import Size
 from .operations import Point
 
 Reading = Literal["direct", "two_step"]
+Outside = Literal["excluded", "zeros"]
 
 
 def read(maps: Sequence[Tensor], centre: Point, radius: int, grid: tuple[float, float], reading: Reading = "direct") -> list[Tensor]:
@@ -52,13 +53,15 @@ def track(
     radius: int = 12,
     reading: Reading = "direct",
     mapped: tuple[float, float] | None = None,
+    outside: Outside = "excluded",
 ) -> tuple[Point, ...]:
     """Each handle's new place: within `radius` cells of the old one, along rows and columns, where features differ least.
 
     maps: [1, C, h, w] each.  queries: per handle and map, the features [1, C] that it had at first.  places: where the handles are now.
     mapped: how many cells of the grid the maps cover, see `Handles`.
-    The distance is the sum of absolute differences over all channels; of equals the first in row-major order wins. Places off the grid are
-    no candidates. -> as many places, whole cells from the old ones.
+    The distance is the sum of absolute differences over all channels; of equals the first in row-major order wins.
+    outside: places off the grid are no candidates, or ("zeros", published) have no feature at all, so that a handle of little feature may
+    leave the picture. -> as many places, whole cells from the old ones.
     """
     if not places:
         return ()
@@ -69,7 +72,8 @@ def track(
         distance = sum((found - own[..., None]).abs().sum(dim=(0, 1)) for found, own in zip(near, query, strict=True))
         inside = [(c + steps >= 0) & (c + steps <= n) for c, n in zip(place, grid, strict=True)]
         allowed = torch.from_numpy(np.logical_and.outer(inside[1], inside[0]).ravel())
-        best.append(distance.masked_fill(~allowed.to(distance.device), math.inf).argmin())
+        beyond = distance.new_tensor(math.inf) if outside == "excluded" else sum(own.abs().sum() for own in query).to(distance)
+        best.append(torch.where(allowed.to(distance.device), distance, beyond).argmin())
     # One transfer for all handles: reading each would wait for the device as often.
     indices = torch.stack(best).tolist()
     side = 2 * radius + 1

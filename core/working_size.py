@@ -16,8 +16,9 @@ from torch import Tensor
 MULTIPLE = 16
 
 
-def working_size(size: tuple[int, int], longest: int) -> tuple[int, int]:
-    """`size` scaled down, never up, so that no side is above `longest`, then each side cut to a multiple of 16."""
+def working_size(size: tuple[int, int], longest: int | None) -> tuple[int, int]:
+    """`size` scaled down, never up, so that no side is above `longest` (None: not at all), then each side cut to a multiple of 16."""
+    longest = max(size) if longest is None else longest
     if longest < MULTIPLE:
         raise ValueError(f"a longest side of {longest} px is too short; use {MULTIPLE} or more")
     if min(size) < MULTIPLE:
@@ -27,20 +28,21 @@ def working_size(size: tuple[int, int], longest: int) -> tuple[int, int]:
     return width, height
 
 
-def to_tensor(picture: Image.Image, size: tuple[int, int]) -> Tensor:
-    """The picture at `size`: exact where it has that size already, else resampled (antialiased Lanczos)."""
+def to_tensor(picture: Image.Image, size: tuple[int, int], resampling: Image.Resampling = Image.Resampling.LANCZOS) -> Tensor:
+    """The picture at `size`: exact where it has that size already, else resampled (antialiased; DragFlow's code: bicubic)."""
     if picture.size != size:
-        picture = picture.resize(size, Image.Resampling.LANCZOS)
+        picture = picture.resize(size, resampling)
     return torch.from_numpy(np.array(picture.convert("RGB"))).permute(2, 0, 1)[None].float() / 255
 
 
-def to_picture(edited: Tensor, original: Image.Image, mask: np.ndarray | None) -> Image.Image:
+def to_picture(edited: Tensor, original: Image.Image, mask: np.ndarray | None, *, truncated: bool = False) -> Image.Image:
     """The edited tensor as a picture of the original's size.
 
     mask: where the edit counts, at the tensor's size; every pixel outside of it is the original's bit for bit. None:
-    all of the edit.
+    all of the edit.  truncated: to 8 bits by cutting fractions off, as DragFlow's code does, not by rounding.
     """
-    pixels = (edited[0].permute(1, 2, 0) * 255).round().clamp(0, 255).to(torch.uint8).cpu().numpy()
+    levels = edited[0].permute(1, 2, 0) * 255
+    pixels = (levels if truncated else levels.round()).clamp(0, 255).to(torch.uint8).cpu().numpy()
     picture = Image.fromarray(pixels).resize(original.size, Image.Resampling.LANCZOS)
     if mask is None:
         return picture

@@ -16,14 +16,12 @@ from comfy_api.latest import io, ui
 from ..core.backbones.noise_as_flow import NoiseAsFlow, as_flow, on_unet
 from ..core.dragfield import DragFieldSettings, dragfield
 from ..core.edit import DragFlowSettings, Edit, dragflow
-from ..core.latent_warp import LatentWarpSettings
 from ..core.operations import Drag
-from ..core.region_drag import RegionDragSettings
 from ..core.window import Window, crop, crop_drag, stitch, window_around
 from . import models, wire
 from .drag_edit_graph import inversion_graph
-from .drag_edit_points import PRESETS, PointSettings, check_points_only, drag_points, edit_settings, inversion_settings, open_to_points
-from .gradient_mask import AROUND, MARGIN, RECTANGLES, editing_mask
+from .drag_edit_points import PointSettings, check_points_only, drag_points, edit_settings, inversion_settings, open_to_points
+from .gradient_mask import AROUND, RECTANGLES, editing_mask
 from .guides import ReadoutHeadType
 from .host.autoencoder import ComfyAutoencoder
 from .host.comfy_flux import ComfyFlux
@@ -33,13 +31,11 @@ from .host.out_of_memory import with_one_retry
 from .host.progress import ComfyProgress
 from .host.recognised_backbone import backbone_for
 from .noise_trajectory import NoiseTrajectory
+from .presets import CARRY, OWN, dragflow_preset, dragflow_settings, points_preset, preset_input, preset_problem, tell_preset
 from .trajectory import Trajectory
 from .types import CATEGORY, TrajectoryType, drag_input
 
 DRAGFIELD, DRAGFLOW, DIRECTDRAG = "dragfield", "dragflow", "directdrag"
-WARP = LatentWarpSettings().ratio
-INTENSIFY = 4 / 7
-"""The part of the iterations that stays at the target: 40 of 70, core's own default."""
 
 
 class DragEdit(io.ComfyNode):
@@ -78,10 +74,11 @@ class DragEdit(io.ComfyNode):
                 io.Int.Input("skip", default=6, min=0, max=999, tooltip="How many of the noisiest steps are left out."),
                 io.Int.Input(
                     "iterations",
-                    default=70,
-                    min=1,
+                    default=OWN,
+                    min=OWN,
                     max=1000,
-                    tooltip="dragflow: how often the latent is moved. directdrag: rounds of three moves.",
+                    tooltip="dragflow: how often the latent is moved, 70 as published. directdrag: rounds of three moves, 70 as published. "
+                    "-1: the preset's own.",
                 ),
                 io.Float.Input(
                     "guidance",
@@ -94,11 +91,12 @@ class DragEdit(io.ComfyNode):
                 ),
                 io.Float.Input(
                     "margin",
-                    default=MARGIN,
-                    min=0.0,
+                    default=OWN,
+                    min=OWN,
                     max=1.0,
                     step=0.01,
-                    tooltip="Room around the drag for shadows and seams, as a part of the shorter side.",
+                    tooltip="Room around the drag for shadows and seams, as a part of the shorter side. -1: the preset's own, none as "
+                    "published, 0.08 else.",
                 ),
                 io.Float.Input(
                     "fade", default=0.0, min=0.0, max=512.0, step=1.0, tooltip="Pixels over which the edit fades into the original."
@@ -121,21 +119,16 @@ class DragEdit(io.ComfyNode):
                 ),
                 io.Float.Input(
                     "warp",
-                    default=WARP,
-                    min=0.0,
+                    default=OWN,
+                    min=OWN,
                     max=1.0,
                     step=0.01,
                     optional=True,
-                    tooltip="directdrag: which part of the way the latent is carried before it is optimised.",
+                    tooltip="directdrag: which part of the way the latent is carried before it is optimised. -1: the preset's own, 0.15 as "
+                    "published.",
                 ),
                 ReadoutHeadType.Input("head", optional=True, tooltip="directdrag: keeps the picture's looks. Trained for the model."),
-                io.Combo.Input(
-                    "preset",
-                    options=list(PRESETS),
-                    optional=True,
-                    advanced=True,
-                    tooltip="directdrag: see Point Drag Optimizer. 'carry' with a warp of 1 is for small models such as the demo's.",
-                ),
+                preset_input("dragflow: published for FLUX; directdrag: published for Stable Diffusion; dragfield has one way only."),
             ],
             outputs=[
                 io.Image.Output("edited", display_name="image"),
@@ -147,20 +140,23 @@ class DragEdit(io.ComfyNode):
         )
 
     @classmethod
-    def validate_inputs(cls, drag: str | None = None) -> bool | str:
-        return wire.drag_problem(drag)
+    def validate_inputs(cls, drag: str | None = None, preset: str | None = None, iterations: int | None = None) -> bool | str:
+        if iterations == 0:
+            return "0 iterations move nothing: use 1 or more (published: 70), or -1 for the preset's own"
+        return preset_problem(preset, CARRY) or wire.drag_problem(drag)
 
     @classmethod
     def execute(
         cls, model, vae, image: torch.Tensor, drag: str, method: str, prompt: str, edit_prompt: str, steps: int, skip: int, iterations: int,
         guidance: float, margin: float, fade: float, work_size: int, seed: int, clip=None, positive=None, edit_positive=None,
-        trajectory: Trajectory | None = None, warp: float = WARP, head=None, preset: str = "principled",
+        trajectory: Trajectory | None = None, warp: float = OWN, head=None, preset: str = "auto",
     ) -> io.NodeOutput:  # fmt: skip
         asked = wire.read_drag(drag, wire.image_size(image))
         # Refuses a MODEL that can't be dragged before anything is made ready for it.
         backbone = backbone_for(model)
         _check(backbone, asked, method, head, trajectory)
-        points = method == DIRECTDRAG
+        points, flow = method == DIRECTDRAG, isinstance(backbone, ComfyFlux)
+        chosen, known = points_preset(preset, model, flow=flow) if points else (dragflow_preset(preset, model, flow=flow), None)
         around = open_to_points(asked) if points else editing_mask(asked, RECTANGLES) | editing_mask(asked, AROUND)
         window = window_around(around, asked, work_size)
         if trajectory is None:
@@ -172,7 +168,7 @@ class DragEdit(io.ComfyNode):
             own = "" if points and isinstance(backbone, ComfyUNet) else asked.background_prompt
             graph, results = inversion_graph(
                 node_id, cls.hidden.dynprompt.get_node(node_id)["inputs"], window, wire.image_size(image), settings,
-                prompt.strip() or own, edit_prompt.strip() or ("" if points else asked.editing_prompt),
+                prompt.strip() or own, edit_prompt.strip() or ("" if points else asked.editing_prompt), chosen,
             )  # fmt: skip
             return io.NodeOutput(*results, expand=graph)
         if trajectory.size != window.work or len(trajectory.branches) != image.shape[0]:
@@ -183,9 +179,13 @@ class DragEdit(io.ComfyNode):
             )
         target = trajectory.prompt if edit_positive is None else models.prompt_of(edit_positive)
         if points:
-            settings = edit_settings(backbone, trajectory, preset, iterations, warp, guidance)
+            settings = edit_settings(known, trajectory, iterations, warp, guidance)
+        elif method == DRAGFIELD:
+            settings = _dragfield_settings(margin, seed, guidance, target)
         else:
-            settings = _settings(method, iterations, margin, seed, guidance, target)
+            settings = _dragflow_settings(dragflow_settings(chosen, model), iterations, margin, seed, guidance, target)
+        if method != DRAGFIELD:
+            tell_preset(cls, chosen, "pasted back, which is not published" if chosen == "published" else "")
         told = backbone if isinstance(backbone, ComfyFlux) and not points else None
         one = _Editor(backbone, ComfyAutoencoder(vae, model), ComfyProgress(model, backbone=told), head)
         small = crop_drag(asked, window)
@@ -207,16 +207,23 @@ def _check(backbone: ComfyFlux | ComfyUNet, drag: Drag, method: str, head, traje
         raise ValueError("the trajectory is of another kind of MODEL: use DDIM Invert for Stable Diffusion, FireFlow Invert for FLUX")
 
 
-def _settings(
-    method: str, iterations: int, margin: float, seed: int, guidance: float, target: ComfyConditioning
-) -> DragFieldSettings | DragFlowSettings:
-    if method == DRAGFIELD:
-        chosen = models.chosen_guidance(guidance, target, DragFieldSettings().guidance)
-        return DragFieldSettings(guidance=chosen, margin=margin, seed=seed, paste_back=False)
-    chosen = models.chosen_guidance(guidance, target, DragFlowSettings().guidance)
-    intensify = round(INTENSIFY * iterations)
-    drag = RegionDragSettings(transport_steps=iterations - intensify, intensify_steps=intensify, guidance=chosen)
-    return DragFlowSettings(guidance=chosen, drag=drag, mask_margin=margin, shadow_reach=margin, seed=seed, paste_back=False)
+def _dragfield_settings(margin: float, seed: int, guidance: float, target: ComfyConditioning) -> DragFieldSettings:
+    own = DragFieldSettings()
+    chosen = models.chosen_guidance(guidance, target, own.guidance)
+    return replace(own, guidance=chosen, margin=own.margin if margin < 0 else margin, seed=seed, paste_back=False)
+
+
+def _dragflow_settings(
+    own: DragFlowSettings, iterations: int, margin: float, seed: int, guidance: float, target: ComfyConditioning
+) -> DragFlowSettings:
+    """A preset's settings, but for what the widgets say. iterations: both phases together, shared as the preset shares them."""
+    chosen = models.chosen_guidance(guidance, target, own.guidance)
+    drag = replace(own.drag, guidance=chosen)
+    if iterations > 0:
+        transport = round(iterations * drag.transport_steps / (drag.transport_steps + drag.intensify_steps))
+        drag = replace(drag, transport_steps=transport, intensify_steps=iterations - transport)
+    around = {} if margin < 0 else {"mask_margin": margin, "shadow_reach": margin}
+    return replace(own, guidance=chosen, drag=drag, seed=seed, paste_back=False, **around)
 
 
 class _Editor:

@@ -6,6 +6,7 @@ from typing import Any
 
 from ..core.ddim_inversion import DDIMSettings
 from ..core.inversion import InversionSettings
+from ..core.presets import Preset
 from ..core.window import Window
 
 Graph = dict[str, dict[str, Any]]
@@ -20,6 +21,7 @@ def inversion_graph(
     settings: InversionSettings | DDIMSettings,
     prompt: str,
     edit_prompt: str,
+    preset: Preset,
 ) -> tuple[Graph, list[Link]]:
     """The graph that inverts what the window shows and then edits, and where the outputs of Drag Edit come from.
 
@@ -46,7 +48,7 @@ def inversion_graph(
     else:
         inverted = add(
             "invert", "DragfieldInvert", **what, skip=settings.skip, guidance=settings.guidance, remember=settings.kv_blocks,
-            remember_on=settings.kv_placement,
+            remember_on=settings.kv_placement, preset=preset,
         )  # fmt: skip
     given = {**inputs, "trajectory": inverted}
     if "edit_positive" not in inputs and edit_prompt and "clip" in inputs:

@@ -21,7 +21,7 @@ from .host.autoencoder import ComfyAutoencoder
 from .host.comfy_flux import ComfyFlux
 from .host.comfy_unet import ComfyUNet
 from .host.conditioning import ComfyConditioning
-from .point_drag import FLOW_PRESETS, PRESETS
+from .point_drag import warped
 from .trajectory import Trajectory
 
 PointSettings = DirectDragSettings | FlowPointSettings
@@ -34,7 +34,7 @@ def check_points_only(drag: Drag) -> None:
 
 def open_to_points(drag: Drag) -> np.ndarray:
     """Where a point edit may change the picture. bool [H, W]"""
-    return point_masks(drag, drag.points, drag.size[::-1], SoftMaskSettings())[1]
+    return point_masks(drag, points_of(drag), drag.size[::-1], SoftMaskSettings())[1]
 
 
 def inversion_settings(backbone: ComfyFlux | ComfyUNet, steps: int, skip: int, kv_blocks: str) -> InversionSettings | DDIMSettings:
@@ -47,22 +47,18 @@ def inversion_settings(backbone: ComfyFlux | ComfyUNet, steps: int, skip: int, k
 
 
 def edit_settings(
-    backbone: ComfyFlux | ComfyUNet, trajectory: Trajectory, preset: str, iterations: int, warp: float, guidance: float
+    base: PointSettings, trajectory: Trajectory, iterations: int, warp: float, guidance: float
 ) -> PointSettings:
-    """iterations: rounds in all, shared among the times that are dragged at.  guidance: 0 for the model's default.
+    """base: the preset's.  iterations: rounds in all, shared among the times that are dragged at; below 0 the preset's own.
+    warp: see `warped`.  guidance: 0 for the model's default.
 
     The last time is not dragged at: somewhere the picture has to be denoised.
     """
-    known = FLOW_PRESETS if isinstance(backbone, ComfyFlux) else PRESETS
-    if preset not in known:
-        raise ValueError(f"the preset '{preset}' is what was published for Stable Diffusion: use 'principled' or 'carry' with FLUX")
-    base = known[preset]
     if isinstance(base, FlowPointSettings) and guidance > 0:
         base = replace(base, guidance=guidance, drag=replace(base.drag, guidance=guidance))
     steps = max(1, min(base.drag_steps, len(trajectory.times) - 2))
-    drag = replace(base.drag, rounds=max(1, round(iterations / steps)))
-    carried = None if warp == 0 or base.warp is None else replace(base.warp, ratio=warp)
-    return replace(base, drag=drag, drag_steps=steps, warp=carried, paste_back=False)
+    drag = base.drag if iterations < 0 else replace(base.drag, rounds=max(1, round(iterations / steps)))
+    return replace(base, drag=drag, drag_steps=steps, warp=warped(base.warp, warp), paste_back=False)
 
 
 def drag_points(

@@ -8,7 +8,7 @@ from typing import Protocol
 from comfy_api.latest import io
 from torch import Tensor
 
-from ..core.appearance import AppearanceTerm, ReadoutSettings, appearance_term, readout_of
+from ..core.appearance import AppearanceTerm, ReadoutSettings, appearance_term, read_out, readout_of, seen_at
 from ..core.guidance import Term
 from ..core.probes import FlowProbe, NoiseProbe
 from ..core.readout import ReadoutHead
@@ -28,7 +28,7 @@ class Guide(Protocol):
     """One kind of guidance."""
 
     def term(
-        self, probe: NoiseProbe | FlowProbe, branch: Branch, seen: Tensor, kept: dict[int, Tensor], *, of_region: bool = False
+        self, probe: NoiseProbe | FlowProbe, branch: Branch, seen: Tensor, kept: dict[int, list[Tensor]], *, of_region: bool = False
     ) -> Term:
         """The term for a drag that begins at the branch's state.
 
@@ -49,14 +49,16 @@ class ReadoutGuide:
     settings: ReadoutSettings
 
     def term(
-        self, probe: NoiseProbe | FlowProbe, branch: Branch, seen: Tensor, kept: dict[int, Tensor], *, of_region: bool = False
+        self, probe: NoiseProbe | FlowProbe, branch: Branch, seen: Tensor, kept: dict[int, list[Tensor]], *, of_region: bool = False
     ) -> AppearanceTerm:
         head, settings = self.head.to(probe.device), self.settings
         if of_region:
             settings = replace(settings, weight=OF_REGION * settings.weight, range_factor=False)
-        fixed = settings.reference == "fixed"
-        if fixed and id(self) not in kept:
-            # As published, whatever the time.
-            kept[id(self)] = readout_of(probe, head, seen, branch.t, settings)
-        wanted = kept[id(self)] if fixed else readout_of(probe, head, branch.undragged, branch.t, settings)
+        if settings.reference == "fixed":
+            # As published: one latent's features, whatever the time.
+            if id(self) not in kept:
+                kept[id(self)] = seen_at(probe, seen, branch.t)
+            wanted = read_out(probe, head, kept[id(self)], branch.t, settings)
+        else:
+            wanted = readout_of(probe, head, branch.undragged, branch.t, settings)
         return appearance_term(probe, head, branch.z, branch.t, wanted, settings)

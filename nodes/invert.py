@@ -7,11 +7,12 @@ from functools import partial
 
 from comfy_api.latest import io
 
-from ..core.inversion import InversionSettings, invert
+from ..core.inversion import invert
 from . import models
 from .host.comfy_flux import ComfyFlux
 from .host.out_of_memory import with_one_retry
 from .host.progress import ComfyProgress
+from .presets import dragflow_preset, dragflow_settings, preset_input, preset_problem, tell_preset
 from .trajectory import Branch, Trajectory
 from .types import CATEGORY, TrajectoryType
 
@@ -54,6 +55,9 @@ class FireFlowInvert(io.ComfyNode):
                     tooltip="Where they are kept. 'cpu' spares GPU memory, 'auto' does so when they would take much of it.",
                 ),
                 io.Sigmas.Input("sigmas", optional=True, tooltip="A schedule of your own, falling to 0, such as BasicScheduler makes."),
+                preset_input(
+                    "Published: 'auto' remembers content layers, and the prompt's tokens of single blocks too.", advanced=True
+                ),
             ],
             outputs=[
                 TrajectoryType.Output("trajectory", tooltip="For Latent Warp, the optimizer, Gradient-Masked Denoise and Drag Edit."),
@@ -61,23 +65,29 @@ class FireFlowInvert(io.ComfyNode):
                 io.Latent.Output("same_latent", display_name="latent", tooltip="The latent that came in, for the sampler."),
                 io.Sigmas.Output("same_sigmas", display_name="sigmas", tooltip="From the inverted picture's time to 0, for the sampler."),
             ],
+            hidden=[io.Hidden.unique_id],
         )
 
     @classmethod
-    def validate_inputs(cls, steps: int | None = None, skip: int | None = None) -> bool | str:
+    def validate_inputs(cls, steps: int | None = None, skip: int | None = None, preset: str | None = None) -> bool | str:
         # With sigmas linked, steps counts for nothing, and only execution knows how long they are.
         if steps is not None and steps < 1:
             return f"steps is {steps}; use 1 or more (published: 25)"
         if skip is not None and skip < 0:
             return f"skip is {skip}; use 0 or more (published: 6 of 25)"
-        return True
+        return preset_problem(preset) or True
 
     @classmethod
     def execute(
-        cls, model, positive, latent, steps: int, skip: int, guidance: float, remember: str, remember_on: str, sigmas=None
-    ) -> io.NodeOutput:
+        cls, model, positive, latent, steps: int, skip: int, guidance: float, remember: str, remember_on: str, sigmas=None,
+        preset: str = "auto",
+    ) -> io.NodeOutput:  # fmt: skip
         where = "device" if remember_on == "auto" else remember_on
-        settings = InversionSettings(steps, skip, guidance, kv_blocks=remember, kv_placement=where)
+        chosen = dragflow_preset(preset, model, flow=True)
+        base = dragflow_settings(chosen, model).inversion
+        blocks = base.kv_blocks if remember == "auto" else remember
+        settings = replace(base, steps=steps, skip=skip, guidance=guidance, kv_blocks=blocks, kv_placement=where)
+        tell_preset(cls, chosen)
         prompt = models.prompt_of(positive)
         backbone = ComfyFlux(model)
         progress = ComfyProgress(model, backbone=backbone)

@@ -11,15 +11,17 @@ import torch
 from comfy_api.latest import io
 from torch import Tensor
 
+from ..core.directdrag import DirectDragSettings
 from ..core.field import DragField
 from ..core.masks import to_latent
 from ..core.operations import Drag
 from ..core.point_edit import carried, points_of
+from ..core.presets import CHOICES
 from ..core.warm_start import warp_latent
 from . import models, wire
 from .gradient_mask import AROUND, MARGIN, editing_mask
 from .noise_trajectory import NoiseTrajectory
-from .point_drag import PRESETS
+from .presets import CARRY, points_preset, preset_problem
 from .soft_mask import freedom
 from .trajectory import NoNoise, Trajectory
 from .types import CATEGORY, TrajectoryType, deformation_input, drag_input
@@ -72,11 +74,11 @@ class LatentWarp(io.ComfyNode):
                 ),
                 io.Combo.Input(
                     "points",
-                    options=[FIELD, *PRESETS],
+                    options=[FIELD, *CHOICES],
                     advanced=True,
                     tooltip="How handle points carry the latent. 'field': what is close around them, in whole cells. Or as Point Drag "
-                    "Optimizer does by its preset: the whole picture, the farther from a handle the less ('principled'; 'reference': in "
-                    "whole cells, as published), or discs around the handles as they are ('carry').",
+                    "Optimizer does by its preset: the whole picture, the farther from a handle the less ('tuned'; 'published': in "
+                    "whole cells). 'auto' is published, and for the bundled models, with model connected, discs around the handles.",
                 ),
             ],
             outputs=[
@@ -87,15 +89,15 @@ class LatentWarp(io.ComfyNode):
         )
 
     @classmethod
-    def validate_inputs(cls, drag: str | None = None) -> bool | str:
-        return wire.drag_problem(drag)
+    def validate_inputs(cls, drag: str | None = None, points: str | None = None) -> bool | str:
+        return preset_problem(points, FIELD, CARRY) or wire.drag_problem(drag)
 
     @classmethod
     def execute(
         cls, state: Any, drag: str, start_at: float, seed: int, deformation: str, mask: torch.Tensor | None = None, model=None,
         noise_level: float = 0.0, ratio: float = 1.0, points: str = FIELD,
     ) -> io.NodeOutput:  # fmt: skip
-        how = _Warp(seed, deformation, ratio, points)
+        how = _Warp(seed, deformation, ratio, None if points == FIELD else points_preset(points, model, flow=False)[1])
         if isinstance(state, Trajectory):
             flow = state.as_flow() if isinstance(state, NoiseTrajectory) else state
             index = min(flow.branches[0].inversion.index_at(start_at), len(flow.branches[0].inversion.times) - 2)
@@ -128,23 +130,23 @@ class _State:
 
 @dataclass(frozen=True)
 class _Warp:
-    """What the widgets say."""
+    """What the widgets say. points: how handle points carry; None: by the field."""
 
     seed: int
     deformation: str
     ratio: float
-    points: str
+    points: DirectDragSettings | None
 
     def __call__(
         self, states: Sequence[_State], drag: str, size: wire.Size, mask: Tensor | None
     ) -> tuple[list[Tensor], np.ndarray, Tensor | None]:
         """The latents carried inside of the mask; the mask, bool [H, W]; and the cells left alone, bool [h, w], None where points move."""
         asked = wire.read_drag(drag, size)
-        if self.points == FIELD:
+        if self.points is None:
             return self._by_field(states, asked, mask)
-        preset = PRESETS[self.points]
+        preset = self.points
         handles = points_of(asked, preset.rounded, preset.clamp)
-        free, area = freedom(asked, mask, tuple(states[0].z.shape[-2:]), preset.soft_mask)
+        free, area = freedom(asked, handles, mask, tuple(states[0].z.shape[-2:]), preset.soft_mask)
         warp = replace(preset.warp, ratio=self.ratio)
 
         def moved(state: _State) -> Tensor:

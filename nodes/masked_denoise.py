@@ -12,10 +12,11 @@ from functools import partial
 import torch
 from comfy_api.latest import io
 
+from ..core.attention import KVSession
 from ..core.ddim import DDIMState
 from ..core.ddim_inversion import masked_ddim
-from ..core.edit import masked_denoise
-from ..core.inversion import velocity_of
+from ..core.edit import DragFlowSettings, masked_denoise
+from ..core.inversion import reconstruct, velocity_of
 from ..core.masks import to_latent, whole_tokens
 from ..core.mutual_attention import mutual_blocks
 from ..core.progress import Progress
@@ -27,6 +28,7 @@ from .host.conditioning import ComfyConditioning
 from .host.out_of_memory import with_one_retry
 from .host.progress import ComfyProgress
 from .noise_trajectory import NoiseTrajectory
+from .presets import OWN_CHOICE, dragflow_preset, dragflow_settings, preset_input, preset_problem, tell_preset
 from .trajectory import Branch, Trajectory
 from .types import CATEGORY, TrajectoryType, guidance_input, negative_inputs
 
@@ -54,10 +56,10 @@ class GradientMaskedDenoise(io.ComfyNode):
                 guidance_input(GUIDANCE),
                 io.Combo.Input(
                     "attention",
-                    options=["matched", "lifo", "own"],
+                    options=[OWN_CHOICE, "matched", "lifo", "own"],
                     advanced=True,
-                    tooltip="Keys and values of the original: at the same time ('matched'), paired as published for FLUX ('lifo'), or none "
-                    "('own').",
+                    tooltip="Keys and values of the original: as the preset has it, at the same time ('matched'), paired as published for "
+                    "FLUX ('lifo'), or none ('own').",
                 ),
                 io.Float.Input(
                     "own_share",
@@ -70,25 +72,43 @@ class GradientMaskedDenoise(io.ComfyNode):
                 ),
                 io.Combo.Input(
                     "inject_into",
-                    options=["kept", "all"],
+                    options=[OWN_CHOICE, "kept", "all"],
                     advanced=True,
-                    tooltip="FLUX: where the original's keys and values go. Into what the drag leaves alone ('kept'), because what is "
+                    tooltip="FLUX: where the original's keys and values go: as the preset has it; into what the drag leaves alone "
+                    "('kept'), because what is "
                     "remembered of the rest belongs to the picture as it was; or everywhere ('all', published).",
+                ),
+                preset_input(
+                    "Here 'auto' is what the region was dragged by. Published: outside of the mask the original is denoised in lockstep, "
+                    "in twice the time; ours replays the inversion, which ends exactly at the picture. FLUX only.",
+                    advanced=True,
                 ),
             ],
             outputs=[io.Latent.Output("latent", tooltip="For VAE Decode.")],
+            hidden=[io.Hidden.unique_id],
         )
 
     @classmethod
+    def validate_inputs(cls, preset: str | None = None) -> bool | str:
+        return preset_problem(preset) or True
+
+    @classmethod
     def execute(
-        cls, model, trajectory: Trajectory, guidance: float, attention: str, own_share: float, inject_into: str = "kept",
-        positive=None, negative=None, cfg: float = 1.0, mask: torch.Tensor | None = None,
+        cls, model, trajectory: Trajectory, guidance: float, attention: str, own_share: float, inject_into: str = OWN_CHOICE,
+        positive=None, negative=None, cfg: float = 1.0, mask: torch.Tensor | None = None, preset: str = "auto",
     ) -> io.NodeOutput:  # fmt: skip
         models.check_same_latents(model, trajectory)
         area = trajectory.mask if mask is None else wire.bool_mask(mask, trajectory.size)
         cells = None if area is None else to_latent(area, trajectory.cells)
         prompt = models.prompt_of(trajectory.prompt.positive if positive is None else positive, negative, cfg)
         unet = isinstance(trajectory, NoiseTrajectory)
+        # What a region drag was published with goes with its own denoising alone.
+        chosen = dragflow_preset(trajectory.preset or "tuned" if preset == "auto" else preset, model, flow=not unet)
+        whole = dragflow_settings(chosen, model)
+        if attention == OWN_CHOICE:
+            attention = "matched" if unet else whole.kv_pairing
+        if inject_into == OWN_CHOICE:
+            inject_into = whole.kv_where
         if unet and attention == "lifo":
             raise ValueError("attention 'lifo' is what was published for FLUX: use 'matched' with Stable Diffusion")
         backbone = ComfyUNet(model) if unet else ComfyFlux(model)
@@ -98,7 +118,8 @@ class GradientMaskedDenoise(io.ComfyNode):
         else:
             scale = models.chosen_guidance(guidance, prompt, GUIDANCE)
             alone = None if inject_into == "all" or trajectory.kept is None else whole_tokens(trajectory.kept, backbone.patch)
-            run = partial(denoised, backbone, prompt, scale, cells, attention, own_share, alone, progress)
+            run = partial(denoised, backbone, prompt, scale, cells, attention, own_share, alone, whole, progress)
+        tell_preset(cls, chosen)
         with backbone.session():
             states = [with_one_retry(backbone, partial(run, branch)) for branch in trajectory.branches]
         return io.NodeOutput({**trajectory.latent, "samples": models.vae_latents(model, states)})
@@ -106,14 +127,23 @@ class GradientMaskedDenoise(io.ComfyNode):
 
 def denoised(
     backbone: ComfyFlux, prompt: ComfyConditioning, guidance: float, cells: torch.Tensor | None, attention: str, own_share: float,
-    inject: torch.Tensor | None, progress: ComfyProgress, branch: Branch,
+    inject: torch.Tensor | None, settings: DragFlowSettings, progress: ComfyProgress, branch: Branch,
 ) -> torch.Tensor:  # fmt: skip
     """One picture's latent at time 0. inject: bool [tokens], which ones get the inversion's keys and values; None: all."""
     bank, times, path = branch.inversion.bank, branch.inversion.times[branch.index :], branch.inversion.path[branch.index :]
-    if attention == "lifo" and branch.index:
-        raise ValueError("attention 'lifo' pairs from the first sampling time on, and this state starts later: use 'matched'")
-    kv = None if attention == "own" or not bank.blocks else backbone.keep(bank).replay(attention, eta=own_share, where=inject)
-    velocity = velocity_of(backbone, prompt, guidance, kv)
+    if branch.index and (attention == "lifo" or settings.recon_path == "sample"):
+        raise ValueError(
+            "as published, keys, values and background are paired from the first sampling time on, and this state starts later: use the "
+            "preset 'tuned', and attention 'matched'"
+        )
+
+    def remembered(into: torch.Tensor | None) -> KVSession | None:
+        return None if attention == "own" or not bank.blocks else backbone.keep(bank).replay(attention, eta=own_share, where=into)
+
+    if settings.recon_path == "sample" and cells is not None:
+        own = {"guidance": settings.recon_guidance, "kv": remembered(None)}
+        path = reconstruct(backbone, branch.inversion, prompt, should_stop=progress.stop_if_cancelled, **own)
+    velocity = velocity_of(backbone, prompt, guidance, remembered(inject))
     where = None if cells is None else cells.to(branch.z.device)
     return _last(masked_denoise(velocity, branch.z, times, where, path), len(times) - 1, progress)
 

@@ -8,8 +8,7 @@ from functools import partial
 from comfy_api.latest import io
 from torch import Tensor
 
-from ..core.demo.directdrag_settings import DIRECTDRAG, DIRECTDRAG_FLOW
-from ..core.directdrag import REFERENCE, DirectDragSettings
+from ..core.directdrag import DirectDragSettings
 from ..core.directdrag_flow import FlowPointSettings
 from ..core.latent_warp import LatentWarpSettings
 from ..core.point_drag import PointDragState
@@ -26,13 +25,12 @@ from .host.out_of_memory import with_one_retry
 from .host.progress import ComfyProgress
 from .noise_trajectory import NoiseTrajectory
 from .point_walk import PointWalk
+from .presets import CARRY, OWN, points_preset, preset_input, preset_problem, tell_preset
 from .soft_mask import freedom
 from .trajectory import Branch, Trajectory
 from .types import CATEGORY, TrajectoryType, drag_input
 
-PRESETS = {"principled": DirectDragSettings(), "reference": REFERENCE, "carry": DIRECTDRAG}
-FLOW_PRESETS = {"principled": FlowPointSettings(), "carry": DIRECTDRAG_FLOW}
-WARP = LatentWarpSettings().ratio
+PointSettings = DirectDragSettings | FlowPointSettings
 
 
 class PointDragOptimizer(io.ComfyNode):
@@ -55,38 +53,39 @@ class PointDragOptimizer(io.ComfyNode):
                 ),
                 io.Conditioning.Input("positive", optional=True, tooltip="The prompt while dragging. Without it, the inversion's."),
                 io.Int.Input(
-                    "drag_steps", default=0, min=0, max=100, tooltip="At how many steps is dragged. 0: 7 for Stable Diffusion, 3 for FLUX."
+                    "drag_steps", default=0, min=0, max=100,
+                    tooltip="At how many steps is dragged. 0: the preset's own, 7 as published for Stable Diffusion, 3 for FLUX.",
                 ),
-                io.Int.Input("rounds", default=10, min=1, max=200, tooltip="How often handles are looked for again, at each of them."),
-                io.Int.Input("iterations", default=3, min=1, max=50, tooltip="Gradient steps in each round."),
+                io.Int.Input(
+                    "rounds", default=OWN, min=OWN, max=200,
+                    tooltip="How often handles are looked for again, at each of them. -1: the preset's own, 10 as published.",
+                ),
+                io.Int.Input(
+                    "iterations", default=OWN, min=OWN, max=50,
+                    tooltip="Gradient steps in each round. -1: the preset's own, 3 as published.",
+                ),
                 io.Float.Input(
                     "rate", default=1.0, min=0.01, max=10.0, step=0.05, tooltip="Times the preset's rate. Lower is slower and keeps more."
                 ),
                 io.Float.Input(
                     "warp",
-                    default=WARP,
-                    min=0.0,
+                    default=OWN,
+                    min=OWN,
                     max=1.0,
                     step=0.01,
-                    tooltip="Which part of the way the latent is carried at the start. 0: not at all. A state that was moved before is not "
-                    "carried again.",
+                    tooltip="Which part of the way the latent is carried at the start. -1: the preset's own, 0.15 as published. 0: not "
+                    "at all. A state that was moved before is not carried again.",
                 ),
                 io.Float.Input(
                     "mask_weight",
-                    default=0.1,
-                    min=0.0,
+                    default=OWN,
+                    min=OWN,
                     max=10.0,
                     step=0.01,
                     advanced=True,
-                    tooltip="How strongly the mask holds; 'carry' takes none.",
+                    tooltip="How strongly the mask holds. -1: the preset's own, 0.1 as published.",
                 ),
-                io.Combo.Input(
-                    "preset",
-                    options=list(PRESETS),
-                    advanced=True,
-                    tooltip="'principled': what the method means. 'reference': as published, quirks included, Stable Diffusion only. "
-                    "'carry', with a warp of 1: what is around a handle is carried all the way as it is, then corrected inside the mask.",
-                ),
+                preset_input("Published for Stable Diffusion only.", optional=False),
             ],
             outputs=[
                 TrajectoryType.Output("dragged", tooltip="For Mutual Self-Attention (Stable Diffusion), or for Gradient-Masked Denoise."),
@@ -99,10 +98,12 @@ class PointDragOptimizer(io.ComfyNode):
         )
 
     @classmethod
-    def validate_inputs(cls, drag: str | None = None, rounds: int | None = None, iterations: int | None = None) -> bool | str:
-        if (rounds is not None and rounds < 1) or (iterations is not None and iterations < 1):
-            return f"{rounds} rounds of {iterations} iterations move nothing: use at least 1 of each (published: 10 and 3)"
-        return wire.drag_problem(drag)
+    def validate_inputs(
+        cls, drag: str | None = None, rounds: int | None = None, iterations: int | None = None, preset: str | None = None
+    ) -> bool | str:
+        if any(count is not None and count != OWN and count < 1 for count in (rounds, iterations)):
+            return f"{rounds} rounds of {iterations} iterations move nothing: use at least 1 of each (published: 10 and 3), or -1"
+        return preset_problem(preset, CARRY) or wire.drag_problem(drag)
 
     @classmethod
     def execute(
@@ -111,20 +112,20 @@ class PointDragOptimizer(io.ComfyNode):
     ) -> io.NodeOutput:  # fmt: skip
         models.check_same_latents(model, trajectory)
         flow = not isinstance(trajectory, NoiseTrajectory)
-        if flow and preset == "reference":
-            raise ValueError("the preset 'reference' is what was published for Stable Diffusion: use 'principled' with FLUX")
-        steps = drag_steps or (FlowPointSettings() if flow else PRESETS[preset]).drag_steps
+        chosen, known = points_preset(preset, model, flow=flow)
+        settings = _settings(known, rounds, iterations, rate, warp, mask_weight)
+        steps = drag_steps or settings.drag_steps
         if steps > len(trajectory.times) - 2:
             raise ValueError(
                 f"dragging at {steps} steps leaves none to denoise of the {len(trajectory.times) - 1} that this trajectory has: use "
                 f"drag_steps of at most {len(trajectory.times) - 2}, or invert with more steps"
             )
-        settings = _settings(preset, flow, rounds, iterations, rate, warp, mask_weight)
         asked = wire.read_drag(drag, trajectory.size)
         handles = points_of(asked, settings.rounded, settings.clamp)
-        free, support = freedom(asked, mask, trajectory.cells, settings.soft_mask)
+        free, support = freedom(asked, handles, mask, trajectory.cells, settings.soft_mask)
         prompt = trajectory.prompt if positive is None else models.prompt_of(positive)
         backbone = ComfyFlux(model) if flow else ComfyUNet(model)
+        tell_preset(cls, chosen)
         told = _Told(ComfyProgress(model, cls.hidden.unique_id), cls.hidden.unique_id, steps, settings)
         walks = []
         with backbone.session():
@@ -142,12 +143,27 @@ class PointDragOptimizer(io.ComfyNode):
 
 
 def _settings(
-    preset: str, flow: bool, rounds: int, iterations: int, rate: float, warp: float, mask_weight: float
+    known: PointSettings, rounds: int, iterations: int, rate: float, warp: float, mask_weight: float
 ) -> DirectDragSettings:
-    base = PRESETS[preset]
-    drag = FLOW_PRESETS[preset].drag if flow else base.drag
-    drag = replace(drag, rounds=rounds, steps_per_round=iterations, rate=rate * drag.rate, mask_weight=mask_weight)
-    return replace(base, drag=drag, warp=None if warp == 0 or base.warp is None else replace(base.warp, ratio=warp))
+    """What the widgets make of a preset; a flow's takes the form of a UNet's, which `PointWalk` reads."""
+    own = known if isinstance(known, DirectDragSettings) else replace(
+        DirectDragSettings(), drag=known.drag, drag_steps=known.drag_steps, soft_mask=known.soft_mask, warp=known.warp,
+        warp_within=known.warp_within, readout=known.readout,
+    )  # fmt: skip
+    drag = own.drag
+    drag = replace(
+        drag, rate=rate * drag.rate, rounds=drag.rounds if rounds == OWN else rounds,
+        steps_per_round=drag.steps_per_round if iterations == OWN else iterations,
+        mask_weight=drag.mask_weight if mask_weight < 0 else mask_weight,
+    )  # fmt: skip
+    return replace(own, drag=drag, warp=warped(own.warp, warp))
+
+
+def warped(own: LatentWarpSettings | None, ratio: float) -> LatentWarpSettings | None:
+    """A preset's latent warp with the ratio of a widget: below 0 its own, 0 none."""
+    if own is None or ratio == 0:
+        return None
+    return own if ratio < 0 else replace(own, ratio=ratio)
 
 
 def _probe(backbone: ComfyFlux | ComfyUNet, prompt: ComfyConditioning, branch: Branch, flow: bool) -> NoiseProbe | FlowProbe:

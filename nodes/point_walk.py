@@ -18,7 +18,7 @@ from ..core.directdrag import DirectDragSettings
 from ..core.guidance import Term
 from ..core.handles import Handles
 from ..core.inversion import velocity_of
-from ..core.point_drag import PointDragState, point_drag
+from ..core.point_drag import PointDragState, gave_up, point_drag
 from ..core.point_edit import carried, on_tokens
 from ..core.probes import FlowProbe, NoiseProbe
 from ..core.progress import Interrupted
@@ -44,7 +44,7 @@ class PointWalk:
     """One picture's walk.
 
     probe: model and prompt.  mask: [h, w] in [0, 1], how freely each cell may change; None: all.  settings: a core preset, of which `path`,
-    `warp`, `warp_within`, `follow_warp`, `drag` and `rounded` count here.
+    `warp`, `warp_within`, `follow_warp`, `drag`, `mutual_from` and `rounded` count here.
     """
 
     probe: NoiseProbe | FlowProbe
@@ -54,7 +54,7 @@ class PointWalk:
     told: Told | None = None
     should_stop: Callable[[], bool] | None = None
     _seen: Tensor | None = None
-    _kept: dict[int, Tensor] = field(default_factory=dict)
+    _kept: dict[int, list[Tensor]] = field(default_factory=dict)
 
     def run(self, branch: Branch, handles: Handles, steps: int) -> Walked:
         """Drag at the next `steps` times of the branch, denoising in between; less if the handles arrive or get stuck."""
@@ -70,12 +70,16 @@ class PointWalk:
             handles = handles.carried(self.settings.warp.ratio) if self.settings.follow_warp else handles
         branch = replace(branch, inversion=self._undragged(inversion), z=z)
         for done in range(steps):
-            state = self._drag(branch, handles, done)
+            if gave_up(state, self.settings.drag):
+                break
+            state = self._drag(branch, handles, done, 0 if state is None else state.idle)
             branch, handles = replace(branch, z=state.z), state.handles
-            if state.ended:
+            over = state.ended != ""
+            if not over or self.settings.mutual_from == "next":
+                branch = self.denoised_to(branch, branch.index + 1)
+            if over:
                 # Arrived or stuck: no more of it at later times either.
                 break
-            branch = self.denoised_to(branch, branch.index + 1)
         return Walked(branch, state, handles)
 
     def denoised_to(self, branch: Branch, index: int) -> Branch:
@@ -84,12 +88,12 @@ class PointWalk:
             branch = replace(branch, z=self._denoised(branch), index=branch.index + 1)
         return branch
 
-    def _drag(self, branch: Branch, handles: Handles, done: int) -> PointDragState:
+    def _drag(self, branch: Branch, handles: Handles, done: int, idle: int) -> PointDragState:
         to = branch.inversion.times[branch.index + 1]
         last = None
         for last in point_drag(
             self.probe.backbone, branch.z, branch.t, self.probe.cond, handles, self.mask, self.settings.drag, reference=branch.undragged,
-            reference_next=branch.inversion.path[branch.index + 1], t_next=to, kv=self.probe.kv, terms=self._terms(branch),
+            reference_next=branch.inversion.path[branch.index + 1], t_next=to, kv=self.probe.kv, terms=self._terms(branch), idle=idle,
             should_stop=self.should_stop,
         ):  # fmt: skip
             if self.told is not None:

@@ -14,16 +14,18 @@ from torch import Tensor
 
 from ..core.attention import KVBank, KVSession
 from ..core.backbones.noise_as_flow import NoiseAsFlow, on_unet
+from ..core.edit import DragFlowSettings, supervised
 from ..core.field import DragField
 from ..core.masks import to_latent
 from ..core.mutual_attention import mutual_blocks
 from ..core.operations import Drag
 from ..core.probes import FlowProbe, NoiseProbe
 from ..core.progress import Interrupted, Progress
-from ..core.region_drag import REFERENCE, DragState, RegionDragSettings, region_drag
+from ..core.published_regions import PublishedRegions
+from ..core.region_drag import DragState, RegionDragSettings, region_drag
 from ..core.warm_start import emptied, warp_latent
 from . import models, wire
-from .gradient_mask import MARGIN, RECTANGLES, editing_mask
+from .gradient_mask import RECTANGLES, editing_mask
 from .guides import GuidanceType, Guides
 from .host.autoencoder import ComfyAutoencoder
 from .host.comfy_flux import ComfyFlux
@@ -34,11 +36,13 @@ from .host.node_text import show_text
 from .host.out_of_memory import with_one_retry
 from .host.progress import ComfyProgress
 from .noise_trajectory import NoiseTrajectory
+from .presets import OWN, OWN_CHOICE, dragflow_preset, dragflow_settings, preset_input, preset_problem, tell_preset
 from .trajectory import Branch, Trajectory
 from .types import CATEGORY, TrajectoryType, deformation_input, drag_input, guidance_input
 
 GUIDANCE = 3.5
-PRESETS = {"principled": RegionDragSettings(), "reference": REFERENCE}
+RENEW = {OWN_CHOICE: None, "on": True, "off": False, True: True, False: False}
+"""What renew_vacated says; it was a switch once, and graphs keep what it was set to."""
 
 
 class RegionDragOptimizer(io.ComfyNode):
@@ -64,8 +68,14 @@ class RegionDragOptimizer(io.ComfyNode):
                 io.Mask.Input(
                     "mask", optional=True, tooltip="Where the latent may change. Without it, what Gradient Mask makes of the drag."
                 ),
-                io.Int.Input("transport", default=30, min=0, max=1000, tooltip="Iterations that carry the region to its target."),
-                io.Int.Input("intensify", default=40, min=0, max=1000, tooltip="Iterations there that make it sharper."),
+                io.Int.Input(
+                    "transport", default=OWN, min=OWN, max=1000,
+                    tooltip="Iterations that carry the region to its target. -1: the preset's own, 50 as published.",
+                ),
+                io.Int.Input(
+                    "intensify", default=OWN, min=OWN, max=1000,
+                    tooltip="Iterations there that make it sharper. -1: the preset's own, 20 as published.",
+                ),
                 guidance_input(GUIDANCE),
                 io.Float.Input(
                     "rate",
@@ -75,20 +85,16 @@ class RegionDragOptimizer(io.ComfyNode):
                     step=0.05,
                     tooltip="Times the preset's own rate. Lower is slower and keeps more.",
                 ),
-                io.Combo.Input(
-                    "preset",
-                    options=list(PRESETS),
-                    advanced=True,
-                    tooltip="'principled': what the method means. 'reference': as published, quirks included, FLUX only.",
-                ),
+                preset_input("Published for FLUX only.", optional=False),
                 io.Boolean.Input(
                     "hold_attention", default=True, advanced=True, tooltip="Give attention the keys and values of the original."
                 ),
-                io.Boolean.Input(
+                io.Combo.Input(
                     "renew_vacated",
-                    default=True,
+                    options=[OWN_CHOICE, "on", "off"],
                     advanced=True,
-                    tooltip="Fresh ground where the region was, so that it doesn't come back there. Better with vae.",
+                    tooltip="Fresh ground where the region was, so that it doesn't come back there; not published. Better with vae. "
+                    "'preset': as the preset has it.",
                 ),
                 io.Combo.Input(
                     "save_memory",
@@ -118,40 +124,47 @@ class RegionDragOptimizer(io.ComfyNode):
 
     @classmethod
     def validate_inputs(
-        cls, drag: str | None = None, transport: int | None = None, intensify: int | None = None, save_memory: str | bool = "auto"
-    ) -> bool | str:
+        cls, drag: str | None = None, transport: int | None = None, intensify: int | None = None, save_memory: str | bool = "auto",
+        preset: str | None = None, renew_vacated: str | bool | None = None,
+    ) -> bool | str:  # fmt: skip
         try:
             read_saving(save_memory)
         except ValueError as problem:
             return str(problem)
-        if transport is not None and intensify is not None and not (transport >= 0 and intensify >= 0 and transport + intensify > 0):
-            return f"{transport} transport and {intensify} intensify iterations move nothing: use 30 and 40, or at least 1 together"
-        return wire.drag_problem(drag)
+        if transport == 0 and intensify == 0:
+            return "0 transport and 0 intensify iterations move nothing: use -1 for the preset's own, or at least 1 together"
+        if min(value for value in (transport, intensify, 0) if value is not None) < OWN:
+            return f"{transport} transport and {intensify} intensify iterations can't be made: use -1 for the preset's own, or 0 and more"
+        if renew_vacated is not None and renew_vacated not in RENEW:
+            return f"renew_vacated is {renew_vacated!r}: use 'preset', 'on' or 'off'"
+        return preset_problem(preset) or wire.drag_problem(drag)
 
     @classmethod
     def execute(
         cls, model, trajectory: Trajectory, drag: str, transport: int, intensify: int, guidance: float, rate: float, preset: str,
-        hold_attention: bool, renew_vacated: bool, save_memory: str | bool, deformation: str, positive=None, vae=None,
+        hold_attention: bool, renew_vacated: str | bool, save_memory: str | bool, deformation: str, positive=None, vae=None,
         mask: Tensor | None = None, terms: Guides = (),
     ) -> io.NodeOutput:  # fmt: skip
         models.check_same_latents(model, trajectory)
         unet = isinstance(trajectory, NoiseTrajectory)
-        if unet and preset == "reference":
-            raise ValueError("the preset 'reference' is what was published for FLUX: use 'principled' with Stable Diffusion")
+        chosen = dragflow_preset(preset, model, flow=not unet)
+        whole = dragflow_settings(chosen, model)
+        base, renew = whole.drag, RENEW[renew_vacated]
+        renew = whole.vacated == "renew" if renew is None else renew
         asked = wire.read_drag(drag, trajectory.size)
-        field = DragField.from_drag(asked, deformation=deformation)
-        area = editing_mask(asked, RECTANGLES, MARGIN) if mask is None else wire.bool_mask(mask, trajectory.size)
+        field = _field(asked, whole, deformation)
+        area = editing_mask(asked, RECTANGLES, whole.mask_margin) if mask is None else wire.bool_mask(mask, trajectory.size)
         cells = to_latent(area, trajectory.cells)
         prompt = trajectory.prompt if positive is None else models.prompt_of(positive)
-        base = PRESETS[preset]
         settings = replace(
             base,
-            transport_steps=transport,
-            intensify_steps=intensify,
+            transport_steps=base.transport_steps if transport == OWN else transport,
+            intensify_steps=base.intensify_steps if intensify == OWN else intensify,
             rate=rate * base.rate,
             intensify_rate=rate * base.intensify_rate,
             guidance=models.chosen_guidance(guidance, prompt, GUIDANCE),
         )
+        tell_preset(cls, chosen)
         backbone = ComfyUNet(model) if unet else ComfyFlux(model, save_memory=save_memory)
         told = _Told(ComfyProgress(model, cls.hidden.unique_id, backbone=None if unet else backbone), cls.hidden.unique_id, settings)
         autoencoder = None if vae is None else ComfyAutoencoder(vae, model)
@@ -159,15 +172,27 @@ class RegionDragOptimizer(io.ComfyNode):
         with backbone.session():
             flow = trajectory.as_flow() if unet else trajectory
             for branch, own in zip(flow.branches, trajectory.branches, strict=True):
-                behind = left_behind(branch, asked, autoencoder) if renew_vacated else branch.undragged
+                behind = left_behind(branch, asked, autoencoder) if renew else branch.undragged
                 told.progress.noise = branch.undragged - branch.inversion.z0
                 where = cells.to(branch.z.device)
                 one = _Dragged(backbone, prompt, field, where, settings, hold_attention, terms, told)
                 states.append(with_one_retry(backbone, partial(one.run, branch, own, behind)))
-        moved = flow.moved_to([state.z for state in states], mask=area, kept=field.kept(size=trajectory.cells[::-1]))
-        moved = trajectory.as_moved(moved) if unet else moved
+        kept = field.kept(size=trajectory.cells[::-1]) if isinstance(field, DragField) else None
+        moved = flow.moved_to([state.z for state in states], mask=area, kept=kept)
+        moved = replace(trajectory.as_moved(moved) if unet else moved, preset=chosen)
         residual = max(float(state.residual.max()) for state in states)
         return io.NodeOutput(moved, moved.noise(), moved.sigmas(), wire.mask_of(area), residual)
+
+
+def _field(drag: Drag, settings: DragFlowSettings, deformation: str) -> DragField | PublishedRegions:
+    """What is supervised. deformation: as the node's widget has it, which the published regions have no choice of."""
+    if settings.ties == "grid_sample":
+        if deformation != "rigid":
+            raise ValueError(
+                "the published DragFlow moves a deformed end alone: set deformation to 'rigid', or preset to 'tuned' to stretch the rest"
+            )
+        return supervised(drag, drag.size, settings)
+    return DragField.from_drag(drag, deformation=deformation)
 
 
 def left_behind(branch: Branch, drag: Drag, autoencoder: ComfyAutoencoder | None) -> Tensor:
@@ -177,7 +202,7 @@ def left_behind(branch: Branch, drag: Drag, autoencoder: ComfyAutoencoder | None
         vacated = field.vacated(1.0, (z.shape[-1], z.shape[-2])).to(z.device)
         return torch.where(vacated, warp_latent(z, branch.t, field, z0=branch.inversion.z0), z)
     picture = autoencoder.decode(branch.inversion.z0)
-    return emptied(autoencoder, picture, z, branch.t, field, shadow_reach=MARGIN * min(drag.size))
+    return emptied(autoencoder, picture, z, branch.t, field, shadow_reach=DragFlowSettings().shadow_reach * min(drag.size))
 
 
 @dataclass(frozen=True, eq=False)
@@ -186,7 +211,7 @@ class _Dragged:
 
     backbone: ComfyFlux | ComfyUNet
     prompt: ComfyConditioning
-    field: DragField
+    field: DragField | PublishedRegions
     cells: Tensor
     settings: RegionDragSettings
     hold_attention: bool

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import torch
 from comfy_api.latest import io, ui
 from torch import Tensor
 from torch.nn.functional import adaptive_avg_pool2d
 
+from ..core.directdrag import DirectDragSettings
+from ..core.handles import Handles
 from ..core.operations import Drag
 from ..core.point_edit import points_of
+from ..core.presets import preset_named
 from ..core.soft_mask import SIGMA_SHARE, SoftMaskSettings, point_masks
 from . import wire
+from .presets import PUBLISHED_POINTS, preset_input, preset_problem
 from .types import CATEGORY, drag_input
 
 PX_PER_SIGMA = 2
@@ -39,35 +45,42 @@ class AutoSoftMask(io.ComfyNode):
                     step=0.005,
                     tooltip="How wide it fades (one standard deviation), as a part of the picture's shorter side.",
                 ),
+                preset_input(
+                    "This node knows no model, so 'auto' is ours. As published, x and y are mistaken for each other.",
+                    advanced=True,
+                ),
             ],
             outputs=[io.Mask.Output("mask")],
         )
 
     @classmethod
-    def validate_inputs(cls, drag: str | None = None, width: float | None = None) -> bool | str:
+    def validate_inputs(cls, drag: str | None = None, width: float | None = None, preset: str | None = None) -> bool | str:
         if width is not None and not 0 < width <= 1:
             return f"width is {width:g}; use more than 0 and at most 1 (published: 60 px of 512, 0.117)"
-        return wire.drag_problem(drag)
+        return preset_problem(preset) or wire.drag_problem(drag)
 
     @classmethod
-    def execute(cls, image: torch.Tensor, drag: str, width: float) -> io.NodeOutput:
+    def execute(cls, image: torch.Tensor, drag: str, width: float, preset: str = "auto") -> io.NodeOutput:
         size = wire.image_size(image)
         asked = wire.read_drag(drag, size)
-        points_of(asked)
-        settings = SoftMaskSettings(sigma=width * min(size) / PX_PER_SIGMA)
-        soft, _ = point_masks(asked, asked.points, size[::-1], settings)
+        known = DirectDragSettings() if preset_named(preset, bundled=True) == "tuned" else PUBLISHED_POINTS
+        handles = points_of(asked, known.rounded, known.clamp)
+        settings = replace(known.soft_mask, sigma=width * min(size) / PX_PER_SIGMA)
+        soft, _ = point_masks(asked, handles, size[::-1], settings)
         mask = soft[None].clone()
         return io.NodeOutput(mask, ui=ui.PreviewMask(mask, cls=cls))
 
 
-def freedom(drag: Drag, mask: Tensor | None, cells: tuple[int, int], settings: SoftMaskSettings | None) -> tuple[Tensor | None, np.ndarray]:
+def freedom(
+    drag: Drag, handles: Handles, mask: Tensor | None, cells: tuple[int, int], settings: SoftMaskSettings | None
+) -> tuple[Tensor | None, np.ndarray]:
     """How freely the cells of a latent (h, w) may change, float32 [h, w] or None for all, and bool [H, W] where the picture may at all.
 
     mask: a MASK of the picture's size, whose greys count; None takes the soft mask that `settings` describes. Pins are held either way.
     """
     if mask is None:
-        return point_masks(drag, drag.points, cells, settings)
-    held, support = point_masks(drag, drag.points, cells, None)
+        return point_masks(drag, handles, cells, settings)
+    held, support = point_masks(drag, handles, cells, None)
     support = support & wire.bool_mask(mask, drag.size, above=0.0)
     if not support.any():
         raise ValueError("nothing of the picture may change: the mask is black, or all of it is pinned; open it around the points")

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from ..core.inversion import Inversion
+from ..core.presets import Preset
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,6 +48,7 @@ class Trajectory:
     prompt: host's ComfyConditioning that they were inverted with.  latent: the LATENT they came from.  factor: px per latent cell.
     mask: bool [H, W] px, where an edit may change the pictures; None until a node has decided.
     kept: bool [h, w], latent cells that no drag of a region has moved, left or covered; None: all. Points don't tell.
+    preset: what a region was dragged by; None: no region was.
     """
 
     branches: tuple[Branch, ...]
@@ -55,6 +57,7 @@ class Trajectory:
     factor: int
     mask: np.ndarray | None = None
     kept: Tensor | None = None
+    preset: Preset | None = None
 
     @property
     def size(self) -> tuple[int, int]:

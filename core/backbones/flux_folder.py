@@ -19,7 +19,9 @@ from ..backbone import Autoencoder, Conditioning, FlowBackbone
 from .flux import DiffusersFlux
 
 T5_TOKENS = 512
-"""FLUX.1-dev's own prompt length; DragFlow's code uses 256 (reference section 0)."""
+"""FLUX.1-dev's own prompt length."""
+PUBLISHED_T5_TOKENS = 256
+"""That of DragFlow's code."""
 
 
 class DiffusersAutoencoder:

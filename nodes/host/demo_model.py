@@ -23,6 +23,7 @@ from torch import Tensor
 from ...core.demo import text
 from ...core.demo.autoencoder import DemoAutoencoder
 from ...core.demo.flux import WEIGHTS
+from .bundled import mark_bundled
 
 
 class DemoLatent(comfy.latent_formats.LatentFormat):
@@ -77,7 +78,7 @@ def load_demo_model(folder: Path = WEIGHTS) -> tuple[Any, DemoCLIP, DemoVAE]:
         model = make_model(json.loads(config.read_text(encoding="utf-8")), weights)
         # As in inference mode, where loaders make theirs: else every drag iteration would have to forbid each parameter its gradient.
         model.model.requires_grad_(False)
-        return model, DemoCLIP(), DemoVAE(DemoAutoencoder.load(folder / "vae"))
+        return mark_bundled(model), DemoCLIP(), DemoVAE(DemoAutoencoder.load(folder / "vae"))
 
 
 def make_model(config: Mapping[str, Any], weights: Mapping[str, Tensor], dtype: torch.dtype = torch.float32) -> Any:

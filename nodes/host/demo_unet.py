@@ -18,6 +18,7 @@ from torch import Tensor
 
 from ...core.demo.autoencoder import DemoAutoencoder
 from ...core.demo.unet import WEIGHTS
+from .bundled import mark_bundled
 from .demo_model import DemoCLIP, DemoVAE
 
 
@@ -61,7 +62,7 @@ def load_demo_unet(folder: Path = WEIGHTS) -> tuple[Any, DemoCLIP, DemoUNetVAE]:
         raise FileNotFoundError(f"No demo UNet in {folder}: reinstall the node pack, or train one with `dragfield train`.")
     weights = load_file(folder / "unet" / "diffusion_pytorch_model.safetensors")
     model = make_unet(json.loads(config.read_text(encoding="utf-8")), weights)
-    return model, DemoCLIP(), DemoUNetVAE(DemoAutoencoder.load(folder / "vae"))
+    return mark_bundled(model), DemoCLIP(), DemoUNetVAE(DemoAutoencoder.load(folder / "vae"))
 
 
 def make_unet(config: Mapping[str, Any], weights: Mapping[str, Tensor], dtype: torch.dtype = torch.float32) -> Any:

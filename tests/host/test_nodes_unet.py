@@ -15,7 +15,7 @@ from diffusers import UNet2DConditionModel
 from dragfield.core.appearance import ReadoutSettings
 from dragfield.core.ddim_inversion import DDIMSettings, reconstruct_ddim
 from dragfield.core.demo.directdrag_settings import DIRECTDRAG
-from dragfield.core.directdrag import REFERENCE, DirectDragSettings, directdrag
+from dragfield.core.directdrag import PUBLISHED, DirectDragSettings, directdrag
 from dragfield.core.instruction import DragInstruction, DrawnPoints, DrawnRegion
 from dragfield.core.latent_warp import LatentWarpSettings
 from dragfield.core.point_drag_settings import PointDragSettings
@@ -198,9 +198,9 @@ def test_the_reference_preset_is_cores_reference(model: Any, positive: list, z: 
     asked = {**OPTIMIZER, "preset": "reference", "guidance": guidance}
     dragged, noise, sigmas, _, _ = Optimizer.execute(model, trajectory, DRAG, **asked).result
     found = sampled(Mutual.execute(model, dragged, -1, "device").result[0], positive, noise, sigmas, {"samples": z})
-    drag = replace(REFERENCE.drag, rounds=2, steps_per_round=1)
+    drag = replace(PUBLISHED.drag, rounds=2, steps_per_round=1)
     readout = ReadoutSettings(weight=5.0, reference="fixed")
-    settings = replace(REFERENCE, inversion=DDIMSettings(**WALK), drag=drag, drag_steps=2, readout=readout)
+    settings = replace(PUBLISHED, inversion=DDIMSettings(**WALK), drag=drag, drag_steps=2, readout=readout)
     assert torch.allclose(found, as_sampled(model, wanted(model, positive, z, settings, head=head).z), atol=2e-3)
 
 
@@ -406,7 +406,7 @@ def test_drag_edit_refuses_regions_for_points_and_heads_for_regions(model: Any, 
 def test_the_graph_of_an_edit_inverts_by_ddim_for_a_unet() -> None:
     window = SimpleNamespace(width=SIZE[0], height=SIZE[1], scaled=False)
     inputs = {"model": ["m", 0], "vae": ["v", 0], "image": ["i", 0], "positive": ["p", 0]}
-    graph, _ = inversion_graph("9", inputs, window, SIZE, DDIMSettings(20, 0.75), "", "")
+    graph, _ = inversion_graph("9", inputs, window, SIZE, DDIMSettings(20, 0.75), "", "", "tuned")
     assert graph["9.invert"]["class_type"] == "DragfieldDDIMInvert"
     links = {"model": ["m", 0], "positive": ["p", 0], "latent": ["9.encode", 0]}
     assert graph["9.invert"]["inputs"] == {**links, "steps": 20, "strength": 0.75}

@@ -11,6 +11,8 @@ import pytest
 import torch
 from comfy_extras.nodes_custom_sampler import BasicGuider, SamplerCustomAdvanced
 
+from dragfield.core.demo.directdrag_settings import DIRECTDRAG
+from dragfield.core.directdrag import PUBLISHED, DirectDragSettings
 from dragfield.core.field import DragField
 from dragfield.core.instruction import DragInstruction, DrawnPoints, DrawnRegion
 from dragfield.core.masks import to_latent
@@ -23,7 +25,6 @@ from dragfield.nodes.gradient_mask import editing_mask
 from dragfield.nodes.invert import FireFlowInvert
 from dragfield.nodes.latent_warp import LatentWarp
 from dragfield.nodes.masked_denoise import GradientMaskedDenoise
-from dragfield.nodes.point_drag import PRESETS
 from dragfield.nodes.readout import ReadoutGuidance
 from dragfield.nodes.region_optimizer import RegionDragOptimizer
 from dragfield.nodes.soft_mask import freedom
@@ -107,7 +108,7 @@ def test_outside_of_the_mask_the_denoised_latent_is_the_pictures_own(
 def test_the_originals_keys_and_values_go_where_the_drag_left_things_alone(
     model: Any, positive: list, latent: torch.Tensor, inference: None
 ) -> None:
-    trajectory = invert(model, positive, latent)[0]
+    trajectory = invert(model, positive, latent, preset="tuned")[0]
 
     def denoised(dragged: Any, attention: str = "matched", **other: Any) -> torch.Tensor:
         return GradientMaskedDenoise.execute(model, dragged, 0.0, attention, 0.0, **other).result[0]["samples"]
@@ -195,6 +196,10 @@ def test_a_latent_is_carried_part_of_the_way(latent: torch.Tensor, inference: No
     assert not torch.equal(warped(ratio=0.5), warped())
 
 
+OURS = DirectDragSettings()
+PRESETS = {"tuned": OURS, "published": PUBLISHED, "auto": PUBLISHED, "principled": OURS, "reference": PUBLISHED, "carry": DIRECTDRAG}
+
+
 @pytest.mark.parametrize("preset", list(PRESETS))
 @pytest.mark.parametrize("kind", ["trajectory", "clean", "noisy"])
 def test_points_carry_a_latent_as_the_point_optimizer_does(
@@ -211,8 +216,8 @@ def test_points_carry_a_latent_as_the_point_optimizer_does(
         options = {} if kind == "clean" else {"noise_level": 0.5, "model": model}
         z = z if kind == "clean" else models.model_latents(model, given)[0]
     found = LatentWarp.execute(given, drawn.to_json(), 1.0, 0, "stretch", ratio=0.6, points=preset, **options).result[0]
-    free, support = freedom(asked, None, (8, 12), how.soft_mask)
     handles = points_of(asked, how.rounded, how.clamp)
+    free, support = freedom(asked, handles, None, (8, 12), how.soft_mask)
     wanted = carried(z, handles, replace(how.warp, ratio=0.6), free, how.warp_within, signal=signal, rounded=how.rounded)
     wanted = torch.where(to_latent(support, (8, 12)), wanted, z)
     assert not torch.allclose(wanted, z, atol=1e-3)

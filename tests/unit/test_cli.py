@@ -143,7 +143,7 @@ def test_edit_changes_a_picture_near_the_drag_and_nowhere_else(
     output = tmp_path / "new" / "edit.png"
     result = invoke(
         "edit", picture, "--instruction", drag, "--model", flux_folder, "--method", method, "--longest", 96,
-        "--device", "cpu", "--output", output,
+        "--device", "cpu", "--output", output, *(("--preset", "tuned") if method == "dragflow" else ()),
     )  # fmt: skip
     assert result.exit_code == 0, result.output
     assert method in result.stdout
@@ -153,17 +153,44 @@ def test_edit_changes_a_picture_near_the_drag_and_nowhere_else(
     assert not changed[:, : int(0.05 * width)].any() and not changed[int(0.95 * height) :].any()
 
 
-def test_the_reference_preset_is_dragflows(picture: Path, drag: Path, flux_folder: Path, tmp_path: Path) -> None:
-    results = []
-    for preset in ("principled", "reference"):
+def test_the_published_preset_is_dragflows_by_its_old_name_too_and_the_default_on_a_model_of_ones_own(
+    picture: Path, drag: Path, flux_folder: Path, tmp_path: Path
+) -> None:
+    results = {}
+    for preset in ("tuned", "published", "reference", "auto"):
         output = tmp_path / f"{preset}.png"
         result = invoke(
             "edit", picture, "--instruction", drag, "--model", flux_folder, "--method", "dragflow", "--preset", preset,
             "--device", "cpu", "--lean", "--output", output,
         )  # fmt: skip
         assert result.exit_code == 0, result.output
-        results.append(np.asarray(Image.open(output)))
-    assert not np.array_equal(*results)
+        assert ("InstantCharacter at 1.5" in result.stdout) == (preset != "tuned")
+        results[preset] = np.asarray(Image.open(output))
+    assert not np.array_equal(results["tuned"], results["published"])
+    assert np.array_equal(results["reference"], results["published"]) and np.array_equal(results["auto"], results["published"])
+
+
+def test_the_published_preset_cuts_fractions_off_joins_prompts_with_nothing_and_keeps_the_size(
+    picture: Path, drag: Path, flux_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from dragfield.core.backbones import flux_folder as loading
+
+    told = json.loads(drag.read_text())
+    drag.write_text(json.dumps({**told, "prompts": {"background": "a cup", "editing": "further right"}}))
+    asked, encode = [], loading.encode_prompts
+
+    def seen(folder, prompts, *args, t5_len, **kwargs):
+        asked.append((tuple(prompts), t5_len))
+        return encode(folder, prompts, *args, t5_len=t5_len, **kwargs)
+
+    monkeypatch.setattr(loading, "encode_prompts", seen)
+    for preset in ("published", "tuned"):
+        result = invoke(
+            "edit", picture, "--instruction", drag, "--model", flux_folder, "--method", "dragflow", "--preset", preset, "--device", "cpu",
+            "--output", tmp_path / "out.png",
+        )  # fmt: skip
+        assert result.exit_code == 0, result.output
+    assert asked == [(("a cup", "a cupfurther right"), 256), (("a cup", "a cup further right"), 512)]
 
 
 def test_demo_prints_a_row_for_each_edit_and_where_to_look(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,7 +12,7 @@ import torch
 
 from dragfield.core.ddim_inversion import DDIMSettings, invert_ddim
 from dragfield.core.demo.directdrag_settings import DIRECTDRAG
-from dragfield.core.directdrag import BASELINE, REFERENCE, DirectDragSettings, ablation, directdrag
+from dragfield.core.directdrag import BASELINE, PUBLISHED, DirectDragSettings, ablation, directdrag
 from dragfield.core.directdrag_flow import FlowPointSettings, directdrag_flow
 from dragfield.core.inversion import InversionSettings
 from dragfield.core.latent_warp import LatentWarpSettings
@@ -82,7 +82,7 @@ def test_every_row_of_the_ablation_moves_its_handle(name) -> None:
 
 
 def test_the_published_preset_runs_as_a_whole() -> None:
-    outcome = edit(few(REFERENCE, readout=replace(REFERENCE.readout, size=(12, 12))), head=head())
+    outcome = edit(few(PUBLISHED, readout=replace(PUBLISHED.readout, size=(12, 12))), head=head())
     assert outcome.image.shape == (1, 3, 96, 128) and outcome.image.isfinite().all() and outcome.drag.step > 0
 
 
@@ -111,7 +111,7 @@ def test_a_drag_to_where_it_is_gives_the_picture_back() -> None:
 
 
 def test_passes_are_counted_as_they_happen() -> None:
-    for settings in (few(), few(BASELINE), few(REFERENCE, readout=None)):
+    for settings in (few(), few(BASELINE), few(PUBLISHED, readout=None)):
         backbone = ConvBackbone()
         samples = []
         plain = backbone.noise
@@ -170,11 +170,11 @@ def test_a_picture_that_does_not_divide_is_refused() -> None:
 
 def test_the_soft_mask_is_open_on_the_drag_and_transposed_only_if_asked() -> None:
     drag = Drag(PICTURE, points=(PointOperation((20.0, 12.0), (110.0, 12.0)),))
-    right, support = point_masks(drag, drag.points, (12, 16), SoftMaskSettings(sigma=4.0))
-    wrong, _ = point_masks(drag, drag.points, (12, 16), SoftMaskSettings(sigma=4.0, transposed=True))
+    right, support = point_masks(drag, points_of(drag), (12, 16), SoftMaskSettings(sigma=4.0))
+    wrong, _ = point_masks(drag, points_of(drag), (12, 16), SoftMaskSettings(sigma=4.0, transposed=True))
     assert right[1, 4:12].min() > 0.8 and right[8:].max() < 0.05 and support[12, 64] and not support[90, 64]
     assert wrong[3:9, 1].min() > 0.8 and wrong[1, 6:].max() < 0.05
-    assert point_masks(drag, drag.points, (12, 16), None)[0] is None
+    assert point_masks(drag, points_of(drag), (12, 16), None)[0] is None
 
 
 def test_the_latent_is_carried_where_the_mask_is_open_enough_and_nowhere_else() -> None:

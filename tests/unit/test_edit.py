@@ -12,7 +12,7 @@ import torch
 
 from dragfield.core.attention import KVBank
 from dragfield.core.dragfield import DragFieldSettings, dragfield
-from dragfield.core.edit import REFERENCE, DragFlowSettings, dragflow, latent_copy_paste, masked_denoise, paste_back
+from dragfield.core.edit import PUBLISHED, DragFlowSettings, dragflow, latent_copy_paste, masked_denoise, paste_back
 from dragfield.core.field import DragField
 from dragfield.core.inversion import InversionSettings, invert
 from dragfield.core.masks import to_latent
@@ -26,11 +26,11 @@ FEW_STEPS = InversionSettings(steps=6, skip=2)  # 4 steps, 5 network passes eith
 FEW = DragFlowSettings(inversion=FEW_STEPS, drag=RegionDragSettings(transport_steps=3, intensify_steps=2))
 FIELD = DragFieldSettings(inversion=FEW_STEPS, start_at=1.0)
 REFINED = replace(FIELD, refine=RegionDragSettings(transport_steps=1, intensify_steps=2))
-PUBLISHED = replace(REFERENCE, inversion=replace(REFERENCE.inversion, steps=6, skip=2), drag=replace(REFERENCE.drag, transport_steps=3))
+SHORT = replace(PUBLISHED, inversion=replace(PUBLISHED.inversion, steps=6, skip=2), drag=replace(PUBLISHED.drag, transport_steps=3))
 
 EDITS = {
     "dragflow": partial(dragflow, settings=FEW),
-    "published": partial(dragflow, settings=replace(PUBLISHED, paste_back=True)),
+    "published": partial(dragflow, settings=replace(SHORT, paste_back=True)),
     "copy_paste": partial(latent_copy_paste, settings=FEW),
     "dragfield": partial(dragfield, settings=FIELD),
     "refined": partial(dragfield, settings=REFINED),
@@ -122,7 +122,7 @@ def test_an_inversion_made_otherwise_is_refused(name, tiny):
 
 @every_edit
 def test_an_inversion_of_a_picture_of_another_size_is_refused(name, tiny):
-    settings = PUBLISHED.inversion if name == "published" else FEW_STEPS
+    settings = SHORT.inversion if name == "published" else FEW_STEPS
     made = invert(tiny.backbone, tiny.autoencoder.encode(tiny.image[..., :64]), tiny.source, settings)
     with pytest.raises(ValueError, match=r"64 x 64 px.*96 x 64 px: invert this picture$"):
         run(name, tiny, inversion=made)

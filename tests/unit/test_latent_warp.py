@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from dragfield.core.latent_warp import REFERENCE, LatentWarpSettings, blend, fill_in_place, fill_pure, latent_warp
+from dragfield.core.latent_warp import PUBLISHED, LatentWarpSettings, blend, fill_in_place, fill_pure, latent_warp
 from dragfield.core.operations import PointOperation
 
 PICTURE = (160, 128)
@@ -89,8 +89,8 @@ def test_the_warp_equals_the_literal_one(ratio, fill) -> None:
 def test_the_published_preset_loses_the_cell_of_a_handle_in_its_centre() -> None:
     z, points = latent(1, 4, 16, 20), (PointOperation((52.0, 44.0), (92.0, 44.0)),)
     expected, reached = literal(z, points, PICTURE, 0.15, False)
-    published = latent_warp(z, points, PICTURE, REFERENCE)
-    ours = latent_warp(z, points, PICTURE, replace(REFERENCE, limit_at_handle=True))
+    published = latent_warp(z, points, PICTURE, PUBLISHED)
+    ours = latent_warp(z, points, PICTURE, replace(PUBLISHED, limit_at_handle=True))
     assert torch.allclose(published, literal_fill(expected, reached, True), atol=1e-5)
     assert torch.equal(ours[..., 5, 7], z[..., 5, 6]) and not torch.equal(published[..., 5, 7], z[..., 5, 6])
 

@@ -15,7 +15,7 @@ from dragfield.core.handles import make_handles
 from dragfield.core.motion import motion_loss, reference_patches
 from dragfield.core.operations import PointOperation
 from dragfield.core.point_drag import point_drag, run_point_drag
-from dragfield.core.point_drag_settings import REFERENCE, PointDragSettings
+from dragfield.core.point_drag_settings import PUBLISHED, PointDragSettings
 from dragfield.core.unet_taps import UNetTap
 
 sys.path.insert(0, str(Path(__file__).parent))
@@ -29,7 +29,7 @@ def drag(z, points=RIGHT, mask=None, settings=FEW, backbone=None, t=741, **kwarg
     return list(point_drag(backbone or ConvBackbone(), z, t, COND, handles, mask, settings, **kwargs))
 
 
-@pytest.mark.parametrize("settings", [PointDragSettings(12, 5, rate=0.1), replace(REFERENCE, rounds=12, steps_per_round=5, rate=0.1)])
+@pytest.mark.parametrize("settings", [PointDragSettings(12, 5, rate=0.1), replace(PUBLISHED, rounds=12, steps_per_round=5, rate=0.1)])
 def test_the_handle_walks_to_its_target(settings) -> None:
     states = drag(latent(), settings=settings)
     assert states[-1].ended == "arrived" and states[-1].distances[0] <= 4.0
@@ -222,7 +222,7 @@ def test_the_gradient_is_that_of_finite_differences() -> None:
 
     def loss(x):
         maps = backbone.features(x, 1, COND, taps=(UNetTap("up", 0),))
-        return motion_loss(maps, patches, handles, 4, 4.0, 2.0) + ((1 - mask) * (x - z + 0.5).abs()).sum()
+        return motion_loss(maps, patches, handles, 4, 4.0, PointDragSettings().arrived) + ((1 - mask) * (x - z + 0.5).abs()).sum()
 
     (g,) = torch.autograd.grad(loss(leaf := z.clone().requires_grad_()), leaf)
     direction = torch.randn_like(z)
@@ -230,7 +230,7 @@ def test_the_gradient_is_that_of_finite_differences() -> None:
     assert float(slope) == pytest.approx(float((g * direction).sum()), rel=1e-4)
 
 
-@pytest.mark.parametrize("settings", [FEW, replace(REFERENCE, rounds=2, steps_per_round=1)])
+@pytest.mark.parametrize("settings", [FEW, replace(PUBLISHED, rounds=2, steps_per_round=1)])
 def test_hostile_places_stay_finite(settings) -> None:
     w, h = PICTURE
     corners = (PointOperation((0.0, 0.0), (w, h)), PointOperation((w, h), (0.0, 0.0)), PointOperation((w, 0.0), (w - 30, 0.0)))

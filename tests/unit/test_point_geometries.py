@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from dragfield.core.ddim_inversion import DDIMSettings
-from dragfield.core.directdrag import REFERENCE, DirectDragSettings, directdrag
+from dragfield.core.directdrag import PUBLISHED, DirectDragSettings, directdrag
 from dragfield.core.formats import read
 from dragfield.core.readout import ReadoutConfig, ReadoutHead
 from dragfield.core.working_size import working_size
@@ -52,7 +52,7 @@ def test_every_sample_goes_through(kind) -> None:
     backbone = ConvBackbone(8)
     torch.manual_seed(0)
     head = ReadoutHead(ReadoutConfig((8, 8), projection=8, embedding=8, groups=2))
-    published = replace(REFERENCE, readout=replace(REFERENCE.readout, size=(16, 16)))
+    published = replace(PUBLISHED, readout=replace(PUBLISHED.readout, size=(16, 16)))
     for number, folder in enumerate(folders(kind)):
         sample = read(folder)
         # In turn at full size as it is, and at half: odd and even latents, rounded and exact.
@@ -86,5 +86,5 @@ def test_a_real_unet_goes_through_odd_geometry() -> None:
         ours = directdrag(backbone, Noise(), picture, drag, cond, quick(DirectDragSettings()), head=head)
         assert ours.image.isfinite().all() and ours.drag is not None
         # The published clamp leaves nothing to drag in the smallest of these pictures.
-        settings = replace(REFERENCE, readout=replace(REFERENCE.readout, size=(8, 8)))
+        settings = replace(PUBLISHED, readout=replace(PUBLISHED.readout, size=(8, 8)))
         assert directdrag(backbone, Noise(), picture, drag, cond, quick(settings), head=head).image.isfinite().all()

@@ -18,7 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from dragfield.core.backbone import Conditioning
-from dragfield.core.edit import REFERENCE, DragFlowSettings, Edit, dragflow
+from dragfield.core.edit import PUBLISHED, DragFlowSettings, Edit, dragflow
 from dragfield.core.formats import red_bench
 from dragfield.core.inversion import InversionSettings
 from dragfield.core.operations import Drag, RegionOperation
@@ -87,7 +87,7 @@ def test_every_step_is_the_published_codes(case: str, published_model) -> None:
     width, height = told["size"]
     edit = dragflow(
         published_model, Latents(wanted["z0"]), torch.zeros(1, 3, height, width), red_bench.read(GOLDEN / case).drag(), *prompts,
-        REFERENCE, report=report,
+        PUBLISHED, report=report,
     )  # fmt: skip
     assert off(edit.inversion.z, wanted["z_inverted"]) < 1e-6
     for iteration in (1, 2, 10):
@@ -119,8 +119,8 @@ def test_every_cell_counts_that_the_published_code_counts(case: str) -> None:
 
 RAW, WORKING = (99, 70), (96, 64)
 FEW = replace(
-    REFERENCE, kv=False, inversion=InversionSettings(steps=6, skip=2, kv_blocks="none"),
-    drag=replace(REFERENCE.drag, transport_steps=4, intensify_steps=2),
+    PUBLISHED, kv=False, inversion=InversionSettings(steps=6, skip=2, kv_blocks="none"),
+    drag=replace(PUBLISHED.drag, transport_steps=4, intensify_steps=2),
 )  # fmt: skip
 
 

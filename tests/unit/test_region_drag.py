@@ -11,7 +11,7 @@ from dragfield.core.backbones.flux import DiffusersFlux
 from dragfield.core.blocks import choose_blocks
 from dragfield.core.field import DragField
 from dragfield.core.operations import Drag, RegionOperation
-from dragfield.core.region_drag import REFERENCE, RegionDragSettings, present_cells, region_drag, run_region_drag
+from dragfield.core.region_drag import PUBLISHED, RegionDragSettings, present_cells, region_drag, run_region_drag
 from dragfield.core.supervision import cell_features
 from dragfield.core.taps import Tap
 
@@ -91,12 +91,12 @@ def test_features_arrive(mode, reference_grid, left):
 
 def test_published_preset_descends_the_loss():
     z = latent(1, 4, 16, 16)
-    settings = replace(REFERENCE, transport_steps=20, intensify_steps=20, background="same_t")
+    settings = replace(PUBLISHED, transport_steps=20, intensify_steps=20, background="same_t")
     *_, last = drag(z, settings)
     assert last.residual.item() < 0.5
 
 
-@pytest.mark.parametrize("settings", [FEW, RESET, replace(REFERENCE, background="same_t"), replace(FEW, rate_mode="polyak", rate=0.7)])
+@pytest.mark.parametrize("settings", [FEW, RESET, replace(PUBLISHED, background="same_t"), replace(FEW, rate_mode="polyak", rate=0.7)])
 def test_zero_drag_changes_nothing(settings):
     z = latent(1, 4, 16, 16)
     last = run_region_drag(
@@ -106,7 +106,7 @@ def test_zero_drag_changes_nothing(settings):
 
 
 def test_phases_and_progress_are_the_published_ones():
-    states = list(drag(latent(1, 4, 16, 16), replace(REFERENCE, background="same_t")))
+    states = list(drag(latent(1, 4, 16, 16), replace(PUBLISHED, background="same_t")))
     assert [s.step for s in states] == list(range(1, 71))
     assert [s.phase for s in states] == ["transport"] * 50 + ["intensify"] * 20
     assert [s.progress for s in states[:50]] == pytest.approx([k / 50 for k in range(1, 51)])
@@ -499,7 +499,7 @@ def test_a_real_transformer_drags_along_a_real_field():
         assert last.residual.item() < 0.7
 
 
-@pytest.mark.parametrize("settings", [FEW, replace(REFERENCE, background="same_t")])
+@pytest.mark.parametrize("settings", [FEW, replace(PUBLISHED, background="same_t")])
 def test_a_region_dragged_onto_itself_changes_nothing(settings):
     backbone, cond = small_flux()
     z = latent(1, 4, 16, 16)

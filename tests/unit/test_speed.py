@@ -11,7 +11,7 @@ from dragfield.benchmarks.cost import count_flops, minimum_flops, peak_memory  #
 from dragfield.benchmarks.published import PublishedDrag  # noqa: E402
 from dragfield.core.field import DragField  # noqa: E402
 from dragfield.core.operations import Drag, RegionOperation  # noqa: E402
-from dragfield.core.region_drag import REFERENCE, region_drag  # noqa: E402
+from dragfield.core.region_drag import PUBLISHED, region_drag  # noqa: E402
 
 CPU = torch.device("cpu")
 SMALL = {
@@ -43,7 +43,7 @@ def test_the_published_way_and_ours_descend_the_same_loss():
     start = torch.randn_like(case.z)
     expected, loss = way.iterate(start, 1.0)
     way.close()
-    settings = replace(REFERENCE, transport_steps=1, intensify_steps=0, background="same_t")
+    settings = replace(PUBLISHED, transport_steps=1, intensify_steps=0, background="same_t")
     state = next(
         region_drag(
             case.backbone, start, speed.TIME, case.cond, field, movable, settings, reference=case.z, kv=case.bank.hold()

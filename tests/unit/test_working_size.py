@@ -58,3 +58,13 @@ def test_outside_the_mask_the_picture_is_untouched_at_any_size(size: tuple[int, 
     assert changed.sum() > 0.8 * expected.sum()
     assert not (changed & ~expected).any()
     assert (back[changed] == 0).all()
+
+
+def test_the_published_way_keeps_the_size_and_cuts_fractions_off() -> None:
+    assert working_size((1999, 1501), None) == (1984, 1488)
+    half = torch.full((1, 3, 16, 16), 0.5)  # 127.5 of 255
+    white = Image.new("RGB", (16, 16), "white")
+    assert to_picture(half, white, None, truncated=True).getpixel((0, 0)) == (127, 127, 127)
+    assert to_picture(half, white, None).getpixel((0, 0)) == (128, 128, 128)
+    bicubic = np.asarray(noise(40, 40).resize((32, 32), Image.Resampling.BICUBIC), np.float32) / 255
+    assert np.array_equal(to_tensor(noise(40, 40), (32, 32), Image.Resampling.BICUBIC)[0].permute(1, 2, 0).numpy(), bicubic)

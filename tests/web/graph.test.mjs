@@ -82,6 +82,9 @@ describe("what comes after", () => {
     const after = (type, values) => graphOf([canvas(), { type, inputs: [text()], widgets: widgets(values) }], [[0, 0, 1, 0]])[0];
     assert.deepEqual(areaOf(after("DragfieldEdit", { method: "dragfield", margin: 0.1 })), { shape: "around", margin: 0.1 });
     assert.deepEqual(areaOf(after("DragfieldEdit", { method: "dragflow", margin: 0 })), { shape: "rectangles", margin: 0 });
+    assert.deepEqual(areaOf(after("DragfieldEdit", { method: "dragflow", preset: "auto", margin: -1 })), { shape: "rectangles", margin: 0 });
+    assert.deepEqual(areaOf(after("DragfieldEdit", { method: "dragflow", preset: "tuned", margin: -1 })), { shape: "rectangles", margin: 0.08 });
+    assert.deepEqual(areaOf(after("DragfieldEdit", { method: "dragfield", margin: -1 })), { shape: "around", margin: 0.08 });
     assert.deepEqual(areaOf(after("DragfieldGradientMask", { shape: "around", margin: 0.2 })), { shape: "around", margin: 0.2 });
     assert.equal(areaOf(after("DragfieldReport", {})), null);
   });
@@ -93,6 +96,11 @@ describe("what comes after", () => {
     assert.deepEqual(after("DragfieldEdit", { method: "directdrag", preset: "principled", margin: 0.1 }), soft);
     assert.equal(after("DragfieldEdit", { method: "directdrag", preset: "reference", margin: 0.1 }).shape, "none");
     assert.deepEqual(after("DragfieldPointOptimizer", { preset: "carry" }), soft);
+    assert.equal(after("DragfieldPointOptimizer", { preset: "auto" }).shape, "none");
+    const bundled = nodeOf("DragfieldPointOptimizer", { preset: "auto" });
+    bundled.inputs.push({ name: "model", type: "MODEL" });
+    const demo = { type: "DragfieldLoadDemoUNet", outputs: [{ type: "MODEL" }] };
+    assert.deepEqual(areaOf(graphOf([canvas(), bundled, demo], [[0, 0, 1, 0], [2, 0, 1, 1]])[0]), soft);
     const optimizer = nodeOf("DragfieldPointOptimizer", { preset: "carry" });
     optimizer.inputs.push({ name: "mask", type: "MASK" });
     const links = [[0, 0, 1, 0], [0, 0, 2, 0], [2, 0, 1, 1]];

@@ -22,6 +22,7 @@ from dragfield.core.instruction import DragInstruction, InstructionError
 from dragfield.core.instruction_outline import fill
 from dragfield.core.masks import adaptive_gradient_mask
 from dragfield.core.moves import motion_of
+from dragfield.core.point_edit import points_of
 from dragfield.core.preview import preview
 from dragfield.core.soft_mask import SIGMA_SHARE, SoftMaskSettings, point_masks
 
@@ -217,7 +218,7 @@ def softs() -> list[dict[str, Any]]:
         for size in ((96, 80), (131, 64)):
             drag = DragInstruction.from_json(data).rasterise(*size)
             for width in (SIGMA_SHARE, 0.05):
-                open_ = point_masks(drag, drag.points, size[::-1], SoftMaskSettings(sigma=width * min(size) / STRIDE))[1]
+                open_ = point_masks(drag, points_of(drag), size[::-1], SoftMaskSettings(sigma=width * min(size) / STRIDE))[1]
                 found.append({"name": name, "drag": data, "size": size, "width": width, "runs": runs(open_)})
     return found
 

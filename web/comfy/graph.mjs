@@ -13,6 +13,8 @@ import { WIDTH } from "../drag/soft_mask.mjs";
 /** @typedef {{node: Node, slot: number}} End  one end of a link */
 
 const BYPASSED = 4;
+/** What a preset of ours leaves around a drag, of the picture's shorter side. */
+const MARGIN = 0.08;
 const SUBGRAPH_INPUT = -10;
 const DEPTH = 40;
 /** Nodes whose pictures are a guess of ours, no result. */
@@ -211,22 +213,29 @@ export function downstream(node, type) {
 
 /**
  * What nodes keep an edit to, by what their widgets say; null for what a link decides.
- * @type {Record<string, (value: (name: string) => any, linked: (name: string) => boolean) => Area | null>}
+ * @type {Record<string, (value: (name: string) => any, linked: (name: string) => boolean, bundled: boolean) => Area | null>}
  */
 const AREAS = {
   DragfieldGradientMask: (value) => ({ shape: value("shape") === "around" ? "around" : "rectangles", margin: Number(value("margin")) || 0 }),
   DragfieldAutoSoftMask: (value) => ({ shape: "soft", margin: Number(value("width")) || WIDTH }),
-  DragfieldPointOptimizer: (value, linked) => (linked("mask") ? null : softBy(value("preset"))),
-  DragfieldEdit(value) {
-    const method = value("method");
-    if (method === "directdrag") return softBy(value("preset"));
-    return { shape: method === "dragflow" ? "rectangles" : "around", margin: Number(value("margin")) || 0 };
+  DragfieldPointOptimizer: (value, linked, bundled) => (linked("mask") ? null : softBy(presetOf(value("preset"), bundled))),
+  DragfieldEdit(value, _linked, bundled) {
+    const [method, preset, margin] = [value("method"), presetOf(value("preset"), bundled), Number(value("margin")) || 0];
+    if (method === "directdrag") return softBy(preset);
+    const own = method === "dragflow" && preset === "published" ? 0 : MARGIN;
+    return { shape: method === "dragflow" ? "rectangles" : "around", margin: margin < 0 ? own : margin };
   },
 };
 
-/** The published code mistakes x for y in its mask. @param {string} preset @returns {Area} */
+/** What a preset's widget stands for. @param {string | undefined} chosen @param {boolean} bundled @returns {"published" | "tuned"} */
+function presetOf(chosen = "auto", bundled) {
+  if (chosen === "auto") return bundled ? "tuned" : "published";
+  return chosen === "published" || chosen === "reference" ? "published" : "tuned";
+}
+
+/** The published code mistakes x for y in its mask. @param {"published" | "tuned"} preset @returns {Area} */
 function softBy(preset) {
-  return preset === "reference" ? { shape: "none", margin: 0 } : { shape: "soft", margin: WIDTH };
+  return preset === "published" ? { shape: "none", margin: 0 } : { shape: "soft", margin: WIDTH };
 }
 
 /**
@@ -238,7 +247,8 @@ function softBy(preset) {
 export function areaOf(node) {
   for (const found of reached(node, () => true)) {
     const value = (/** @type {string} */ name) => found.widgets?.find((/** @type {any} */ one) => one.name === name)?.value;
-    const area = AREAS[found.type]?.(value, (name) => isLinked(found, name));
+    const bundled = /^DragfieldLoadDemo/.test(originOf(found, inputOf(found, "model"))?.node.type ?? "");
+    const area = AREAS[found.type]?.(value, (name) => isLinked(found, name), bundled);
     if (area) return area;
   }
   return null;
