@@ -28,6 +28,8 @@ OVERLAP = 0.02
 """Regions may share this part of the smaller one (hand-drawn borders touch); the pixels go to the earlier operation."""
 MIN_ARM = 1.0
 """Pixels between the anchor of a rotation and its centroid or target, below which the angle means nothing."""
+NEAR = 1.0
+"""Pixels below which two handles are one place of the picture, and two targets too."""
 MAX_MASKS = 1 << 30
 """Bytes of all masks of one drag."""
 
@@ -37,8 +39,8 @@ def rasterise(instruction: DragInstruction, width: int, height: int) -> Drag:
 
     Raises: InstructionError for a size out of range; a region of fewer than `MIN_PIXELS` pixels; two moving regions
     that share more than `OVERLAP` of the smaller; a moving region covered by pins; a rotation whose anchor lies on its
-    centroid or target, or that carries the centroid off the picture; one handle with two targets; masks of more than
-    `MAX_MASKS` bytes.
+    centroid or target, or that carries the centroid off the picture; one handle with two targets, or two within `NEAR`
+    pixels of each other whose targets are not; masks of more than `MAX_MASKS` bytes.
     """
     size = picture_size((width, height), "the picture's size")
     width, height = size
@@ -117,11 +119,27 @@ def _check_rotation(
 
 def _points(shown: list, size: tuple[int, int]) -> tuple[PointOperation, ...]:
     targets: dict[Point, Point] = {}
+    names: list[str] = []
     for name, operation in shown:
         for handle, target in getattr(operation, "pairs", ()):
+            if handle not in targets:
+                names.append(name)
             if targets.setdefault(handle, target) != target:
                 raise InstructionError(f"{name} gives handle {show(list(handle))} a second target; keep one of them")
+    _check_neighbours(targets, names, size)
     return tuple(PointOperation(_pixel(handle, size), _pixel(target, size)) for handle, target in targets.items())
+
+
+def _check_neighbours(targets: dict[Point, Point], names: list[str], size: tuple[int, int]) -> None:
+    """One place of the picture cannot go to two: refuse handles within `NEAR` pixels whose targets are further apart than that."""
+    handles, aims = (np.array(list(side), float).reshape(-1, 2) * size for side in (targets.keys(), targets.values()))
+    for i in range(1, len(handles)):
+        apart, aims_apart = (np.hypot(*(side[:i] - side[i]).T) for side in (handles, aims))
+        for k in np.flatnonzero((apart < NEAR) & (aims_apart >= NEAR))[:1]:
+            (x, y), (u, v) = handles[k], handles[i]
+            where = f"handles ({x:.1f}, {y:.1f}) and ({u:.1f}, {v:.1f}) of " + " and ".join(dict.fromkeys((names[k], names[i])))
+            raise InstructionError(f"{where} lie {apart[k]:.2g} pixels apart on the {size[0]} x {size[1]} picture, but their targets "
+                                   f"{aims_apart[k]:.3g}; one place cannot go to two, move the handles apart or remove one")
 
 
 def _area(part: np.ndarray, name: str, size: tuple[int, int]) -> int:

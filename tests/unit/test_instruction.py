@@ -320,6 +320,21 @@ def test_one_handle_cannot_have_two_targets() -> None:
                                          DrawnPoints((((0.1, 0.1), (0.3, 0.2)),)))
 
 
+def test_handles_within_a_pixel_cannot_go_to_two_places() -> None:
+    told = on_picture(DrawnPoints((((0.1, 0.1), (0.2, 0.2)), ((0.105, 0.1), (0.3, 0.2)))))
+    assert told == ("handles (10.0, 10.0) and (10.5, 10.0) of operation 1 lie 0.5 pixels apart on the 100 x 100 picture, but their targets "
+                    "10; one place cannot go to two, move the handles apart or remove one")
+    two = DrawnPoints((((0.1, 0.1), (0.2, 0.2)),), name="ear"), DrawnPoints((((0.1, 0.105), (0.1, 0.105)),))
+    assert "of operation 1 ('ear') and operation 2 lie 0.5 pixels apart" in on_picture(*two)
+
+
+def test_neighbours_may_go_together_or_lie_a_pixel_apart() -> None:
+    near = DrawnPoints((((0.1, 0.1), (0.2, 0.2)), ((0.105, 0.1), (0.205, 0.2))))
+    assert len(DragInstruction((near,)).rasterise(100, 100).points) == 2
+    apart = DrawnPoints((((0.1, 0.1), (0.2, 0.2)), ((0.105, 0.1), (0.3, 0.2))))
+    assert len(DragInstruction((apart,)).rasterise(200, 200).points) == 2
+
+
 def test_a_hundred_megapixels_and_masks_without_end_are_refused() -> None:
     pin = DrawnRegion("pin", LEFT)
     assert "100 megapixels; at most 67" in on_picture(pin, size=(10_000, 10_000))

@@ -151,6 +151,15 @@ REFUSED_BY_PICTURE = {
     "turned away": drag(region(SQUARE, "rotation", [0.95, 0.02], anchor=[0.9, 0.05])),
     "two targets": drag({"kind": "points", "pairs": [[[0.5, 0.5], [0.6, 0.5]], [[0.5, 0.5], [0.6, 0.6]]]}),
     "one target twice": drag({"kind": "points", "pairs": [[[0.5, 0.5], [0.6, 0.5]], [[0.5, 0.5], [0.6, 0.5]]]}),
+    "handles within a pixel": drag({"kind": "points", "pairs": [[[0.5, 0.5], [0.6, 0.5]], [[0.507, 0.5], [0.5, 0.8]]]}),
+    "handles within a pixel, of two operations": drag(
+        {"kind": "points", "pairs": [[[0.5, 0.5], [0.6, 0.5]]]}, {"kind": "points", "pairs": [[[0.5, 0.51], [0.5, 0.8]]]}
+    ),
+    "handles two pixels apart": drag({"kind": "points", "pairs": [[[0.5, 0.5], [0.6, 0.5]], [[0.516, 0.5], [0.5, 0.8]]]}),
+    "neighbours that go together": drag({"kind": "points", "pairs": [[[0.5, 0.5], [0.6, 0.5]], [[0.507, 0.5], [0.607, 0.5]]]}),
+    "a hidden one within a pixel": drag(
+        {"kind": "points", "pairs": [[[0.5, 0.5], [0.6, 0.5]]]}, {"kind": "points", "pairs": [[[0.5, 0.51], [0.5, 0.8]]], "visible": False}
+    ),
     "nowhere editable": drag(MOVED, editable=[[[[0.1, 0.1], [0.11, 0.1], [0.11, 0.11]]]]),
 }
 

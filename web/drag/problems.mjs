@@ -14,6 +14,8 @@ export const MIN_PIXELS = 4;
 export const OVERLAP = 0.02;
 /** Pixels between the anchor of a rotation and its centroid or target. */
 export const MIN_ARM = 1;
+/** Pixels below which two handles are one place of the picture, and two targets too. */
+export const NEAR = 1;
 
 /**
  * @param {State} state @param {Size} size  of the picture
@@ -47,7 +49,7 @@ export function problems(state, size = frameOf(state)) {
     const turned = one.region.task === "rotation" ? rotationProblem(one.region, size) : null;
     if (turned) tell(one.region.id, turned);
   });
-  for (const id of contradicted(shown.map(({ operation }) => operation))) tell(id, "problem.twoTargets");
+  for (const [id, key] of contradicted(shown.map(({ operation }) => operation), size)) tell(id, key);
   if (state.editable && spanArea(spansOf(state.editable, size)) < MIN_PIXELS) tell(null, "problem.editable");
   return found;
 }
@@ -71,21 +73,33 @@ function rotationProblem(region, size) {
   return x < 0 || x > 1 || y < 0 || y > 1 ? "problem.landsOutside" : null;
 }
 
-/** Operations that send a handle elsewhere than an earlier one does. @param {Operation[]} operations @returns {Set<string>} */
-function contradicted(operations) {
+/** Operations that send a handle elsewhere than an earlier one does, or than its neighbour within a pixel.
+ * @param {Operation[]} operations @param {Size} size @returns {Map<string, string>}  by id, the text's key */
+function contradicted(operations, size) {
+  /** @type {{handle: Point, target: Point, at: Point, to: Point}[]} */
+  const seen = [];
   /** @type {Map<string, string>} */
-  const targets = new Map();
-  /** @type {Set<string>} */
-  const ids = new Set();
+  const found = new Map();
   for (const operation of operations) {
     if (operation.kind !== "points") continue;
     for (const [handle, target] of operation.pairs) {
-      const [at, to] = [handle.join(), target.join()];
-      if ((targets.get(at) ?? to) !== to) ids.add(operation.id);
-      else targets.set(at, to);
+      const [at, to] = [scaled(handle, size), scaled(target, size)];
+      for (const one of seen) {
+        if (same(handle, one.handle)) {
+          if (!same(target, one.target)) found.set(operation.id, "problem.twoTargets");
+        } else if (distance(at, one.at) < NEAR && distance(to, one.to) >= NEAR && !found.has(operation.id)) {
+          found.set(operation.id, "problem.nearHandles");
+        }
+      }
+      seen.push({ handle, target, at, to });
     }
   }
-  return ids;
+  return found;
+}
+
+/** @param {Point} p @param {Point} q */
+function same(p, q) {
+  return p[0] === q[0] && p[1] === q[1];
 }
 
 /** @param {Point} p @param {Point} q */

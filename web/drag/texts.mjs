@@ -180,6 +180,7 @@ export const ENGLISH = Object.freeze({
   "problem.targetOnAnchor": "The target lies on the turning point and gives no direction. Move one of them.",
   "problem.landsOutside": "The region would be turned off the picture. Turn it less, or move the turning point.",
   "problem.twoTargets": "One handle has two targets. Remove one of them.",
+  "problem.nearHandles": "Two handles lie within a pixel of each other but go to different places. Move them apart, or remove one.",
   "problem.editable": "The editable area is too small for this picture.",
 
   "read.empty": "There is no text to read a drag from.",
