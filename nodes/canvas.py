@@ -40,6 +40,8 @@ class DragCanvas(io.ComfyNode):
                 io.String.Output("drag_json", display_name="drag", tooltip="The drag, checked on the picture."),
                 io.Mask.Output("region", tooltip="The regions that move, as drawn."),
             ],
+            # A run of the canvas alone shows the picture that comes in.
+            is_output_node=True,
             has_intermediate_output=True,
         )
 
@@ -52,7 +54,9 @@ class DragCanvas(io.ComfyNode):
         instruction = DragInstruction.from_json(drag)
         size = instruction.size if image is None else wire.image_size(image)
         if size is None:
-            raise ValueError("the drag does not say what size it was drawn at; connect the picture")
+            # Nobody waits for a canvas that leads nowhere; whoever waits gets the sentence.
+            told = "the drag does not say what size it was drawn at; connect the picture"
+            return io.NodeOutput(instruction.to_json(), wire.mask_of(np.zeros((64, 64), bool)), ui={"drag": [drag]}, block_execution=told)
         moving = [region.mask for region in instruction.rasterise(*size).regions if region.task != "pin"]
         region = np.logical_or.reduce(moving) if moving else np.zeros((size[1], size[0]), dtype=bool)
         # What the canvas in the browser can't know by itself: a linked drag, the picture, the linked masks. Not under the key "images",

@@ -135,6 +135,8 @@ class DragEdit(io.ComfyNode):
                 io.Mask.Output("mask", tooltip="Where the picture was allowed to change, faded as the edit is."),
                 TrajectoryType.Output("inverted", display_name="trajectory", tooltip="The inversion that was used."),
             ],
+            # It shows what it made: nothing has to come after it.
+            is_output_node=True,
             hidden=[io.Hidden.dynprompt, io.Hidden.unique_id],
             enable_expand=True,
         )

@@ -90,7 +90,7 @@ class Canvas {
   make() {
     if (this.editor || !canvases.has(this)) return;
     this.seen.disconnect();
-    this.editor = new Editor({ t, commit: (text, held) => this.commit(text, held), masks: () => this.masks(), ownUndoKeys: false });
+    this.editor = new Editor({ t, commit: (text, held) => this.commit(text, held), masks: () => this.masks(), run: () => this.run(), ownUndoKeys: false });
     this.editor.session.subscribe(() => this.remember());
     this.host.replaceChildren(this.editor.element);
     this.show();
@@ -239,9 +239,14 @@ class Canvas {
     if (shown && shown.filename !== this.shownFile) {
       this.shownFile = shown.filename;
       this.ownPicture = found && !found.direct ? shown : null;
+      this.way = found?.way;
     }
-    const image = this.ownPicture ?? found?.image ?? (graph.isLinked(node, "image") ? shown : null);
-    editor.setPicture(image ? address(image) : null, graph.isLinked(node, "image") ? t("picture.unknown") : t("picture.none"));
+    const linked = graph.isLinked(node, "image");
+    const image = this.ownPicture ?? found?.image ?? (linked ? shown : null);
+    let guess = null;
+    if (this.ownPicture && found && found.way !== this.way) guess = { key: "picture.guess.old" };
+    else if (!this.ownPicture && found && !found.direct) guess = { key: "picture.guess", params: { node: titleOf(found.node) } };
+    editor.setPicture(image ? address(image) : null, linked ? t("picture.unknown") : t("picture.none"), guess);
     editor.setMaskLinked(graph.isLinked(node, "mask"));
     editor.setArea(graph.areaOf(node));
     this.lookAtReport();
@@ -280,7 +285,7 @@ class Canvas {
       .find(Boolean);
     const fits = report && sameDrag(report.drag, editor.session.text);
     const after = report?.after ?? graph.resultOf(app, node);
-    editor.setResult(after ? address(after) : null);
+    editor.setResult(after ? address(after) : null, report?.after ? report.drag : null);
     const told = fits ? JSON.stringify(report.operations) : "";
     if (told === this.told) return;
     this.told = told;
@@ -289,12 +294,43 @@ class Canvas {
     editor.setVerdicts(verdicts);
   }
 
+  /** What makes the picture, and no more of the graph than that. */
+  run() {
+    const id = graph.runIdOf(this.node);
+    app.queuePrompt(0, 1, id ? [id] : undefined);
+  }
+
+  /** A run of a node that gets this drag has failed. @param {string} id @param {string} type of what was raised */
+  failed(id, type) {
+    if (!/InstructionError/.test(type) || !graph.downstream(this.node).some((found) => graph.runIdOf(found) === id)) return;
+    this.make();
+    if (!this.editor.session.state.operations.some(moves)) this.editor.warn({ key: "drag.nothing" });
+  }
+
   /** What the linked mask holds: of a run, or, before one, a LoadImage's alpha. */
   async masks() {
     const outputs = graph.outputsOf(app, this.node);
     const images = outputs?.masks?.length ? outputs.masks : graph.maskOf(app, this.node, "mask");
     return Promise.all(images.map((image) => pixelsOf(address(image))));
   }
+}
+
+/** What a user calls a node. */
+function titleOf(node) {
+  return node.title || node.type;
+}
+
+/** Whether an operation of a drag does anything. */
+function moves(operation) {
+  return operation.visible && (operation.kind === "points" || operation.task !== "pin");
+}
+
+/** The sentence of a node of ours that could not go on: elsewhere the page says no more than that a run has failed. */
+function tellFailure({ node_id: id, node_type: kind, exception_message: message, exception_type: type }) {
+  if (!/^Dragfield/.test(kind ?? "")) return;
+  const summary = LiteGraph.registered_node_types[kind]?.title ?? kind;
+  app.extensionManager?.toast?.add({ severity: "error", summary, detail: String(message).trim(), life: 20000 });
+  for (const canvas of canvases) canvas.failed(String(id), String(type));
 }
 
 /** @returns {string} where the server gives an image of a node's output, or a file as a LoadImage reads it */
@@ -349,6 +385,7 @@ app.registerExtension({
   setup() {
     for (const event of ["executed", "graphChanged"])
       api.addEventListener(event, () => setTimeout(() => canvases.forEach((canvas) => canvas.look())));
+    api.addEventListener("execution_error", ({ detail }) => tellFailure(detail ?? {}));
   },
 
   getCustomWidgets() {

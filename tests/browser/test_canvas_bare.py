@@ -405,6 +405,156 @@ def test_a_result_and_its_verdicts_are_shown(open_bare: Any) -> None:
     assert len(texts()) == 1 and problems == []
 
 
+def test_who_edits_sees_the_preview_and_a_result_of_the_drag_before_is_marked(open_bare: Any) -> None:
+    hand, texts, _ = open_bare()
+    hand.drag(*BALL)
+    hand.drag((0.24, 0.75), (0.5, 0.8))
+    hand.page.evaluate("editor.setResult(scene(512, 384))")
+    result = hand.button("Show the result")
+    result.click()
+    hand.settle()
+    assert result.get_attribute("aria-pressed") == "true" and result.get_attribute("data-old") is None
+    # Half of the way of a drag, the button still down: what it does is seen.
+    hand.page.mouse.move(*hand.at((0.5, 0.8)))
+    hand.page.mouse.down()
+    hand.page.mouse.move(*hand.at((0.7, 0.5)), steps=4)
+    hand.settle()
+    assert hand.button("Show the preview").get_attribute("aria-pressed") == "true"
+    hand.page.mouse.up()
+    hand.settle()
+    old = hand.button("What came of the drag before its last change")
+    assert old.get_attribute("data-old") == ""
+    old.click()
+    hand.settle()
+    assert "before its last change" in hand.root.locator(".df-notice").inner_text()
+    hand.button("Undo").click()
+    hand.settle()
+    assert hand.button("Show the result").get_attribute("data-old") is None
+
+
+def test_escape_closes_the_keyboard_help(open_bare: Any) -> None:
+    hand, _, _ = open_bare()
+    hand.drag(*BALL)
+    for press in (lambda: hand.key("?"), lambda: hand.button("Keyboard help").click()):
+        press()
+        page = hand.root.locator(".df-help")
+        page.wait_for(state="visible")
+        hand.page.keyboard.press("Escape")
+        page.wait_for(state="hidden")
+    # The region was not deselected on the way.
+    assert hand.root.locator(".df-row[aria-current]").count() == 1
+
+
+@pytest.mark.parametrize("task", ["1", "2", "3"])
+def test_alt_moves_the_drawn_region_whatever_of_it_is_held(open_bare: Any, task: str) -> None:
+    hand, texts, _ = open_bare()
+    hand.drag(*BALL)
+    hand.key(task)
+
+    def ring() -> tuple[float, float]:
+        return operations(texts()[-1])[0]["region"][0][0][0]
+
+    before = ring()
+    hand.drag((0.245, 0.75), (0.345, 0.65), keys="Alt")
+    after = ring()
+    assert [after[0] - before[0], after[1] - before[1]] == pytest.approx([0.1, -0.1], abs=0.01)
+
+
+def test_the_drag_on_the_picture_can_be_hidden(open_bare: Any) -> None:
+    hand, _, _ = open_bare()
+    hand.drag(*BALL)
+    drawn = """(root) => {
+      const layer = root.querySelectorAll(".df-layer")[1];
+      return layer.getContext("2d").getImageData(0, 0, layer.width, layer.height).data.some((value) => value > 0);
+    }"""
+    assert hand.root.evaluate(drawn)
+    hand.key("m")
+    hand.page.mouse.move(2, 2)
+    hand.settle()
+    assert not hand.root.evaluate(drawn)
+    hand.button("Show or hide the drag on the picture").click()
+    hand.settle()
+    assert hand.root.evaluate(drawn)
+
+
+def test_a_second_paste_lies_beside_the_first(open_bare: Any) -> None:
+    hand, texts, _ = open_bare(permissions=["clipboard-read", "clipboard-write"])
+    hand.drag(*BALL)
+    hand.stage.press("Control+c")
+    for count in (2, 3, 4):
+        hand.stage.press("Control+v")
+        hand.page.wait_for_function("(count) => JSON.parse(texts.at(-1)).operations.length === count", arg=count)
+    found = [operation["region"][0][0] for operation in operations(texts()[-1])]
+    boxes = [(min(x for x, _ in ring), min(y for _, y in ring), max(x for x, _ in ring), max(y for _, y in ring)) for ring in found]
+    for a, b in itertools.combinations(boxes, 2):
+        assert a[2] <= b[0] + 1e-3 or b[2] <= a[0] + 1e-3 or a[3] <= b[1] + 1e-3 or b[3] <= a[1] + 1e-3
+    assert "Shares" not in hand.root.locator(".df-hint").inner_text()
+
+
+@pytest.mark.parametrize("width", [280, 420])
+def test_a_warning_is_seen_whole_and_moves_nothing(open_bare: Any, width: int) -> None:
+    hand, _, _ = open_bare(f"?width={width}")
+    hand.drag(*BALL)
+    before = hand.stage.bounding_box()
+    hand.key("r")
+    hand.page.evaluate("editor.tell({key: 'problem.overlap', params: {percent: 40, other: 'Region 1'}})")
+    hand.settle()
+    hint = hand.root.locator(".df-hint[data-warning]")
+    seen = hint.evaluate("(element) => [element.scrollWidth - element.clientWidth, element.scrollHeight - element.clientHeight]")
+    assert max(seen) <= 1 and hint.inner_text().endswith("merge them.")
+    hand_module.picture(hand.page, f"bare_warning_{width}")
+    after = hand.stage.bounding_box()
+    assert [after[side] for side in ("y", "width", "height")] == [before[side] for side in ("y", "width", "height")]
+
+
+def test_a_guess_looks_like_one_and_a_drag_drawn_on_it_is_checked(open_bare: Any) -> None:
+    hand, texts, _ = open_bare()
+    notice = hand.root.locator(".df-notice")
+    guess = "{key: 'picture.guess', params: {node: 'Load Image'}}"
+    hand.page.evaluate(f"editor.setPicture(scene(512, 384), null, {guess})")
+    notice.filter(has_text="Load Image").wait_for()
+    assert hand.stage.get_attribute("data-guess") == ""
+    hand_module.picture(hand.page, "bare_guess")
+    hand.drag(*BALL)
+    # The same picture, only larger: nothing to say but its size.
+    hand.page.evaluate("editor.setPicture(scene(1024, 768))")
+    hand.page.wait_for_function("document.querySelector('.df-fact').textContent.startsWith('1024')")
+    hand.settle()
+    assert hand.stage.get_attribute("data-guess") is None and "512 × 384" in notice.inner_text() and "guess" not in notice.inner_text()
+    # Another shape, and another picture of the same shape.
+    for other, words in (("scene(512, 300)", "another shape: 512 × 300"), ("upsideDown()", "the picture is another one")):
+        hand.page.evaluate(f"editor.setPicture(scene(512, 384), null, {guess})")
+        notice.filter(has_text="Load Image").wait_for()
+        hand.key("ArrowRight")
+        hand.page.evaluate(
+            """async (other) => {
+              const upsideDown = () => {
+                const { source } = editor.stage.base.picture.levels[0];
+                const canvas = Object.assign(document.createElement("canvas"), { width: 512, height: 384 });
+                const pen = canvas.getContext("2d");
+                pen.setTransform(1, 0, 0, -1, 0, 384);
+                pen.drawImage(source, 0, 0);
+                return canvas.toDataURL();
+              };
+              await editor.setPicture(eval(other));
+            }""",
+            other,
+        )
+        notice.filter(has_text=words).wait_for()
+    # Whoever goes on has seen it.
+    hand.key("ArrowRight")
+    notice.wait_for(state="hidden")
+
+
+def test_a_picture_that_cannot_be_had_is_told_once(open_bare: Any) -> None:
+    hand, _, problems = open_bare("?empty")
+    hand.page.evaluate("editor.setPicture('/missing.png', 'The linked picture is seen after a run.')")
+    hand.root.locator(".df-notice", has_text="could not be loaded").wait_for()
+    hand.settle()
+    assert "after a run" not in hand.root.inner_text()
+    assert hand.root.inner_text().count("could not be loaded") == 1
+
+
 def test_the_menu_saves_clears_and_opens_a_drag(open_bare: Any, tmp_path: Path) -> None:
     hand, texts, problems = open_bare("", permissions=["clipboard-read", "clipboard-write"])
     hand.drag(*BALL)

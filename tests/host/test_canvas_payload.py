@@ -12,6 +12,7 @@ import torch
 
 from dragfield.core.instruction import DragInstruction, DrawnPoints, DrawnRegion
 from dragfield.nodes.canvas import DragCanvas
+from dragfield.nodes.drag_edit import DragEdit
 from dragfield.nodes.report import DragReport
 
 SIZE = (96, 64)
@@ -76,3 +77,11 @@ def test_the_canvas_sends_what_it_can_only_know_after_a_run(image: torch.Tensor,
     # Under "images", ComfyUI would show them below the canvas.
     assert "images" not in sent
     assert set(DragCanvas.execute(asked, image).ui) == {"drag", "picture"}
+
+
+def test_a_canvas_alone_is_something_to_run_and_one_without_a_picture_stops_nobody() -> None:
+    """ComfyUI refuses to run what leads to no output node; a sentence reaches only who waits for the drag."""
+    assert DragCanvas.GET_SCHEMA().is_output_node and DragEdit.GET_SCHEMA().is_output_node
+    alone = DragCanvas.execute(DragInstruction().to_json())
+    assert "connect the picture" in alone.block_execution
+    assert DragCanvas.execute(drag(DrawnRegion("relocation", box(0.2, 0.2, 0.45, 0.6), (0.6, 0.5)))).block_execution is None

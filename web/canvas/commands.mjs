@@ -6,6 +6,7 @@ import { commandFor } from "../drag/keymap.mjs";
 import { cycleHit, hits } from "../drag/hit.mjs";
 import { angleOf } from "../drag/motion.mjs";
 import { centroidOf, documentOf, emptyState, makePoints, makeRegion, selected } from "../drag/model.mjs";
+import { besideItself } from "../drag/room.mjs";
 import { bounds, clampPoint, rectangleOutline } from "../drag/rings.mjs";
 import { readDrag, writeDrag } from "../drag/wire.mjs";
 
@@ -104,7 +105,7 @@ export class Commands {
         return this.next(-1);
       case "cancel":
       case "deselect":
-        if (stage.drop()) return;
+        if (editor.closeHelp() || stage.drop()) return;
         if (!operation) return false;
         session.act({ type: "select", id: null });
         return;
@@ -146,8 +147,11 @@ export class Commands {
         return stage.setMode("preview");
       case "viewResult":
         return stage.setMode("result");
+      case "toggleMarks":
+        return stage.setMarks(!stage.showMarks);
       case "help":
         editor.help.togglePopover();
+        if (editor.help.matches(":popover-open")) editor.help.focus();
         return;
       case "addRegionCentre":
         return this.addRegion();
@@ -325,7 +329,8 @@ export class Commands {
     const { document, reason } = readDrag(text ?? clipboard);
     if (!document) return editor.tell(text === null ? { key: "clipboard.empty" } : reason);
     session.begin();
-    for (const operation of document.operations) editor.tell(session.act({ type: "add", operation }));
+    for (const operation of document.operations)
+      editor.tell(session.act({ type: "add", operation: besideItself(session.state, operation) }));
     session.end();
   }
 }

@@ -20,8 +20,8 @@ import { Menu } from "./menu.mjs";
 import { helpPage } from "./help.mjs";
 import { AREA } from "./area.mjs";
 import { Numbers } from "./numbers.mjs";
-import { loadPicture } from "./picture.mjs";
-import { Session } from "./session.mjs";
+import { blank, context2d, loadPicture } from "./picture.mjs";
+import { sameDrag, Session } from "./session.mjs";
 import { Stage } from "./stage.mjs";
 import { styles } from "./style.mjs";
 import { keyOf, Toolbar } from "./toolbar.mjs";
@@ -38,17 +38,33 @@ import { Viewbar } from "./viewbar.mjs";
  * @property {(key: string, params?: Record<string, string | number>) => string} [t]
  * @property {() => Promise<ImageData[]>} [masks]  what a linked mask holds; its first channel is taken
  * @property {boolean} [ownUndoKeys]  false where the page takes Ctrl+Z itself
+ * @property {() => void} [run]  runs what makes the picture, where that can be done
  */
 
 const SAID = 4000;
 
 export class Editor {
   /** @param {Options} options */
-  constructor({ commit, t = makeTexts(), masks, ownUndoKeys = true }) {
+  constructor({ commit, t = makeTexts(), masks, run, ownUndoKeys = true }) {
     this.t = t;
     this.masks = masks;
     this.maskLinked = false;
-    this.session = new Session(commit);
+    this.session = new Session((text, held) => {
+      this.edited();
+      commit(text, held);
+    });
+    /** @type {Reason | null} what the picture is a guess of */
+    this.guess = null;
+    /** @type {Picture | null} the guess that was last drawn on */
+    this.drawnOnGuess = null;
+    /** @type {Reason | null} what is wrong with the drag, until it is edited */
+    this.trouble = null;
+    /** Whether the picture that was asked for could not be had. */
+    this.failed = false;
+    /** @type {{text: string, drag: string, same: boolean} | null} what was found last of two drags */
+    this.compared = null;
+    /** @type {string | null} the drag that the result came of */
+    this.resultDrag = null;
     this.stage = new Stage(this.session, { label: t("canvas.label"), say: (reason) => this.tell(reason), changed: () => this.schedule() });
     this.commands = new Commands(this, ownUndoKeys);
     /** @type {{menu?: Menu, help?: HTMLElement}} made when they are first opened */
@@ -58,6 +74,7 @@ export class Editor {
     this.list = new List(this);
     this.numbers = new Numbers(this);
     this.notice = h("div", { class: "df-notice", hidden: true });
+    this.runButton = run ? h("button", { type: "button", class: "df-run", on: { click: () => run() } }, t("picture.run")) : null;
     this.stage.element.append(this.notice);
     this.hint = h("span", { class: "df-hint" });
     this.fact = h("span", { class: "df-fact" });
@@ -117,15 +134,75 @@ export class Editor {
     this.session.changed();
   }
 
-  /** @param {string | null} url null: none  @param {string | null} [missing] what is said instead of it */
-  async setPicture(url, missing = null) {
+  /**
+   * @param {string | null} url null: none
+   * @param {string | null} [missing] what is said instead of it
+   * @param {Reason | null} [guess] it may not be the picture that comes in: what is said of it
+   */
+  async setPicture(url, missing = null, guess = null) {
     this.missing = missing;
-    await this.follow("picture", url, (picture) => this.stage.setPicture(picture));
+    if (url === this.urls.picture || !url) this.takeGuess(guess);
+    await this.follow("picture", url ?? null, (picture) => {
+      this.failed = Boolean(url) && !picture;
+      this.takeGuess(guess);
+      this.check(picture);
+      this.stage.setPicture(picture);
+    });
   }
 
-  /** @param {string | null} url */
-  async setResult(url) {
+  /** @param {Reason | null} guess */
+  takeGuess(guess) {
+    if (guess?.key === this.guess?.key && guess?.params?.node === this.guess?.params?.node) return;
+    this.guess = guess;
+    put(this.stage.element, { "data-guess": guess ? "" : null });
+    this.schedule();
+  }
+
+  /** A drag that was drawn on a guess, on the picture that has come. @param {Picture | null} picture */
+  check(picture) {
+    const before = this.drawnOnGuess;
+    if (!before || !picture || this.guess) return;
+    this.drawnOnGuess = null;
+    const [[drawnWidth, drawnHeight], [width, height]] = [before.size, picture.size];
+    const shape = Math.abs(Math.log((drawnWidth * height) / (drawnHeight * width)));
+    if (shape > 0.02) this.trouble = { key: "picture.otherShape", params: { drawnWidth, drawnHeight, width, height } };
+    else if (differ(before, picture)) this.trouble = { key: "picture.otherContent" };
+  }
+
+  /** A step of the hand: what was wrong with the drag is taken as seen. */
+  edited() {
+    this.trouble = null;
+    if (this.guess) this.drawnOnGuess = this.stage.base.picture;
+  }
+
+  /** Something is wrong with the drag, said on the picture until it is edited. @param {Reason} reason */
+  warn(reason) {
+    this.trouble = reason;
+    write(this.live, this.t(reason.key, reason.params));
+    this.schedule();
+  }
+
+  /** @param {string | null} url @param {string | null} [drag] what it came of; null: the drag as it is now */
+  async setResult(url, drag = null) {
+    if (url !== this.urls.result) this.resultDrag = drag ?? this.session.text;
     await this.follow("result", url, (picture) => this.stage.setResult(picture));
+  }
+
+  /** Whether the drag has changed since the result. */
+  get resultIsOld() {
+    if (!this.stage.base.result || this.resultDrag === null) return false;
+    const { text } = this.session;
+    if (this.compared?.text !== text || this.compared.drag !== this.resultDrag)
+      this.compared = { text, drag: this.resultDrag, same: text === this.resultDrag || sameDrag(text, this.resultDrag) };
+    return !this.compared.same;
+  }
+
+  /** @returns {boolean} whether it was open */
+  closeHelp() {
+    const { help } = this.made;
+    if (!help?.matches(":popover-open")) return false;
+    help.hidePopover();
+    return true;
   }
 
   /**
@@ -141,7 +218,7 @@ export class Editor {
     try {
       picture = wished ? await loadPicture(wished) : null;
     } catch {
-      if (wished === this.urls[which]) this.tell({ key: "picture.failed" });
+      // Said in the picture's place.
     }
     if (wished === this.urls[which]) put(picture);
     this.schedule();
@@ -252,16 +329,28 @@ export class Editor {
     const { picture } = stage.base;
     /** @type {[string, string] | null} icon and text */
     let said = null;
-    if (readOnly) said = ["link", t("linked.shown")];
-    else if (!picture) said = ["picture", this.missing ?? t("picture.none")];
+    const { trouble, guess } = this;
+    let runs = false;
+    // A run brings another picture: what is wrong with the drag on this one can wait.
+    const waits = guess && trouble?.key !== "drag.nothing";
+    if (trouble && picture && !waits) said = ["warning", t(trouble.key, trouble.params)];
+    else if (!picture) {
+      said = ["picture", this.failed ? t("picture.failed") : (this.missing ?? t("picture.none"))];
+      runs = !this.failed && this.missing !== t("picture.none");
+    } else if (guess && stage.mode !== "result") {
+      said = ["picture", t(guess.key, guess.params)];
+      runs = true;
+    } else if (readOnly) said = ["link", t("linked.shown")];
+    else if (stage.mode === "result" && this.resultIsOld) said = ["warning", t("result.old")];
     else if (drawnOn && session.state.operations.length && drawnOn.join() !== picture.size.join()) {
       const [width, height] = picture.size;
       said = ["warning", t("picture.otherSize", { drawnWidth: drawnOn[0], drawnHeight: drawnOn[1], width, height })];
     }
     put(this.notice, { hidden: !said, "data-middle": !picture && !readOnly ? "" : null });
-    if (!said || this.notice.dataset.said === said.join()) return;
-    this.notice.dataset.said = said.join();
-    this.notice.replaceChildren(icon(said[0]), h("span", {}, said[1]));
+    const key = said && [...said, runs].join();
+    if (!said || this.notice.dataset.said === key) return;
+    this.notice.dataset.said = key ?? "";
+    this.notice.replaceChildren(icon(said[0]), h("span", {}, said[1]), ...(runs && this.runButton ? [this.runButton] : []));
   }
 
   /** What a screen reader says of the stage. */
@@ -278,4 +367,19 @@ export class Editor {
       : t("canvas.operations", { count: state.operations.length });
     put(stage.element, { "aria-label": `${t("canvas.label")}. ${what}` });
   }
+}
+
+/** Of the shades of two pictures, below which they are the same picture. */
+const ALIKE = 6;
+
+/** Whether two pictures show something else, whatever their sizes. @param {Picture} one @param {Picture} other */
+function differ(one, other) {
+  const [a, b] = [one, other].map((picture) => {
+    const pen = context2d(blank(24, 24), true);
+    pen.drawImage(picture.level(24 / Math.max(...picture.size)).source, 0, 0, 24, 24);
+    return pen.getImageData(0, 0, 24, 24).data;
+  });
+  let sum = 0;
+  for (let i = 0; i < a.length; i++) sum += Math.abs(a[i] - b[i]);
+  return sum / a.length > ALIKE;
 }

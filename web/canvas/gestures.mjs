@@ -96,12 +96,14 @@ function dragOf(stage, hit, start) {
     const origin = operation.anchor;
     return (to, { shift }) => session.act({ type: "moveAnchor", id, to: stage.carried(origin, start, to, shift) });
   }
-  if (operation.task === "pin") return outlineDrag(stage, operation, start);
-  if (operation.task === "rotation" && operation.anchor) return turn(stage, operation, operation.anchor, start);
-  const origin = operation.target ?? start;
   const redraw = outlineDrag(stage, operation, start);
+  if (operation.task === "pin") return redraw;
+  const origin = operation.target ?? start;
+  const rotates = operation.task === "rotation" && operation.anchor ? turn(stage, operation, operation.anchor, start) : null;
+  // A fresh region lies under its own target: whatever of it is held, Alt moves what was drawn.
   return (to, keys) => {
-    if (keys.alt && part === "outline") redraw(to, keys);
+    if (keys.alt) redraw(to, keys);
+    else if (rotates) rotates(to, keys);
     else session.act({ type: "moveTarget", id, to: stage.carried(origin, start, to, keys.shift) });
   };
 }
@@ -128,7 +130,6 @@ function turn(stage, region, anchor, start) {
   let last = handleAngle(anchor, start, stage.size);
   let turned = 0;
   return (to, keys) => {
-    if (keys.alt) return;
     const now = handleAngle(anchor, to, stage.size);
     turned += ((now - last + 540) % 360) - 180;
     last = now;

@@ -29,7 +29,12 @@ export function helpPage(t) {
       role: "dialog",
       "aria-label": t("help.title"),
       tabindex: "-1",
-      on: { keydown: (event) => event.stopPropagation() },
+      on: {
+        keydown: (event) => {
+          event.stopPropagation();
+          if (event.key === "Escape" || event.key === "?") page.hidePopover();
+        },
+      },
     },
     h("header", {}, h("h2", {}, t("help.title")), close),
     h("p", {}, t("help.intro")),

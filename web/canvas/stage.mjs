@@ -60,6 +60,10 @@ export class Stage {
     /** @type {number | null} where the slider between before and after stands, 0 to 1; null: none */
     this.split = null;
     this.showMask = false;
+    /** Whether the drag is drawn on the picture. */
+    this.showMarks = true;
+    /** @type {unknown} what the drag was when the result was asked for */
+    this.resultOf = null;
     /** @type {Area} what is shown then */
     this.area = AREA;
     /** @type {Map<string, Verdict[]>} */
@@ -76,7 +80,11 @@ export class Stage {
     this.touches = new Touches(this);
     this.resized = new ResizeObserver(() => this.measure());
     this.resized.observe(this.element);
-    this.unsubscribe = session.subscribe(() => this.redraw(true));
+    this.unsubscribe = session.subscribe(() => {
+      // Whoever edits wants to see what that does: the result can't show it.
+      if (this.mode === "result" && session.state.operations !== this.resultOf) this.setMode("preview");
+      this.redraw(true);
+    });
   }
 
   destroy() {
@@ -123,7 +131,15 @@ export class Stage {
   /** @param {Mode} mode */
   setMode(mode) {
     this.mode = mode === "result" && !this.base.result ? "preview" : mode;
+    this.resultOf = this.session.state.operations;
     this.redraw(true);
+    this.changed();
+  }
+
+  /** @param {boolean} shown */
+  setMarks(shown) {
+    this.showMarks = shown;
+    this.redraw();
     this.changed();
   }
 
@@ -192,12 +208,14 @@ export class Stage {
     this.pen.setTransform(ratio, 0, 0, ratio, 0, 0);
     const marks = new Marks(this.pen, view, size, this.mode !== "input");
     if (this.showMask) marks.area(state, this.area);
-    this.drawStill(ratio);
-    marks.operations(
-      state.operations.filter(({ id }) => id === state.selection),
-      this.verdicts,
-      state,
-    );
+    if (this.showMarks) {
+      this.drawStill(ratio);
+      marks.operations(
+        state.operations.filter(({ id }) => id === state.selection),
+        this.verdicts,
+        state,
+      );
+    }
     if (this.gesture?.path) this.drawPath(this.gesture.path, marks);
     this.drawBrush();
   }

@@ -93,6 +93,13 @@ const CSS = `
   display: flex; gap: 7px; align-items: center; padding: 5px 10px; border-radius: 8px; font-size: 11.5px;
   background: rgb(20 22 27 / 0.82); color: #f2f3f5; box-shadow: 0 1px 6px rgb(0 0 0 / 0.3);
 }
+.df-run {
+  flex: none; pointer-events: auto; border: 0; border-radius: 6px; padding: 3px 9px; cursor: pointer; background: #f2f3f5; font-weight: 600;
+}
+.df-root .df-run { color: #16181d; }
+.df-root .df-run:hover { background: #fff; }
+.df-stage[data-guess] .df-layer:first-child { filter: grayscale(0.55) contrast(0.75) brightness(1.08); }
+.df-stage[data-guess]::after { content: ""; position: absolute; inset: 3px; border: 2px dashed var(--df-warn); border-radius: 6px; pointer-events: none; }
 .df-notice[data-middle] { top: auto; bottom: 8px; }
 .df-side { min-width: 0; display: flex; flex-direction: column; border-top: 1px solid var(--df-line); min-height: 0; }
 .df-operations { max-height: 118px; overflow-y: auto; overscroll-behavior: contain; scrollbar-width: thin; padding: 3px; }
@@ -143,8 +150,14 @@ const CSS = `
 .df-status {
   display: flex; gap: 10px; align-items: center; min-height: 24px; padding: 3px 9px; border-top: 1px solid var(--df-line); color: var(--df-muted); font-size: 11px;
 }
+.df-segment[data-old]::after { content: ""; display: inline-block; width: 6px; height: 6px; margin-inline-start: 5px; border-radius: 50%; background: var(--df-warn); vertical-align: 1px; }
 .df-hint { flex: 1; min-width: 0; overflow: hidden; text-overflow: ellipsis; white-space: nowrap; }
-.df-hint[data-warning] { color: var(--df-text); }
+.df-status { position: relative; }
+.df-root .df-hint[data-warning] {
+  position: absolute; z-index: 4; inset-inline: 0; bottom: 0; padding: 4px 34px 5px 9px; white-space: normal; overflow: visible; color: var(--df-text);
+  background: var(--df-surface); border-top: 1px solid var(--df-line); border-radius: 0 0 10px 10px;
+}
+.df-status .df-button { z-index: 5; }
 .df-hint[data-warning]::before { content: "!"; display: inline-grid; place-items: center; width: 13px; height: 13px; margin-inline-end: 6px; border-radius: 50%; background: var(--df-warn); color: #fff; font: 700 10px/1 system-ui; }
 .df-fact { white-space: nowrap; font-variant-numeric: tabular-nums; }
 .df-live { position: absolute; width: 1px; height: 1px; overflow: hidden; clip-path: inset(50%); }

@@ -40,6 +40,12 @@ export class Viewbar {
         stage.changed();
       },
     });
+    this.marks = iconButton({
+      icon: "eye",
+      label: t("command.toggleMarks"),
+      key: keyOf("toggleMarks"),
+      press: () => editor.run("toggleMarks"),
+    });
     this.undo = iconButton({ icon: "undo", label: t("command.undo"), key: keyOf("undo"), press: () => editor.run("undo") });
     this.redo = iconButton({ icon: "redo", label: t("command.redo"), key: keyOf("redo"), press: () => editor.run("redo") });
     this.percent = nameButton(
@@ -53,6 +59,7 @@ export class Viewbar {
       h("div", { class: "df-segments", role: "group", "aria-label": t("view.shown") }, ...this.modes.values()),
       this.compare,
       this.mask,
+      this.marks,
       h("span", { class: "df-space" }),
       h("div", { class: "df-group", role: "group", "aria-label": t("toolbar.history") }, this.undo, this.redo),
       this.percent,
@@ -80,11 +87,18 @@ export class Viewbar {
     put(this.undo, { disabled: !session.canUndo });
     put(this.redo, { disabled: !session.canRedo });
     for (const [mode, button] of this.modes) {
-      put(button, { "aria-pressed": String(stage.mode === mode), disabled: mode === "result" && !stage.base.result });
+      const old = mode === "result" && this.editor.resultIsOld;
+      put(button, {
+        "aria-pressed": String(stage.mode === mode),
+        disabled: mode === "result" && !stage.base.result,
+        "data-old": old ? "" : null,
+      });
+      if (mode === "result") nameButton(button, old ? t("result.old") : t("command.viewResult"), keyOf("viewResult"));
     }
     const split = stage.mode === "input" || !stage.base.picture ? null : stage.split;
     put(this.compare, { "aria-pressed": String(split !== null), disabled: stage.mode === "input" || !stage.base.picture });
     put(this.mask, { "aria-pressed": String(stage.showMask) });
+    put(this.marks, { "aria-pressed": String(stage.showMarks) });
     write(this.percent, `${Math.round(stage.view.zoom * 100)}%`);
     put(this.handle, { hidden: split === null });
     if (split === null) return;

@@ -110,6 +110,14 @@ export function isInside(node) {
   return Boolean(node.graph) && node.graph !== (node.graph.rootGraph ?? node.graph);
 }
 
+/** What a run calls a node: its id, after those of the nodes around it. @param {Node} node @returns {string | null} null: several stand for it */
+export function runIdOf(node) {
+  if (!isInside(node)) return String(node.id);
+  const hosts = hostsOf(node.graph);
+  const around = hosts.length === 1 ? runIdOf(hosts[0]) : null;
+  return around && `${around}:${node.id}`;
+}
+
 /** What a run has brought. @param {any} app @param {Node} node @returns {any} */
 export function outputsOf(app, node) {
   return app.nodeOutputs?.[isInside(node) ? `${node.graph.id}:${node.id}` : String(node.id)];
@@ -134,33 +142,51 @@ function fileOf(node) {
   };
 }
 
+/** Whether a picture can come out or go in here. Core's newer nodes say "IMAGE,MASK", or "*" for whatever is linked. @param {any} slot */
+function takesPictures(slot) {
+  return String(slot?.type ?? "")
+    .split(",")
+    .some((type) => type === "IMAGE" || type === "*" || type.startsWith("COMFY_MATCHTYPE"));
+}
+
+/** The values that a node is set to. @param {Node} node */
+function settingsOf(node) {
+  return (node.widgets ?? []).map((/** @type {any} */ widget) => (typeof widget.value === "object" ? null : widget.value));
+}
+
 /**
  * The picture that comes in, as far as it is known before a run: of the nearest node upstream that shows one.
  *
  * @param {any} app @param {Node} node @param {string} name of the input
- * @returns {{image: Image, direct: boolean, signature: string} | null} direct: nothing changes it on the way
+ * @returns {{image: Image, direct: boolean, node: Node, signature: string, way: string} | null} direct: nothing changes it on the way, else it
+ * is a guess, the picture of `node`; signature: of that picture; way: of what is between
  */
 export function pictureOf(app, node, name) {
-  let end = originOf(node, inputOf(node, name));
-  for (let depth = 0; end && depth < DEPTH; depth++) {
-    const file = fileOf(end.node);
-    const image = file ?? imagesIn(outputsOf(app, end.node))[0];
-    if (image && (file || end.node.outputs?.[end.slot]?.type === "IMAGE")) {
-      const signature = JSON.stringify([end.node.id, image.subfolder, image.filename]);
-      return { image, direct: depth === 0 && (Boolean(file) || isFirstImage(end)), signature };
-    }
-    const { node: upstream } = end;
-    end = originOf(
-      upstream,
-      upstream.inputs?.find((/** @type {any} */ input) => input.type === "IMAGE" && input.link != null),
-    );
+  return search(originOf(node, inputOf(node, name)), app, []);
+}
+
+/** @param {End | null} end @param {any} app @param {Node[]} between @returns {ReturnType<typeof pictureOf>} */
+function search(end, app, between) {
+  if (!end || between.length > DEPTH || between.includes(end.node)) return null;
+  const { node, slot } = end;
+  const file = fileOf(node);
+  const image = file ?? imagesIn(outputsOf(app, node))[0];
+  if (image && (file || takesPictures(node.outputs?.[slot]))) {
+    const signature = JSON.stringify([node.id, image.subfolder, image.filename]);
+    const way = JSON.stringify(between.map((one) => [one.id, settingsOf(one)]));
+    return { image, direct: !between.length && (Boolean(file) || isFirstImage(end)), node, signature, way };
+  }
+  for (const input of node.inputs ?? []) {
+    if (input.link == null || !takesPictures(input)) continue;
+    const found = search(originOf(node, input), app, [...between, node]);
+    if (found) return found;
   }
   return null;
 }
 
 /** Whether what a node shows is what comes out here. @param {End} end */
 function isFirstImage({ node, slot }) {
-  return node.outputs?.findIndex((/** @type {any} */ output) => output.type === "IMAGE") === slot;
+  return node.outputs?.findIndex(takesPictures) === slot;
 }
 
 /** The mask of a LoadImage or LoadImageMask, before a run. @param {any} _app @param {Node} node @param {string} name @returns {Image[]} */
@@ -200,13 +226,13 @@ function targetsOf(node) {
 }
 
 /**
- * The nodes of a type that the drag of this one reaches.
+ * The nodes that the drag of this one reaches.
  *
- * @param {Node} node @param {string} type
+ * @param {Node} node @param {string} [type] of them
  * @returns {Node[]}
  */
 export function downstream(node, type) {
-  return reached(node, () => true).filter((found) => found.type === type);
+  return reached(node, () => true).filter((found) => !type || found.type === type);
 }
 
 /** @typedef {{shape: "rectangles" | "around" | "soft" | "none", margin: number}} Area  of the picture's shorter side; none: not known */

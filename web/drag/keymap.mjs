@@ -54,6 +54,7 @@ export const COMMANDS = Object.freeze([
   { id: "viewInput", keys: ["I"], group: "view" },
   { id: "viewPreview", keys: ["T"], group: "view" },
   { id: "viewResult", keys: ["U"], group: "view" },
+  { id: "toggleMarks", keys: ["M"], group: "view" },
   { id: "help", keys: ["?"], group: "view" },
 ]);
 
