@@ -15,6 +15,7 @@ from ..core.instruction import DragInstruction, DrawnPoints, DrawnRegion
 from ..core.likeness import psnr
 from ..core.preview import overlay
 from . import wire
+from .report_advice import BUNDLED, NOTE, advice, upstream
 from .types import CATEGORY, drag_input
 
 
@@ -30,7 +31,7 @@ class DragReport(io.ComfyNode):
             search_aliases=["did it arrive", "measure drag", "compare edit", "drag metrics"],
             inputs=[
                 io.Image.Input("before", tooltip="The picture before the edit."),
-                io.Image.Input("after", tooltip="The edited picture. Of a batch, the first is judged."),
+                io.Image.Input("after", tooltip="The edited picture, or a batch of them: each is judged."),
                 drag_input(),
                 io.Mask.Input(
                     "mask", optional=True, tooltip="Where the picture was allowed to change; outside, it is checked that it didn't."
@@ -44,6 +45,7 @@ class DragReport(io.ComfyNode):
                 io.Float.Output("off", tooltip="How far the worst operation is from its target, in pixels."),
                 io.String.Output("numbers", tooltip="Everything as JSON."),
             ],
+            hidden=[io.Hidden.prompt, io.Hidden.unique_id],
             is_output_node=True,
         )
 
@@ -62,43 +64,74 @@ class DragReport(io.ComfyNode):
                 raise ValueError(
                     f"the {name} picture is {found[0]} x {found[1]} px but the one before {size[0]} x {size[1]}: make them the same size"
                 )
+        counts = sorted({len(image) for image in (before, after, truth) if image is not None} - {1})
+        if len(counts) > 1:
+            raise ValueError(f"batches of {' and '.join(map(str, counts))} pictures do not belong together: give one, or as many of each")
         asked = wire.read_drag(drag, size)
-        old, new = wire.array_of(before[0]), wire.array_of(after[0])
-        found = arrivals(old, new, asked)
         area = None if mask is None else wire.bool_mask(mask, size, above=0.0)
-        numbers: dict = {"operations": [{**asdict(one), "arrived": one.arrived, "advice": one.advice} for one in found]}
-        if area is not None and not area.all():
-            numbers["background_max_difference"] = float(np.abs(new - old)[~area].max())
-        if truth is not None:
-            real = wire.array_of(truth[0])
-            where = np.ones(old.shape[:2], dtype=bool) if area is None else area
-            numbers |= {"truth_db": psnr(new[where], real[where]), "unedited_truth_db": psnr(old[where], real[where])}
-        text = "\n".join(_lines(found, numbers))
-        picture = wire.image_of(np.concatenate([overlay(old, asked), overlay(new, asked)], axis=1))
+        nodes = upstream(cls.hidden.prompt, cls.hidden.unique_id, "after") if cls.hidden else []
+        judged: list[tuple[list[Arrival], dict]] = []
+        drawn = []
+        for i in range(max(len(before), len(after))):
+            old, new = (wire.array_of(image[i if len(image) > 1 else 0]) for image in (before, after))
+            found = arrivals(old, new, asked)
+            numbers = {"operations": [_numbers(one) | {"advice": advice(one, nodes)} for one in found]}
+            if area is not None and not area.all():
+                numbers["background_max_difference"] = float(np.abs(new - old)[~area].max())
+            if truth is not None:
+                real = wire.array_of(truth[i if len(truth) > 1 else 0])
+                where = np.ones(old.shape[:2], dtype=bool) if area is None else area
+                numbers |= {"truth_db": psnr(new[where], real[where]), "unedited_truth_db": psnr(old[where], real[where])}
+            judged.append((found, numbers))
+            drawn.append(wire.image_of(np.concatenate([overlay(old, asked), overlay(new, asked)], axis=1)))
+        lines = []
+        for i, (found, numbers) in enumerate(judged):
+            lines += [f"picture {i + 1}"] * (len(judged) > 1) + _lines(found, numbers)
+        if any(node.get("class_type") in BUNDLED for node in nodes):
+            lines.append(NOTE)
+        text = "\n".join(lines)
+        picture = torch.cat(drawn)
+        every = [one for found, _ in judged for one in found]
+        of_each = zip(*(found for found, _ in judged), strict=True)
+        worst = [max(ones, key=lambda one: (not one.arrived, not one.good, one.off)) for ones in of_each]
         shown = ui.PreviewImage(picture, cls=cls).as_dict() | ui.PreviewText(text).as_dict()
-        shown["dragfield"] = [_for_canvas(drag, found) | {"after": ui.PreviewImage(after[:1, ..., :3], cls=cls).as_dict()["images"][0]}]
-        arrived, off = all(one.arrived for one in found), max(one.off for one in found)
+        told = _for_canvas(drag, worst, [advice(one, nodes) for one in worst])
+        shown["dragfield"] = [told | {"after": ui.PreviewImage(after[:1, ..., :3], cls=cls).as_dict()["images"][0]}]
+        arrived, off = all(one.arrived for one in every), max(one.off for one in every)
+        numbers = judged[0][1] | ({"pictures": [numbers for _, numbers in judged]} if len(judged) > 1 else {})
         return io.NodeOutput(text, picture, arrived, off, json.dumps(numbers), ui=shown)
 
 
-def _for_canvas(drag: str, found: list[Arrival]) -> dict[str, Any]:
-    """What the Drag Canvas marks on the picture: the drag it is about, and each arrival with the id of its operation."""
+def _numbers(one: Arrival) -> dict[str, Any]:
+    return {**asdict(one), "arrived": one.arrived, "verdict": one.verdict, "smeared": one.smeared, "good": one.good}
+
+
+def _for_canvas(drag: str, found: list[Arrival], told: list[str]) -> dict[str, Any]:
+    """What the Drag Canvas marks on the picture: the drag it is about, and each arrival with its operation's id; of a batch, the worst."""
     shown = [operation for operation in DragInstruction.from_json(drag).operations if operation.visible]
     ids = [operation.id for operation in shown if isinstance(operation, DrawnRegion) and operation.task != "pin"]
     ids += [operation.id for operation in shown if isinstance(operation, DrawnPoints) for _ in operation.pairs]
-    told = [{"id": name, "arrived": one.arrived, "off": one.off, "advice": one.advice} for name, one in zip(ids, found, strict=True)]
-    return {"drag": drag, "operations": told}
+    marks = [
+        {"id": name, "arrived": one.good, "off": one.off, "verdict": one.verdict, "advice": words}
+        for name, one, words in zip(ids, found, told, strict=True)
+    ]
+    return {"drag": drag, "operations": marks}
 
 
 def _lines(found: list[Arrival], numbers: dict) -> list[str]:
     lines = []
-    for one in found:
-        verdict = "arrived" if one.arrived else "did not arrive"
-        lines.append(f"{one.name}: {verdict}, {one.off:.0f} px off after a way of {one.way:.0f} px ({one.reached:.0%} of it)")
-        if one.likeness is not None:
-            lines[-1] += f", {one.likeness:.0%} alike"
-        if one.advice:
-            lines[-1] += f". {one.advice[0].upper()}{one.advice[1:]}."
+    for one, number in zip(found, numbers["operations"], strict=True):
+        if one.verdict == "unknown":
+            lines.append(f"{one.name}: can't be told")
+        else:
+            verdict = "arrived" if one.arrived else "did not arrive"
+            lines.append(f"{one.name}: {verdict}, {one.off:.0f} px off after a way of {one.way:.0f} px")
+            if one.verdict in ("near", "on the way", "still", "arrived"):
+                lines[-1] += f" ({one.reached:.0%} of it)"
+            if one.likeness is not None:
+                lines[-1] += f", {one.likeness:.0%} alike"
+        if words := number["advice"]:
+            lines[-1] += f". {words[0].upper()}{words[1:]}."
     if "background_max_difference" in numbers:
         worst = numbers["background_max_difference"]
         lines.append("background: untouched" if worst == 0 else f"background: differs by up to {worst * 255:.1f} of 255, use Paste Back")

@@ -9,6 +9,7 @@ from typing import Any
 import folder_paths
 import pytest
 import torch
+from comfy_api.latest import io
 
 from dragfield.core.instruction import DragInstruction, DrawnPoints, DrawnRegion
 from dragfield.nodes.canvas import DragCanvas
@@ -58,7 +59,7 @@ def test_the_report_tells_the_canvas_of_each_operation_by_its_id(image: torch.Te
 
 def test_what_arrived_is_told_so(image: torch.Tensor) -> None:
     moved = image.clone()
-    moved[:, 13:38, 20:43] = 0.45
+    moved[:, 13:38, 20:43] = image[:, 39:64, 0:23]
     moved[:, 20:45, 46:69] = image[:, 13:38, 20:43]
     asked = drag(DrawnRegion("relocation", box(20 / 96, 13 / 64, 43 / 96, 38 / 64), (57.5 / 96, 32.5 / 64), id="cup"))
     (sent,) = DragReport.execute(image, moved, asked).ui["dragfield"]
@@ -85,3 +86,49 @@ def test_a_canvas_alone_is_something_to_run_and_one_without_a_picture_stops_nobo
     alone = DragCanvas.execute(DragInstruction().to_json())
     assert "connect the picture" in alone.block_execution
     assert DragCanvas.execute(drag(DrawnRegion("relocation", box(0.2, 0.2, 0.45, 0.6), (0.6, 0.5)))).block_execution is None
+
+
+def asked(name: str, **values: Any) -> dict[str, Any]:
+    return {"class_type": name, "inputs": values}
+
+
+def reported(before: torch.Tensor, after: torch.Tensor, prompt: dict[str, Any]) -> str:
+    """The report's text, run in a graph of these nodes; node 9 is the report."""
+    clone = DragReport.PREPARE_CLASS_CLONE({"hidden_inputs": {io.Hidden.prompt: prompt, io.Hidden.unique_id: "9"}})
+    region = DrawnRegion("relocation", box(0.2, 0.2, 0.45, 0.6), (0.6, 0.5), id="cup")
+    return clone.execute(before, after, drag(region))[0]
+
+
+def test_advice_names_only_settings_of_the_nodes_in_the_graph_that_leave_room(image: torch.Tensor) -> None:
+    edit = {"2": asked("DragfieldEdit", model=["1", 0], method="dragfield", iterations=70, guidance=0.0, skip=6, margin=0.08)}
+    still = reported(image, image, {**edit, "1": asked("CheckpointLoaderSimple"), "9": asked("DragfieldReport", after=["2", 0])})
+    assert "Nothing has moved: try more iterations" in still
+    for word in ("guidance", "transport", "Latent Warp", "attention", "drawn scenes"):
+        assert word not in still
+    smashed = image.clone()
+    smashed[:, 13:38, 20:43] = 0.45
+    smashed[:, 19:44, 46:69] = 0.7 * smashed[:, 19:44, 46:69] + 0.3 * torch.rand(1, 25, 23, 3, generator=torch.Generator().manual_seed(9))
+    region = {
+        "1": asked("DragfieldLoadDemoModel"),
+        "2": asked("DragfieldRegionOptimizer", model=["1", 0], guidance=2.0, hold_attention=True, transport=50),
+        "9": asked("DragfieldReport", after=["2", 0]),
+    }
+    told = reported(image, smashed, region)
+    assert "lower guidance of the Region Optimizer" in told and "hold_attention" not in told and "drawn scenes only" in told
+    # Without any node of ours the finding stands alone.
+    assert "try" not in reported(image, image, {"9": asked("DragfieldReport", after=["3", 0]), "3": asked("LoadImage", image="a.png")})
+
+
+def test_each_picture_of_a_batch_is_judged(image: torch.Tensor) -> None:
+    moved = image.clone()
+    moved[:, 13:38, 20:43] = 0.45
+    moved[:, 19:44, 46:69] = image[:, 13:38, 20:43]
+    region = DrawnRegion("relocation", box(20 / 96, 13 / 64, 43 / 96, 38 / 64), (57.5 / 96, 31.5 / 64), id="cup")
+    text, picture, arrived, off, numbers = DragReport.execute(image, torch.cat([moved, image]), drag(region)).args
+    assert "picture 1" in text and "picture 2" in text and text.count("did not arrive") == 1
+    assert picture.shape[0] == 2 and arrived is False and off > 20
+    assert [one["operations"][0]["arrived"] for one in json.loads(numbers)["pictures"]] == [True, False]
+    (sent,) = DragReport.execute(image, torch.cat([moved, image]), drag(region)).ui["dragfield"]
+    assert sent["operations"][0]["arrived"] is False and sent["operations"][0]["verdict"] == "still"
+    with pytest.raises(ValueError, match="batches of 2 and 3"):
+        DragReport.execute(image.repeat(2, 1, 1, 1), image.repeat(3, 1, 1, 1), drag(region))

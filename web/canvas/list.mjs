@@ -138,7 +138,12 @@ export class List {
     if (!state) return;
     const off = Math.max(...verdicts.map((one) => one.off)).toFixed(0);
     const advice = verdicts.map((one) => one.advice).find(Boolean) ?? "";
-    const text = this.editor.t(state === "true" ? "report.arrived" : "report.missed", { off }) + (advice ? `\n${advice}` : "");
+    const missed = verdicts.filter(({ arrived }) => !arrived);
+    let key = "report.missed";
+    if (state === "true") key = "report.arrived";
+    else if (missed.every(({ verdict }) => verdict === "arrived")) key = "report.unclean";
+    else if (missed.every(({ verdict }) => verdict === "unknown")) key = "report.unknown";
+    const text = this.editor.t(key, { off }) + (advice ? `\n${advice}` : "");
     put(element, { "aria-label": text, "data-tip": text });
     if (element.dataset.icon !== state) element.replaceChildren(icon(state === "true" ? "arrived" : "missed"));
     element.dataset.icon = state;

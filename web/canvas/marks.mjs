@@ -15,7 +15,8 @@ import { pathOf } from "./warp.mjs";
 /** @import {View} from "../drag/viewport.mjs" */
 /** @import {Area} from "./area.mjs" */
 
-/** @typedef {{arrived: boolean, off: number, advice?: string}} Verdict  off: px of the picture; advice: what to change */
+/** @typedef {{arrived: boolean, off: number, verdict?: string, advice?: string}} Verdict  arrived: and nothing is wrong with what it left; off: px
+ * of the picture; verdict: in one word, "unknown" where nothing can be told; advice: what to change */
 
 const HALO = "rgba(0, 0, 0, 0.5)";
 const ARRIVED = "#3ddc84";
@@ -104,11 +105,12 @@ export class Marks {
   /** @param {Operation} operation @param {Verdict[]} verdicts */
   verdicts(operation, verdicts) {
     const places = operation.kind === "points" ? operation.pairs.map(([, target]) => target) : [landing(operation, this.size)];
-    verdicts.forEach(({ arrived, off }, i) => {
+    verdicts.forEach(({ arrived, off, verdict }, i) => {
+      if (verdict === "unknown") return;
       if (!places[i]) return;
       const [x, y] = this.at(places[i]);
       this.badge([x + 13, y - 13], arrived);
-      if (!arrived) this.label([x + 26, y - 13], `${off.toFixed(0)} px`, MISSED, "left");
+      if (!arrived && verdict !== "arrived") this.label([x + 26, y - 13], `${off.toFixed(0)} px`, MISSED, "left");
     });
   }
 

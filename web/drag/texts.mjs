@@ -67,6 +67,8 @@ export const ENGLISH = Object.freeze({
   "list.show": "Show {name}",
   "list.hide": "Hide {name}",
   "report.arrived": "Arrived, {off} px off.",
+  "report.unclean": "Arrived, {off} px off, but what it left is not clean.",
+  "report.unknown": "Whether it arrived can't be told.",
   "report.missed": "Did not arrive, {off} px off.",
 
   "numbers.label": "Exact values",
