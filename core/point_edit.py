@@ -66,16 +66,20 @@ def carried(
 
     The warp itself is the whole picture's in any case: a circle around the open cells alone would press a large drag into few of them.
     """
-    moved = latent_warp(z, warp_points(handles, rounded), handles.picture, settings, signal=signal)
+    moved = latent_warp(z, warp_points(handles, z.shape[-2:] if rounded else None), handles.picture, settings, signal=signal)
     return moved if mask is None else torch.where(mask.to(z.device) >= within, moved, z)
 
 
-def warp_points(handles: Handles, rounded: bool) -> tuple[PointOperation, ...]:
-    """The pairs for the latent warp, px. Published ones count cells of the grid and of the latent from the same corner: 3 px off."""
-    scale = [n / g for n, g in zip(handles.picture, handles.grid, strict=True)]
-    off = 3.0 if rounded else 0.0
+def warp_points(handles: Handles, latent: tuple[int, int] | None = None) -> tuple[PointOperation, ...]:
+    """The pairs for the latent warp, px.
+
+    latent: (h, w), for the published places: a cell of the grid is a quarter of its index in latent cells, counted from the same corner,
+    whatever sides the picture has. That is 3 px off where they are multiples of 8.
+    """
 
     def px(place: tuple[float, float]) -> tuple[float, float]:
-        return place[0] * scale[0] + off, place[1] * scale[1] + off
+        if latent is None:
+            return tuple(v * n / g for v, n, g in zip(place, handles.picture, handles.grid, strict=True))
+        return tuple(((v - 0.5) / 4 + 0.5) * n / cells for v, n, cells in zip(place, handles.picture, latent[::-1], strict=True))
 
     return tuple(PointOperation(px(p), px(t)) for p, t in zip(handles.start, handles.targets, strict=True))
