@@ -1,4 +1,4 @@
-"""`dragfield edit`: one drag on one picture, by the bundled model or a FLUX folder in diffusers layout.
+"""`dragfield edit`: one drag on one picture, by a bundled model or a folder in diffusers layout: FLUX, or Stable Diffusion for points.
 
 The picture may have any size: the edit is made at a size that suits the model, and what it changed is put back.
 """
@@ -34,10 +34,13 @@ def edit(
     source: Annotated[Path, typer.Argument(help="A picture, or a sample folder of ReD Bench, Drag100 or DragBench.")],
     instruction: Annotated[Path | None, typer.Option(help="The drag as JSON; a sample folder brings its own.")] = None,
     model: Annotated[Path | None, typer.Option(help="Folder in diffusers layout; else the bundled model.")] = None,
-    method: Annotated[Literal["dragfield", "dragflow"], typer.Option(help="Ours, or as published.")] = "dragfield",
+    method: Annotated[
+        Literal["dragfield", "dragflow", "directdrag"],
+        typer.Option(help="dragfield: ours. dragflow: published, regions on FLUX. directdrag: published, points on Stable Diffusion."),
+    ] = "dragfield",
     preset: Annotated[
         Literal["published", "tuned", "auto", "reference", "principled"],
-        typer.Option(help="dragflow: as published, or our own; auto: our own on the bundled model, else published."),
+        typer.Option(help="dragflow, directdrag: as published, or our own; auto: our own on a bundled model, else published."),
     ] = "auto",
     longest: Annotated[
         int | None,
@@ -49,25 +52,47 @@ def edit(
     ] = "auto",
     lean: Annotated[bool, typer.Option("--lean", help="Less GPU memory for more time.")] = False,
     seed: Annotated[int, typer.Option(min=0, help="dragfield: of the noise where the region was.")] = 0,
+    readout: Annotated[
+        Path | None, typer.Option(help="directdrag: the model's readout head, .safetensors or a published .pt; the bundled model has one.")
+    ] = None,
+    lora: Annotated[
+        bool | None, typer.Option("--lora/--no-lora", help="directdrag: learn the picture first; if left out, as published only.")
+    ] = None,
     output: Annotated[Path, typer.Option(help="Where the result goes.")] = Path("output/edit.png"),
 ) -> None:
     """Drag a picture: move, turn or stretch a region, by an instruction."""
     if output.suffix.lower() not in PICTURES:
         raise ValueError(f"--output {output} is no picture; let it end in {', '.join(PICTURES)}")
-    if method != "dragflow" and preset != "auto":
-        raise ValueError(f"--preset {preset} is one of dragflow's; {method} has one way of its own, use --method dragflow or leave it out")
+    if method == "dragfield" and preset != "auto":
+        raise ValueError(
+            f"--preset {preset} is one of the published methods'; {method} has one way of its own, use --method dragflow or directdrag, or "
+            "leave it out"
+        )
+    if method != "directdrag" and (readout is not None or lora is not None):
+        raise ValueError(f"--readout, --lora and --no-lora are directdrag's; leave them out with {method}")
+    if method == "directdrag" and lean:
+        raise ValueError("--lean is of the methods for FLUX; leave it out with directdrag")
     picture, drag = read(source, instruction)
+
+    from ..core.presets import preset_named
+
+    named = preset_named(preset, bundled=model is None)
+    if method == "directdrag":
+        from .edit_points import edit_points
+
+        result, lacks = edit_points(picture, drag, model, named, longest, device, dtype, readout, lora)
+        write(result, picture, output, method, truncated=named == "published", pasted=named != "published")
+        left = max(result.drag.distances) if result.drag else 0.0
+        out.print(f"preset {named}{f', but for {lacks}' if lacks else ''}; {left:.1f} px left", markup=False)
+        return
 
     import torch
     from PIL import Image
 
     from ..core.backbones.flux_folder import PUBLISHED_T5_TOKENS, T5_TOKENS, encode_prompts, load_models
     from ..core.demo.flux import WEIGHTS
-    from ..core.formats.picture_file import save
-    from ..core.presets import preset_named
-    from ..core.working_size import to_picture, to_tensor, working_size
+    from ..core.working_size import to_tensor, working_size
 
-    named = preset_named(preset, bundled=model is None)
     published = method == "dragflow" and named == "published"
     run, settings = chosen(method, named, lean, seed, bundled=model is None)
     size = working_size(picture.size, longest or (256 if model is None else None if published else 1024))
@@ -86,15 +111,23 @@ def edit(
             backbone, autoencoder, to_tensor(picture, size, resampling).to(where), placed, before, after, settings,
             report=lambda at: progress(at.done, at.total, at.stage),
         )  # fmt: skip
-    output.parent.mkdir(parents=True, exist_ok=True)
-    pasted = result.mask if settings.paste_back else None
-    exact = save(to_picture(result.image, picture, pasted, truncated=published), output, like=picture)
-    evaluations = f"{result.nfe_forward} forward and {result.nfe_backward} backward passes"
-    out.print(f"{method}: {result.seconds:.1f} s, {evaluations} at {size[0]} x {size[1]} px", markup=False)
+    write(result, picture, output, method, truncated=published, pasted=settings.paste_back)
     if method == "dragflow":
         out.print(f"preset {named}{NOT_PUBLISHED if published else ''}", markup=False)
     if published and longest:
         out.print(f"--longest {longest} makes the picture smaller before, which is not published", markup=False)
+
+
+def write(result: Edit, picture: Image.Image, output: Path, method: str, *, truncated: bool, pasted: bool) -> None:
+    """Save an edit and say what it took. pasted: into the picture, which keeps all pixels elsewhere."""
+    from ..core.formats.picture_file import save
+    from ..core.working_size import to_picture
+
+    output.parent.mkdir(parents=True, exist_ok=True)
+    exact = save(to_picture(result.image, picture, result.mask if pasted else None, truncated=truncated), output, like=picture)
+    evaluations = f"{result.nfe_forward} forward and {result.nfe_backward} backward passes"
+    height, width = result.image.shape[-2:]
+    out.print(f"{method}: {result.seconds:.1f} s, {evaluations} at {width} x {height} px", markup=False)
     lossy = "" if exact else f"; a {output.suffix} keeps no pixel exactly, let --output end in .png for a background that is bit for bit"
     out.print(f"result in {output}{lossy}", markup=False)
 

@@ -245,7 +245,7 @@ def cells_of(places: Any) -> list[Cell]:
 # Size; pixel indices of handle and target in turn; at how many timesteps is dragged; sides of the readout (published: 64).
 CASES = {
     "two drags, one from the centre of a latent cell": ((160, 160), [(64, 40), (118, 90), (100, 120), (44, 104)], 2, 16),
-    "a wide picture": ((192, 128), [(60, 40), (100, 88)], 1, 64),
+    "a wide picture, a target kept from its border": ((192, 128), [(60, 40), (140, 88)], 1, 64),
     "sides that do not divide": ((171, 139), [(52, 60), (118, 76)], 1, 16),
     "there at once": ((160, 160), [(60, 60), (63, 60)], 2, 16),
 }
