@@ -23,15 +23,16 @@ from torch import Tensor
 
 from ..core.appearance import ReadoutSettings, appearance_term, readout_of
 from ..core.backbones.noise_as_flow import NoiseAsFlow, on_unet
+from ..core.cast_shadow import shadow_finder
 from ..core.demo import flux
 from ..core.demo.cases import DemoCase, sample_cases
 from ..core.demo.directdrag_settings import DIRECTDRAG, DIRECTDRAG_FLOW
-from ..core.demo.dragflow_settings import DRAGFLOW, MARGIN
+from ..core.demo.dragflow_settings import DRAGFIELD, DRAGFLOW, MARGIN
 from ..core.demo.measure import measure, psnr
 from ..core.demo.text import embed
 from ..core.directdrag import directdrag
 from ..core.directdrag_flow import directdrag_flow
-from ..core.dragfield import DragFieldSettings, dragfield
+from ..core.dragfield import dragfield
 from ..core.edit import DragFlowSettings, Edit, dragflow, inverted, masked_denoise, replay_of, with_shadows
 from ..core.field import DragField
 from ..core.inversion import InversionSettings, velocity_of
@@ -74,8 +75,9 @@ class Region:
         backbone, autoencoder, image, drag = models.flux.backbone, models.flux.autoencoder, to_picture(case.source), case.drag
         prompt, settings = embed([drag.background_prompt]), self.settings
         inversion, spent = inverted(backbone, autoencoder, image, prompt, settings.inversion, None, None, None)
-        reach = settings.shadow_reach * min(drag.size)
-        field = with_shadows(DragField.from_drag(drag, deformation=settings.deformation), image, reach)
+        find_shadow = shadow_finder(settings.shadows, settings.shadow_reach * min(drag.size))
+        field = DragField.from_drag(drag, deformation=settings.deformation)
+        field = field if find_shadow is None else with_shadows(field, image, find_shadow)
         if self.soft_mask:
             points = point_drag_of(case)
             mask = point_masks(points, points_of(points), inversion.z.shape[-2:], SoftMaskSettings())[1]
@@ -83,7 +85,7 @@ class Region:
             mask = adaptive_gradient_mask(drag, margin=settings.mask_margin * min(drag.size))
         cells = to_latent(mask, inversion.z.shape[-2:])
         moved = DragField.from_drag(drag, deformation="stretch")
-        behind = emptied(autoencoder, image, inversion.z, inversion.t, moved, shadow_reach=reach, seed=settings.seed)
+        behind = emptied(autoencoder, image, inversion.z, inversion.t, moved, find_shadow=find_shadow, seed=settings.seed)
         z = inversion.z
         if self.warp:
             z = torch.where(cells, warp_latent(z, inversion.t, field, z0=inversion.z0, seed=settings.seed), z)
@@ -124,7 +126,7 @@ def unet_points(models: Models, case: DemoCase) -> Edit:
 
 
 def unet_dragfield(models: Models, case: DemoCase) -> Edit:
-    flow, settings = NoiseAsFlow(models.unet.backbone), DragFieldSettings(inversion=UNET_INVERSION, paste_back=False)
+    flow, settings = NoiseAsFlow(models.unet.backbone), replace(DRAGFIELD, inversion=UNET_INVERSION, paste_back=False)
     prompt = embed([case.drag.background_prompt])
     return dragfield(flow, models.unet.autoencoder, to_picture(case.source), case.drag, prompt, settings=settings)
 

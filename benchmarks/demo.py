@@ -19,19 +19,20 @@ from torch import Tensor
 
 from ..core.adapters.contract import Injection, Injections
 from ..core.backbone import FlowBackbone
+from ..core.cast_shadow import shadow_finder
 from ..core.demo.adapter import STRENGTH, WEIGHTS, DemoAdapter
 from ..core.demo.cases import DemoCase, sample_cases
-from ..core.demo.dragflow_settings import DRAGFLOW, MARGIN
+from ..core.demo.dragflow_settings import DRAGFIELD, DRAGFLOW, MARGIN
 from ..core.demo.flux import DemoFlux, load
 from ..core.demo.measure import Measured, measure
 from ..core.demo.text import embed
-from ..core.dragfield import DragFieldSettings, dragfield
+from ..core.dragfield import dragfield
 from ..core.edit import PUBLISHED, Edit, dragflow, latent_copy_paste, paste_back
+from ..core.evidence import carry
 from ..core.field import DragField
 from ..core.masks import adaptive_gradient_mask
 from ..core.operations import Drag, PointOperation
 from ..core.preview import preview
-from ..core.shadow import warp_with_shadows
 
 Outcome = tuple[Tensor, int, int]
 """Picture [1, 3, H, W] and network passes forward and backward."""
@@ -58,9 +59,10 @@ def pixel_warp(model: DemoFlux, case: DemoCase, mask: np.ndarray) -> Outcome:
 @torch.no_grad()
 def shadow_warp(model: DemoFlux, case: DemoCase, mask: np.ndarray) -> Outcome:
     """The same, the thing's shadow carried along: what `dragfield` starts from."""
-    source, settings = to_picture(case.source), DragFieldSettings()
+    source, settings = to_picture(case.source), DRAGFIELD
     field = DragField.from_drag(case.drag, deformation=settings.deformation, stretch_length=settings.stretch_length)
-    warped = to_picture(warp_with_shadows(case.source, field, MARGIN * case.size))
+    find_shadow = shadow_finder(settings.shadows, settings.margin * case.size)
+    warped = to_picture(carry(case.source, field, find_shadow=find_shadow).image)
     return paste_back(model.autoencoder.decode(model.autoencoder.encode(warped)), source, mask), 0, 0
 
 
@@ -106,7 +108,7 @@ def published_code(model: DemoFlux, case: DemoCase, mask: np.ndarray) -> Outcome
 
 def ours(model: DemoFlux, case: DemoCase, mask: np.ndarray) -> Outcome:
     """Warm start from the warp, held while it is denoised."""
-    return outcome(dragfield(*_arguments(model, case)))
+    return outcome(dragfield(*_arguments(model, case), settings=DRAGFIELD))
 
 
 METHODS: dict[str, Callable[[DemoFlux, DemoCase, np.ndarray], Outcome]] = {

@@ -13,7 +13,7 @@ from .tables import table
 
 SCENES = ("demo", "demo-points", "combinations")
 """Suites of drawn cases."""
-SUITES = Literal["demo", "demo-points", "combinations", "demo-adapter", "speed", "point-speed"]
+SUITES = Literal["demo", "demo-points", "combinations", "demo-adapter", "real", "speed", "point-speed"]
 SPEED = ("model", "size", "recipe", "seconds", "time_ratio", "memory_ratio", "flops_ratio", "flops_over_minimum")
 
 
@@ -21,7 +21,10 @@ def bench(
     suite: Annotated[SUITES, typer.Option(help="What to measure.")] = "demo",
     cases: Annotated[int, typer.Option(min=1, help="demo suites: how many fresh cases are drawn.")] = 48,
     seed: Annotated[int, typer.Option(min=0, help="demo suites: which cases are drawn.")] = 0,
-    methods: Annotated[str, typer.Option(help="demo, demo-points, combinations: only these, separated by commas.")] = "",
+    methods: Annotated[str, typer.Option(help="demo, demo-points, combinations, real: only these, separated by commas.")] = "",
+    data: Annotated[Path | None, typer.Option(help="real: folder of pairs of frames whose outcome is known.")] = None,
+    pictures: Annotated[Path | None, typer.Option(help="real: folder of pictures for the null test; else the pairs' own.")] = None,
+    sheet: Annotated[Path | None, typer.Option(help="real: a PNG of the worst pairs goes here.")] = None,
     device: Annotated[str, typer.Option(help="speed, point-speed: cpu, cuda or cuda:N; auto takes a GPU if there is one.")] = "auto",
     json_path: Annotated[Path | None, typer.Option("--json", help="Write the whole report here.")] = None,
 ) -> None:
@@ -48,6 +51,13 @@ def bench(
             from ..benchmarks import demo_adapter
 
             report = demo_adapter.run(cases, seed, progress=progress)
+        elif suite == "real":
+            from ..benchmarks import real
+
+            if data is None:
+                raise ValueError("suite real needs real frames: give their folder by --data (a folder for each pair)")
+            chosen = [name.strip() for name in methods.split(",") if name.strip()] or list(real.METHODS)
+            report = real.run(data, chosen, null=pictures, progress=progress)
         elif suite == "point-speed":
             from ..benchmarks import point_speed
 
@@ -67,6 +77,16 @@ def bench(
         out.print(table(f"{report['cases']} cases, seed {report['seed']}", rows))
         if report.get("ablation"):
             out.print(table("what each part changes, case by case", ({"row": name, **step} for name, step in report["ablation"].items())))
+    elif suite == "real":
+        rows = ({"row": name, **{k: v for k, v in figures.items() if k != "by_pair"}} for name, figures in report["methods"].items())
+        out.print(table(f"{report['pairs']} pairs of real frames; means, texture: median, of the ring's", rows))
+        null = report["null"]
+        out.print(f"null: a shadow is claimed for {null['shadows']:.0%} of {null['discs']} discs at random places", markup=False)
+        if sheet is not None:
+            from PIL import Image
+
+            Image.fromarray(real.sheet(data, real.worst(report, chosen[-1]))).save(sheet)
+            err.print(f"the worst pairs in {sheet}: before, pixel_warp, start, after", markup=False)
     elif suite == "demo-adapter":
         rows = ({"drift": name, **figures} for name, figures in report["drift"].items())
         added = f"{report['drag_iteration']['added']:.1%} more time a drag iteration"

@@ -128,6 +128,8 @@ def write(result: Edit, picture: Image.Image, output: Path, method: str, *, trun
     evaluations = f"{result.nfe_forward} forward and {result.nfe_backward} backward passes"
     height, width = result.image.shape[-2:]
     out.print(f"{method}: {result.seconds:.1f} s, {evaluations} at {width} x {height} px", markup=False)
+    if result.own_pixels:
+        out.print(f"{result.own_pixels:.0%} of what could change shows the picture's own pixels, moved or kept", markup=False)
     lossy = "" if exact else f"; a {output.suffix} keeps no pixel exactly, let --output end in .png for a background that is bit for bit"
     out.print(f"result in {output}{lossy}", markup=False)
 
@@ -156,12 +158,12 @@ def chosen(
     method: str, preset: Preset, lean: bool, seed: int, *, bundled: bool
 ) -> tuple[Callable[..., Edit], DragFlowSettings | DragFieldSettings]:
     """The method and its settings. `lean` keeps what attention saw in main memory."""
-    from ..core.demo.dragflow_settings import DRAGFLOW
+    from ..core.demo.dragflow_settings import DRAGFIELD, DRAGFLOW
     from ..core.dragfield import DragFieldSettings, dragfield
     from ..core.edit import PUBLISHED, DragFlowSettings, dragflow
 
     if method == "dragfield":
-        run, settings = dragfield, DragFieldSettings(seed=seed)
+        run, settings = dragfield, replace(DRAGFIELD if bundled else DragFieldSettings(), seed=seed)
     elif preset == "published":
         run, settings = dragflow, PUBLISHED
     else:

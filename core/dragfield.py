@@ -1,9 +1,10 @@
 """Our own method: start where the warp already is, let the model make it true, refine only where that pays.
 
 Published numbers say that a warp gives the accuracy and the model the naturalness (design: one field, several engines). So the drag starts
-from the picture warped by the field, at a noise level that leaves the layout open to the model: shadows, light, seams and the vacated
-ground are denoised afresh around the region. Two clocks run: what moved is held to the warped evidence until `hold_until`, so that it
-arrives and keeps its identity; from then on it is free too and settles into its place. What lies outside of the mask follows the inversion.
+from the picture warped by the field (evidence.py), at a noise level that leaves the layout open to the model: shadows, light, seams and the
+vacated ground are denoised afresh around the region. What moved is held to the evidence by *where* and by *when*: firmly inside, so that it
+arrives and keeps its identity; not in a band along its edge, where it meets the ground or is joined to what stays; and, if asked, not at
+all from a time on. What lies outside of the mask follows the inversion.
 """
 
 from __future__ import annotations
@@ -16,8 +17,11 @@ from typing import Literal
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn.functional import interpolate
 
 from .backbone import Autoencoder, Conditioning, FlowBackbone
+from .cast_shadow import Shadows, shadow_finder
+from .cutout import Edges
 from .edit import Edit, inverted, paste_back, untouched
 from .field import DragField
 from .inversion import Inversion, InversionSettings, velocity_of
@@ -35,10 +39,13 @@ class DragFieldSettings:
 
     inversion: as for DragFlow.  guidance: while denoising.
     start_at: time in [0, 1] of the flow to start from; the sampling time nearest to it is taken. Higher leaves more to the model.
-    hold_until: time until which what moved is held to the evidence.
-    shadows: carry the region's cast shadow along in the start (shadow.py).
-    detail: what the autoencoder loses of the warped picture is added to the result, where that shows the picture's own content. Needs
-        `shadows`; the latent of the result does not have it.
+    hold_until: time above which what moved is held to the evidence; below, it settles freely. 0: held to the end.
+    free_edge: width of the band along the edge of what moved, inside of it, that is not held, in px of the picture; 0: none. It follows the
+        outline that the field gives it, joints to what stays included.
+    edges: "drawn" moves a region as it was drawn, "snapped" what of it can be told from the ground (cutout.py).
+    shadows: "none", or "detected": the region's cast shadow, as far as one can be made out, goes along in the start (cast_shadow.py).
+    detail: what the autoencoder loses of the warped picture is added to the result, where that shows the picture's own content and is
+        held to it; `Edit.own_pixels` says how much of the mask that is. The latent of the result does not have it.
     renew: "vacated" draws new noise only where the region was; "mask" wherever the mask is open and nothing moved in, so that old shadows
         go too.
     refine: region supervision of the start, before denoising; None: none.
@@ -52,7 +59,9 @@ class DragFieldSettings:
     guidance: float = 1.0
     start_at: float = 0.45
     hold_until: float = 0.0
-    shadows: bool = True
+    free_edge: float = 0.0
+    edges: Edges = "drawn"
+    shadows: Shadows = "none"
     detail: bool = True
     renew: Literal["vacated", "mask"] = "vacated"
     refine: RegionDragSettings | None = None
@@ -87,8 +96,11 @@ def dragfield(
         return untouched(autoencoder, image, inversion, spent, began)
     cells = to_latent(mask, inversion.z.shape[-2:]).to(inversion.z.device)
     renew = cells if settings.renew == "mask" else None
-    reach = settings.margin * min(drag.size) if settings.shadows else 0.0
-    warm = make_warm_start(autoencoder, image, field, inversion.noise(), shadow_reach=reach, renew=renew, seed=settings.seed)
+    find_shadow = shadow_finder(settings.shadows, settings.margin * min(drag.size))
+    warm = make_warm_start(
+        autoencoder, image, field, inversion.noise(), edges=settings.edges, find_shadow=find_shadow, renew=renew, seed=settings.seed
+    )
+    held = inner(warm.moved, settings.free_edge * warm.moved.shape[-1] / drag.size[0]) & cells
 
     first = inversion.index_at(settings.start_at)
     times, path = inversion.times[first:], inversion.path[first:]
@@ -104,25 +116,48 @@ def dragfield(
     flow = start(z, times[0])
     for done, (to, kept) in enumerate(zip(times[1:], path[1:], strict=True), start=1):
         stop_if(should_stop)
-        flow = _held_step(velocity, flow, to, cells, kept, warm, to >= settings.hold_until)
+        flow = _held_step(velocity, flow, to, cells, kept, warm, held if to >= settings.hold_until else None)
         tell(report, Progress("denoise", done, len(times) - 1, flow.z))
     with torch.no_grad():
         reconstruction, edited = autoencoder.decode(path[-1]), autoencoder.decode(flow.z)
-        if settings.detail and warm.carried is not None:
-            edited = (edited + lost_detail(autoencoder, warm).to(edited)).clamp(0, 1)
+        own = 0.0
+        if settings.detail:
+            share = own_share(warm, held if settings.hold_until == 0 else None, image)
+            edited = (edited + lost_detail(autoencoder, warm, share).to(edited)).clamp(0, 1)
+            own = float(share[mask].mean())
     return Edit(
         image=paste_back(edited, image, mask, settings.feather) if settings.paste_back else edited, z=flow.z, mask=mask,
         reconstruction=reconstruction, inversion=inversion, drag=state,
         nfe_forward=spent + flow.nfe + (state.nfe_forward if state else 0), nfe_backward=state.nfe_backward if state else 0,
-        seconds=time.perf_counter() - began,
+        seconds=time.perf_counter() - began, own_pixels=own,
     )  # fmt: skip
 
 
+def inner(moved: Tensor, depth: float) -> Tensor:
+    """What of `moved`, bool [h, w], lies deeper than `depth` cells inside of it. All of it at 0; nothing where it is that thin."""
+    if depth <= 0:
+        return moved
+    return torch.from_numpy(~grow(~moved.cpu().numpy(), depth)).to(moved.device)
+
+
+def own_share(warm: WarmStart, held: Tensor | None, image: Tensor) -> np.ndarray:
+    """How much of each pixel is the picture's own in the result: what stayed, and what moved in and was held to the end.
+
+    held: bool [h, w], cells; None: what moved was let go. -> float32 [H, W] in [0, 1].
+    """
+    known = warm.picture.known()
+    moved = warm.picture.moved
+    if held is None:
+        return np.where(moved > 0, 0, known).astype(np.float32)
+    firm = interpolate(held[None, None].float().cpu(), image.shape[-2:], mode="nearest")[0, 0].numpy()
+    return np.where(moved > 0, known * firm, known).astype(np.float32)
+
+
 @torch.no_grad()
-def lost_detail(autoencoder: Autoencoder, warm: WarmStart) -> Tensor:
-    """What the autoencoder loses of the warped picture, where that is the picture's own content. -> [1, 3, H, W], 0 elsewhere."""
-    lost = torch.from_numpy(warm.carried.image).permute(2, 0, 1)[None].to(warm.evidence) - autoencoder.decode(warm.evidence)
-    return lost * torch.from_numpy(warm.carried.known()).to(lost)
+def lost_detail(autoencoder: Autoencoder, warm: WarmStart, share: np.ndarray) -> Tensor:
+    """What the autoencoder loses of the warped picture, as far as `share` [H, W] says. -> [1, 3, H, W]."""
+    lost = torch.from_numpy(warm.picture.image).permute(2, 0, 1)[None].to(warm.evidence) - autoencoder.decode(warm.evidence)
+    return lost * torch.from_numpy(share).to(lost)
 
 
 def open_mask(field: DragField, margin: float) -> np.ndarray:
@@ -140,16 +175,15 @@ def open_mask(field: DragField, margin: float) -> np.ndarray:
 
 @torch.no_grad()
 def _held_step(
-    velocity: Velocity, flow: FlowState, to: float, cells: Tensor, kept: Tensor, warm: WarmStart, hold: bool
+    velocity: Velocity, flow: FlowState, to: float, cells: Tensor, kept: Tensor, warm: WarmStart, held: Tensor | None
 ) -> FlowState:
-    """One FireFlow step; then the background is the path's and, while held, what moved is the evidence at the new time.
+    """One FireFlow step; then the background is the path's and the cells `held`, bool [h, w], are the evidence at the new time.
 
     Where a cell is held, the slope that the next step starts from is the evidence's own, noise - data.
     """
     flow = fireflow_step(velocity, flow, to)
     z = torch.where(cells, flow.z, kept)
-    if not hold:
+    if held is None:
         return replace(flow, z=z)
-    held = warm.moved & cells
     z = torch.where(held, warm.at(to), z)
     return replace(flow, z=z, velocity=torch.where(held, warm.noise - warm.evidence, flow.velocity))

@@ -22,6 +22,8 @@ from torch.nn.functional import interpolate
 
 from .attention import KVSession, Pairing, Rounds
 from .backbone import Autoencoder, Conditioning, FlowBackbone
+from .cast_shadow import Shadows, shadow_finder
+from .evidence import FindShadow
 from .field import DragField
 from .inversion import Inversion, InversionSettings, invert, reconstruct, velocity_of
 from .masks import adaptive_gradient_mask, feather, to_latent, whole_tokens
@@ -31,7 +33,6 @@ from .progress import Interrupted, Progress, Report, stop_if, tell
 from .published_regions import PublishedRegions
 from .region_drag import PUBLISHED as PUBLISHED_DRAG
 from .region_drag import DragState, RegionDragSettings, region_drag
-from .shadow import lift
 from .solvers import FlowState, Velocity, fireflow_step, start
 from .supervision import cut_shape
 from .warm_start import emptied, warp_latent
@@ -61,9 +62,9 @@ class DragFlowSettings:
         (published).
     vacated: what a relocated or rotated region leaves behind. "renew": the roughly filled ground, noised to the same level with `seed`;
         "keep": what was there (published), so that the thing easily comes back at its old place.
-    shadows: whether a region's cast shadow is carried with it, as part of the region; False: only what was drawn (published).
-    shadow_reach: how far from the region its cast shadow is looked for, to be carried and renewed too, as a fraction of the picture's
-        shorter side.
+    shadows: "detected": a region's cast shadow is carried with it, as part of the region, and renewed; "none": only what was drawn
+        (published), since on real frames most that is detected is none.
+    shadow_reach: how far from the region its cast shadow is looked for, as a fraction of the picture's shorter side.
     hard_mask: False drops the background constraint everywhere (an ablation).
     mask_margin: by how much the gradient mask grows, as a fraction of the picture's shorter side (0 is the paper's).
     paste_back: keep every pixel outside of the feathered mask bit for bit.  feather: px over which the edit fades into the picture.
@@ -86,7 +87,7 @@ class DragFlowSettings:
     masks_at: Literal["working", "picture"] = "working"
     deformation: Literal["stretch", "rigid"] = "stretch"
     vacated: Literal["renew", "keep"] = "renew"
-    shadows: bool = True
+    shadows: Shadows = "none"
     shadow_reach: float = 0.08
     seed: int = 0
     hard_mask: bool = True
@@ -107,7 +108,6 @@ PUBLISHED = DragFlowSettings(
     masks_at="picture",
     deformation="rigid",
     vacated="keep",
-    shadows=False,
     mask_margin=0.0,
     paste_back=False,
 )
@@ -120,7 +120,8 @@ class Edit:
     image: [1, 3, H, W] in [0, 1].  z: its latent before decoding.  mask: bool [H, W], where the picture was allowed to change.
     reconstruction: the undragged branch decoded.  inversion: to be handed to the next edit of this picture.
     drag: the last state of the optimisation, None where there was none.  nfe_forward, nfe_backward: network passes of this edit, an
-    inversion that was handed in not counted.  seconds: wall time.
+    inversion that was handed in not counted.  seconds: wall time.  own_pixels: how much of the mask shows the picture's own pixels, pasted
+    there or kept, in [0, 1]; what the model made alone is 0.
     """
 
     image: Tensor
@@ -132,6 +133,7 @@ class Edit:
     nfe_forward: int
     nfe_backward: int
     seconds: float
+    own_pixels: float = 0.0
 
 
 @torch.no_grad()
@@ -179,12 +181,12 @@ def dragflow(
     cells = to_latent(mask, inversion.z.shape[-2:]).to(inversion.z.device)
     movable = cells if settings.hard_mask else None
 
-    behind, reach = inversion.z, settings.shadow_reach * min(drag.size)
-    if settings.shadows:
-        field = with_shadows(field, image, reach)
+    behind, find_shadow = inversion.z, shadow_finder(settings.shadows, settings.shadow_reach * min(drag.size))
+    if find_shadow is not None:
+        field = with_shadows(field, image, find_shadow)
     if settings.vacated == "renew":
         moved = DragField.from_drag(drag, deformation="stretch")
-        behind = emptied(autoencoder, image, inversion.z, inversion.t, moved, shadow_reach=reach, seed=settings.seed)
+        behind = emptied(autoencoder, image, inversion.z, inversion.t, moved, find_shadow=find_shadow, seed=settings.seed)
     state = None
     for state in region_drag(
         backbone, inversion.z, inversion.t, target, field, movable, settings.drag,
@@ -217,16 +219,16 @@ def supervised(drag: Drag, working: tuple[int, int], settings: DragFlowSettings)
         raise ValueError("paste_back needs the drag in the working picture's pixels: use masks_at = 'working', or paste_back = False")
     cut = cut_shape(working)
     if settings.ties == "grid_sample":
-        if settings.deformation == "stretch" or settings.shadows or (settings.kv and settings.kv_where == "kept"):
+        if settings.deformation == "stretch" or settings.shadows != "none" or (settings.kv and settings.kv_where == "kept"):
             raise ValueError(
-                "ties = 'grid_sample' knows rigid regions alone: use deformation = 'rigid', shadows = False and kv_where = 'all' with it"
+                "ties = 'grid_sample' knows rigid regions alone: use deformation = 'rigid', shadows = 'none' and kv_where = 'all' with it"
             )
         return PublishedRegions(drag, cut, rounded=settings.rounding == "cut")
     return DragField.from_drag(drag, deformation=settings.deformation, rounded_at=cut if settings.rounding == "cut" else None)
 
 
-def with_shadows(field: DragField, image: Tensor, reach: float) -> DragField:
-    """The field with each region that is shifted as a whole grown by its cast shadow, found within `reach` px of it (see shadow.py).
+def with_shadows(field: DragField, image: Tensor, find_shadow: FindShadow) -> DragField:
+    """The field with each region that is shifted as a whole grown by its cast shadow.
 
     Not where a region turns: the light does not turn with it, nor does its shadow. Not where what lies behind it gives: there the
     region is a part of a thing, and beside it is the rest of the thing.
@@ -236,8 +238,9 @@ def with_shadows(field: DragField, image: Tensor, reach: float) -> DragField:
     def grown(move: RegionMove) -> RegionMove:
         if move.motion.angle or move.stretch is not None:
             return move
-        shade = lift(picture, move, field.size, reach).shade()
-        return move if shade is None else replace(move, mask=move.mask | (shade < SHADED))
+        alpha = move.mask.astype(np.float32)
+        shadow = find_shadow(picture, alpha)
+        return move if shadow is None else replace(move, mask=move.mask | (shadow.lifted(alpha) < SHADED))
 
     return replace(field, regions=tuple(grown(move) for move in field.regions))
 

@@ -17,10 +17,10 @@ from torch import Tensor
 from torch.nn.functional import max_pool2d
 
 from .backbone import Autoencoder
+from .cutout import Edges
+from .evidence import Evidence, FindShadow, carry, clean_plate
 from .field import DragField, warp
 from .latent_warp import fill_pure
-from .preview import preview
-from .shadow import Carried, carry, clean_plate
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,14 +28,14 @@ class WarmStart:
     """The drag as evidence: what the picture would be if pixels were all that moved.
 
     evidence: [1, C, h, w], the warped and filled picture's latent.  noise: [1, C, h, w], of unit variance; what moved brings its own.
-    moved, vacated: bool [h, w].  carried: the warped picture itself, None without shadows.
+    moved, vacated: bool [h, w].  picture: the warped picture itself.
     """
 
     evidence: Tensor
     noise: Tensor
     moved: Tensor
     vacated: Tensor
-    carried: Carried | None = None
+    picture: Evidence
 
     def at(self, t: float) -> Tensor:
         """The evidence at time t: (1 - t) evidence + t noise."""
@@ -49,43 +49,39 @@ def make_warm_start(
     field: DragField,
     noise: Tensor,
     *,
-    shadow_reach: float = 0.0,
+    edges: Edges = "drawn",
+    find_shadow: FindShadow | None = None,
     renew: Tensor | None = None,
     seed: int = 0,
 ) -> WarmStart:
     """Warp the picture by the field, fill what it vacates, encode, and carry the noise along.
 
-    With shadows the moved cells are those that the thing itself fills by more than half, not all that its region covers.
+    Moved cells are those that what moves fills by more than half.
 
     image: [1, 3, H, W] in [0, 1].  noise: [1, C, h, w] of the undragged picture, such as `Inversion.noise()`.
-    shadow_reach: px around a region in which its cast shadow is looked for, to be carried along; 0: pixels of regions only.
+    edges, find_shadow: see evidence.py.
     renew: bool [h, w], cells besides the vacated ones whose noise is drawn afresh, from `seed`.
     """
     picture = _array(image)
     layout = field.layout(1.0, (noise.shape[-1], noise.shape[-2]))
-    moved, vacated, carried = layout.moved, layout.vacated, None
-    if shadow_reach:
-        carried = carry(picture, field, shadow_reach)
-        warped = carried.image
-        moved = _cells(carried.moved, noise) > 0.5
-        vacated = (vacated | layout.moved) & ~moved
-    else:
-        warped = preview(picture, field)
-    warped = torch.from_numpy(warped).permute(2, 0, 1)[None].to(image)
+    evidence = carry(picture, field, edges=edges, find_shadow=find_shadow)
+    moved = layout.moved if edges == "drawn" else _cells(evidence.moved, noise) > 0.5
+    vacated = (layout.vacated | layout.moved) & ~moved
+    warped = torch.from_numpy(evidence.image).permute(2, 0, 1)[None].to(image)
     moved, vacated = moved.to(noise.device), vacated.to(noise.device)
     fresh = vacated if renew is None else vacated | (renew & ~moved)
-    return WarmStart(autoencoder.encode(warped), _carried(noise, layout.backward, fresh, seed), moved, vacated, carried)
+    return WarmStart(autoencoder.encode(warped), _carried(noise, layout.backward, fresh, seed), moved, vacated, evidence)
 
 
 @torch.no_grad()
 def emptied(
-    autoencoder: Autoencoder, image: Tensor, z: Tensor, t: float, field: DragField, *, shadow_reach: float = 0.0, seed: int = 0
+    autoencoder: Autoencoder, image: Tensor, z: Tensor, t: float, field: DragField, *, find_shadow: FindShadow | None = None, seed: int = 0
 ) -> Tensor:
     """The undragged latent z at time t with what moves taken out: there, the roughly filled picture's latent and new noise, mixed for t.
 
     Regions that are stretched stay, and so does what points move. -> [1, C, h, w].
     """
-    plate = clean_plate(_array(image), field, shadow_reach)
+    plate = clean_plate(_array(image), field, find_shadow=find_shadow)
     cells = _cells(plate.changed, z) > 0.1
     filled = autoencoder.encode(torch.from_numpy(plate.image).permute(2, 0, 1)[None].to(image))
     noise = torch.randn(z.shape, generator=torch.Generator().manual_seed(seed)).to(z)

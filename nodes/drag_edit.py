@@ -31,7 +31,17 @@ from .host.out_of_memory import with_one_retry
 from .host.progress import ComfyProgress
 from .host.recognised_backbone import backbone_for
 from .noise_trajectory import NoiseTrajectory
-from .presets import CARRY, OWN, dragflow_preset, dragflow_settings, points_preset, preset_input, preset_problem, tell_preset
+from .presets import (
+    CARRY,
+    OWN,
+    dragfield_settings,
+    dragflow_preset,
+    dragflow_settings,
+    points_preset,
+    preset_input,
+    preset_problem,
+    tell_preset,
+)
 from .trajectory import Trajectory
 from .types import CATEGORY, TrajectoryType, drag_input
 
@@ -183,7 +193,7 @@ class DragEdit(io.ComfyNode):
         if points:
             settings = edit_settings(known, trajectory, iterations, warp, guidance)
         elif method == DRAGFIELD:
-            settings = _dragfield_settings(margin, seed, guidance, target)
+            settings = _dragfield_settings(dragfield_settings(model), margin, seed, guidance, target)
         else:
             settings = _dragflow_settings(dragflow_settings(chosen, model), iterations, margin, seed, guidance, target)
         if method != DRAGFIELD:
@@ -209,8 +219,9 @@ def _check(backbone: ComfyFlux | ComfyUNet, drag: Drag, method: str, head, traje
         raise ValueError("the trajectory is of another kind of MODEL: use DDIM Invert for Stable Diffusion, FireFlow Invert for FLUX")
 
 
-def _dragfield_settings(margin: float, seed: int, guidance: float, target: ComfyConditioning) -> DragFieldSettings:
-    own = DragFieldSettings()
+def _dragfield_settings(
+    own: DragFieldSettings, margin: float, seed: int, guidance: float, target: ComfyConditioning
+) -> DragFieldSettings:
     chosen = models.chosen_guidance(guidance, target, own.guidance)
     return replace(own, guidance=chosen, margin=own.margin if margin < 0 else margin, seed=seed, paste_back=False)
 

@@ -11,10 +11,11 @@ from typing import Any
 from comfy_api.latest import io
 
 from ..core.demo.directdrag_settings import DIRECTDRAG, DIRECTDRAG_FLOW
-from ..core.demo.dragflow_settings import DRAGFLOW
+from ..core.demo.dragflow_settings import DRAGFIELD, DRAGFLOW
 from ..core.directdrag import PUBLISHED as PUBLISHED_POINTS
 from ..core.directdrag import DirectDragSettings
 from ..core.directdrag_flow import FlowPointSettings
+from ..core.dragfield import DragFieldSettings
 from ..core.edit import PUBLISHED, DragFlowSettings
 from ..core.presets import CHOICES, FORMER, Preset, PresetChoice, preset_named
 from .host.bundled import is_bundled
@@ -58,6 +59,11 @@ def dragflow_settings(preset: Preset, model: Any) -> DragFlowSettings:
     if preset == "published":
         return PUBLISHED
     return DRAGFLOW if is_bundled(model) else DragFlowSettings()
+
+
+def dragfield_settings(model: Any) -> DragFieldSettings:
+    """What `dragfield` is given on this MODEL."""
+    return DRAGFIELD if is_bundled(model) else DragFieldSettings()
 
 
 def points_preset(preset: str, model: Any, *, flow: bool) -> tuple[Preset, DirectDragSettings | FlowPointSettings]:

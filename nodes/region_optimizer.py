@@ -14,7 +14,9 @@ from torch import Tensor
 
 from ..core.attention import KVBank, KVSession
 from ..core.backbones.noise_as_flow import NoiseAsFlow, on_unet
+from ..core.cast_shadow import shadow_finder
 from ..core.edit import DragFlowSettings, supervised
+from ..core.evidence import FindShadow
 from ..core.field import DragField
 from ..core.masks import to_latent
 from ..core.mutual_attention import mutual_blocks
@@ -164,6 +166,7 @@ class RegionDragOptimizer(io.ComfyNode):
             intensify_rate=rate * base.intensify_rate,
             guidance=models.chosen_guidance(guidance, prompt, GUIDANCE),
         )
+        find_shadow = shadow_finder(whole.shadows, whole.shadow_reach * min(asked.size))
         tell_preset(cls, chosen)
         backbone = ComfyUNet(model) if unet else ComfyFlux(model, save_memory=save_memory)
         told = _Told(ComfyProgress(model, cls.hidden.unique_id, backbone=None if unet else backbone), cls.hidden.unique_id, settings)
@@ -172,7 +175,7 @@ class RegionDragOptimizer(io.ComfyNode):
         with backbone.session():
             flow = trajectory.as_flow() if unet else trajectory
             for branch, own in zip(flow.branches, trajectory.branches, strict=True):
-                behind = left_behind(branch, asked, autoencoder) if renew else branch.undragged
+                behind = left_behind(branch, asked, autoencoder, find_shadow) if renew else branch.undragged
                 told.progress.noise = branch.undragged - branch.inversion.z0
                 where = cells.to(branch.z.device)
                 one = _Dragged(backbone, prompt, field, where, settings, hold_attention, terms, told)
@@ -195,14 +198,14 @@ def _field(drag: Drag, settings: DragFlowSettings, deformation: str) -> DragFiel
     return DragField.from_drag(drag, deformation=deformation)
 
 
-def left_behind(branch: Branch, drag: Drag, autoencoder: ComfyAutoencoder | None) -> Tensor:
+def left_behind(branch: Branch, drag: Drag, autoencoder: ComfyAutoencoder | None, find_shadow: FindShadow | None = None) -> Tensor:
     """The undragged latent with what moves taken out; without an autoencoder, only where nothing covers the place again."""
     z, field = branch.undragged, DragField.from_drag(drag, deformation="stretch")
     if autoencoder is None:
         vacated = field.vacated(1.0, (z.shape[-1], z.shape[-2])).to(z.device)
         return torch.where(vacated, warp_latent(z, branch.t, field, z0=branch.inversion.z0), z)
     picture = autoencoder.decode(branch.inversion.z0)
-    return emptied(autoencoder, picture, z, branch.t, field, shadow_reach=DragFlowSettings().shadow_reach * min(drag.size))
+    return emptied(autoencoder, picture, z, branch.t, field, find_shadow=find_shadow)
 
 
 @dataclass(frozen=True, eq=False)

@@ -33,8 +33,8 @@ from dragfield.benchmarks.cost import peak_memory  # noqa: E402
 from dragfield.core.attention import KVBank, choose_blocks  # noqa: E402
 from dragfield.core.demo import flux, text  # noqa: E402
 from dragfield.core.demo.cases import sample_case  # noqa: E402
-from dragfield.core.demo.dragflow_settings import DRAGFLOW  # noqa: E402
-from dragfield.core.dragfield import DragFieldSettings, dragfield  # noqa: E402
+from dragfield.core.demo.dragflow_settings import DRAGFIELD, DRAGFLOW  # noqa: E402
+from dragfield.core.dragfield import dragfield  # noqa: E402
 from dragfield.core.edit import dragflow  # noqa: E402
 from dragfield.core.taps import default_taps  # noqa: E402
 from dragfield.nodes.host.autoencoder import ComfyAutoencoder  # noqa: E402
@@ -132,7 +132,7 @@ def calls(sides: Sides, repeats: int) -> None:
 
 def edits(sides: Sides, repeats: int) -> None:
     few = replace(DRAGFLOW, drag=replace(DRAGFLOW.drag, transport_steps=1, intensify_steps=1))
-    for name, method, settings in (("dragfield", dragfield, DragFieldSettings()), ("dragflow", dragflow, DRAGFLOW)):
+    for name, method, settings in (("dragfield", dragfield, DRAGFIELD), ("dragflow", dragflow, DRAGFLOW)):
         said(f"{name}, a whole edit", compared(*sides.edit(method, settings), repeats), "s")
         # More iterations take no more memory.
         said(f"{name}, memory", peaks(*sides.edit(method, few if name == "dragflow" else settings)), "MiB")

@@ -14,7 +14,7 @@ import math
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import cv2
@@ -23,13 +23,14 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from ..dragfield import DragFieldSettings, dragfield
+from ..dragfield import dragfield
 from ..edit import Edit, dragflow, paste_back
 from ..field import DragField
 from ..inversion import invert, reconstruct
 from ..preview import SOURCE, TARGET, overlay, preview
 from ..progress import Progress
 from .cases import DemoCase, sample_cases
+from .dragflow_settings import DRAGFIELD as OURS
 from .dragflow_settings import DRAGFLOW
 from .flux import DemoFlux, load
 from .measure import measure, psnr
@@ -44,7 +45,7 @@ COLUMNS = {
 }  # fmt: skip
 THREADS = 2
 """The bundled model is too small to keep more cores busy; where they are shared or rationed, more threads only wait for each other."""
-DRAGFIELD = DragFieldSettings(inversion=DRAGFLOW.inversion)
+DRAGFIELD = replace(OURS, inversion=DRAGFLOW.inversion)
 
 
 @dataclass(frozen=True, eq=False)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import cv2
 import numpy as np
 import pytest
 
@@ -21,7 +22,10 @@ def scene(shadow=None, thing=None, seed=0):
     thing = outline() if thing is None else thing
     ground = np.array([0.5, 0.6, 0.4], np.float32) * (1 + 0.03 * np.random.default_rng(seed).standard_normal((*SIZE, 1)).astype(np.float32))
     if shadow is not None:
-        ground = ground * shadow.ratio(thing)[..., None]
+        # Not by the formula that is fitted: an edge that fades evenly, as under a round lamp, and a little light that finds its way in.
+        (dx, dy), wide = shadow.offset, int(3 * shadow.softness) | 1
+        fallen = cv2.warpAffine(thing, np.float32([[1, 0, dx], [0, 1, dy]]), thing.shape[::-1])
+        ground = ground * (1 - shadow.strength * cv2.blur(fallen, (wide, wide)) ** 1.2)[..., None]
     return np.where(thing[..., None] > 0.5, np.array([0.8, 0.1, 0.1], np.float32), ground).astype(np.float32)
 
 
@@ -29,7 +33,7 @@ def scene(shadow=None, thing=None, seed=0):
 def test_a_shadow_is_found_where_it_falls(offset):
     found = fit_cast_shadow(scene(CastShadow(offset, 2.5, 0.5)), outline(), 12)
     assert found.offset == pytest.approx(offset, abs=1.01)
-    assert found.strength == pytest.approx(0.5, abs=0.06) and found.softness == 2.5
+    assert found.strength == pytest.approx(0.5, abs=0.1)
 
 
 def test_a_larger_picture_gives_the_same_shadow_in_its_own_pixels():

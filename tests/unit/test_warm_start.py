@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import torch
 
+from dragfield.core.evidence import carry
 from dragfield.core.field import DragField
 from dragfield.core.operations import Drag, RegionOperation
-from dragfield.core.preview import preview
 from dragfield.core.warm_start import make_warm_start, warp_latent
 
 SIZE = (96, 64)
@@ -51,9 +51,9 @@ def test_a_warm_start_is_the_evidence_at_the_end_and_its_noise_at_the_beginning(
     torch.testing.assert_close(start.at(0.3), 0.7 * start.evidence + 0.3 * start.noise)
 
 
-def test_the_evidence_is_the_encoded_preview():
+def test_the_evidence_is_the_encoded_picture_with_the_field_applied():
     picture = image()[0].permute(1, 2, 0).numpy()
-    expected = Blocks().encode(torch.from_numpy(preview(picture, field())).permute(2, 0, 1)[None])
+    expected = Blocks().encode(torch.from_numpy(carry(picture, field()).image).permute(2, 0, 1)[None])
     torch.testing.assert_close(warm().evidence, expected)
 
 

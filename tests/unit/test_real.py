@@ -1,0 +1,109 @@
+"""Suite `real` judges what an edit starts from on pairs of frames whose outcome is known; here a pair that this test draws."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from typer.testing import CliRunner
+
+from dragfield.benchmarks import real
+from dragfield.cli.app import app
+from dragfield.core.formats.real_motion import read
+from dragfield.core.instruction_json import InstructionError
+
+
+def ground() -> np.ndarray:
+    y, x = np.mgrid[:96, :128]
+    return np.stack([120 + 30 * np.sin(x / 3.0), 130 + 30 * np.sin(y / 4.0), 110 + 0 * x], -1)
+
+
+def write(folder: Path, way: int = 40) -> Path:
+    """A red square of 24 px that moves by `way` px to the right over a striped ground."""
+    pair = folder / "pair_1"
+    pair.mkdir(parents=True)
+    for name, x in (("before", 20), ("after", 20 + way)):
+        picture, mask = ground(), np.zeros((96, 128), np.uint8)
+        mask[36:60, x : x + 24] = 255
+        picture[mask > 0] = (200, 30, 30)
+        Image.fromarray(picture.astype(np.uint8)).save(pair / f"{name}.png")
+        Image.fromarray(mask).save(pair / f"thing_{name}.png")
+    tracks = [[x, y, x + way, y] for x in (24, 32, 40) for y in (40, 48, 56)]
+    (pair / "tracks.json").write_text(json.dumps(tracks))
+    (pair / "pair.json").write_text(json.dumps({"clip": "drawn", "handle": [32, 48], "target": [32 + way, 48]}))
+    return folder
+
+
+def test_a_pair_is_read_as_it_lies_there(tmp_path: Path) -> None:
+    (pair,) = read(write(tmp_path))
+    assert (pair.name, pair.clip, pair.size, pair.handle, pair.target) == ("pair_1", "drawn", (128, 96), (32.0, 48.0), (72.0, 48.0))
+    assert pair.object_before.sum() == pair.object_after.sum() == 24 * 24 and pair.valid.all() and pair.tracks.shape == (9, 4)
+
+
+def test_the_figures_say_who_did_what(tmp_path: Path) -> None:
+    report = real.run(write(tmp_path))
+    rows = report["methods"]
+    assert report["suite"] == "real" and report["pairs"] == 1 and list(rows) == list(real.METHODS)
+    assert set(rows["start"]) == {*real.FIGURES, "worse_than_pixel_warp", "by_pair"} and list(rows["start"]["by_pair"]) == ["pair_1"]
+    # A rigid shift is what a warp does: the object is right, and so is what was not touched.
+    for name in ("pixel_warp", "start"):
+        assert rows[name]["thing_db"] == rows[name]["ground_beside_db"] == real.BEST_DB
+    assert rows["no_edit"]["thing_db"] < 15
+    # Stripes that go on under the object are found elsewhere; a smooth fill has none of them.
+    assert rows["start"]["uncovered_ground_db"] > rows["pixel_warp"]["uncovered_ground_db"] + 3
+    assert rows["start"]["uncovered_texture"] > 0.6 > rows["pixel_warp"]["uncovered_texture"]
+    assert rows["start"]["worse_than_pixel_warp"] == 0
+
+
+def test_a_row_that_spoils_the_ground_beside_counts_as_worse(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(real.METHODS, "dirty", lambda pair, field: real.pixel_warp(pair, field) * 0.9)
+    assert real.run(write(tmp_path), ["dirty"])["methods"]["dirty"]["worse_than_pixel_warp"] == 1
+
+
+def test_the_null_test_claims_nothing_on_flat_ground_and_something_beside_a_real_shadow() -> None:
+    flat = np.full((128, 128, 3), 0.5, np.float32)
+    assert real.null_test([("flat", flat)]) == {"discs": 8, "shadows": 0.0}
+
+
+def test_the_command_writes_the_report_and_the_worst_pairs(tmp_path: Path) -> None:
+    data = write(tmp_path / "data")
+    answer = CliRunner().invoke(
+        app,
+        [
+            "bench", "--suite", "real", "--data", str(data), "--methods", "pixel_warp, start", "--json", str(tmp_path / "r.json"),
+            "--sheet", str(tmp_path / "s.png"),
+        ],
+    )  # fmt: skip
+    assert answer.exit_code == 0, answer.output
+    assert list(json.loads((tmp_path / "r.json").read_text())["methods"]) == ["pixel_warp", "start"]
+    assert Image.open(tmp_path / "s.png").size == (4 * 360, 360)
+
+
+@pytest.mark.parametrize(
+    ("harm", "sentence"),
+    [
+        (lambda pair: (pair / "after.png").unlink(), "has no after"),
+        (lambda pair: Image.new("RGB", (20, 20)).save(pair / "after.png"), "make them the same size"),
+        (lambda pair: Image.new("L", (128, 96)).save(pair / "thing_before.png"), "mark the object"),
+        (lambda pair: (pair / "pair.json").write_text('{"handle": [1]}'), r"the handle of pair_1 .*write it as \[x, y\]"),
+        (lambda pair: (pair / "pair.json").write_text("[]"), "write an object with handle and target"),
+        (lambda pair: (pair / "tracks.json").write_text("[[1, 2, 3]]"), "tracks.json is no list"),
+        (lambda pair: (pair / "pair.json").unlink(), "holds no pair of frames"),
+    ],
+)
+def test_what_is_damaged_is_said_in_one_sentence(tmp_path: Path, harm, sentence: str) -> None:
+    harm(write(tmp_path) / "pair_1")
+    with pytest.raises(InstructionError, match=sentence):
+        read(tmp_path)
+
+
+def test_an_unknown_row_and_a_missing_folder_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="unknown methods x: use some of no_edit"):
+        real.run(write(tmp_path), ["x"])
+    with pytest.raises(InstructionError, match="is no folder"):
+        read(tmp_path / "absent")
+    answer = CliRunner().invoke(app, ["bench", "--suite", "real"])
+    assert answer.exit_code == 2
