@@ -105,7 +105,7 @@ def judge(pair: RealPair, places: Places, made: np.ndarray) -> dict[str, float |
 
 
 def likeness_db(a: np.ndarray, b: np.ndarray, where: np.ndarray) -> float | None:
-    """PSNR of two pictures in [0, 1] inside of a mask, dB; None for an empty mask. At most BEST_DB: more says nothing between two frames."""
+    """PSNR of two pictures in [0, 1] inside of a mask, dB; None for an empty mask. At most BEST_DB: more says nothing of two frames."""
     if not where.any():
         return None
     return float(min(BEST_DB, -10 * np.log10(max(float(((a - b)[where] ** 2).mean()), 1e-10))))

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from dragfield.core.dragfield import DragFieldSettings, dragfield, open_mask
+from dragfield.core.dragfield import DragFieldSettings, dragfield, inner, open_mask
 from dragfield.core.field import DragField
 from dragfield.core.inversion import InversionSettings
 from dragfield.core.masks import to_latent
@@ -28,8 +28,7 @@ def run(tiny, drag=None, report=None, **changes):
 def evidence_of(tiny, edit):
     """The warm start that `edit` had, and the cells it was allowed to change."""
     field = DragField.from_drag(tiny.drag(), deformation=FEW.deformation, stretch_length=FEW.stretch_length)
-    reach = FEW.margin * 64 if FEW.shadows else 0.0
-    warm = make_warm_start(tiny.autoencoder, tiny.image, field, edit.inversion.noise(), shadow_reach=reach)
+    warm = make_warm_start(tiny.autoencoder, tiny.image, field, edit.inversion.noise())
     return warm, to_latent(edit.mask, edit.z.shape[-2:])
 
 
@@ -80,14 +79,37 @@ def test_what_the_autoencoder_loses_follows_the_drag(tiny):
     plain, detailed = run(tiny, hold_until=0.0, detail=False), run(tiny, hold_until=0.0)
     assert torch.equal(plain.z, detailed.z)
     warm, _ = evidence_of(tiny, detailed)
-    wanted = torch.from_numpy(warm.carried.image).permute(2, 0, 1)
-    landed = torch.from_numpy(warm.carried.moved > 0.99)
+    wanted = torch.from_numpy(warm.picture.image).permute(2, 0, 1)
+    landed = torch.from_numpy(warm.picture.moved > 0.99)
     errors = [(edit.image[0] - wanted)[..., landed].square().mean() for edit in (plain, detailed)]
     assert landed.any() and errors[1] < errors[0]
 
 
-def test_detail_needs_the_carried_picture(tiny):
-    assert torch.equal(run(tiny, shadows=False).image, run(tiny, shadows=False, detail=False).image)
+def test_an_edit_says_how_much_of_it_is_the_pictures_own(tiny):
+    held, let_go, without = run(tiny, hold_until=0.0), run(tiny, hold_until=2.0), run(tiny, hold_until=0.0, detail=False)
+    warm, _ = evidence_of(tiny, held)
+    own = warm.picture.known()[held.mask].mean()
+    assert held.own_pixels == pytest.approx(own) and without.own_pixels == 0
+    # What was let go is the model's, what stayed is not.
+    stayed = np.where(warm.picture.moved > 0, 0, warm.picture.known())[held.mask].mean()
+    assert let_go.own_pixels == pytest.approx(stayed) and stayed < own
+
+
+def test_the_edge_of_what_moved_is_free_and_its_inside_is_held(tiny):
+    drag = tiny.drag()
+    edit = run(tiny, drag, hold_until=0.0, free_edge=10.0)
+    warm, cells = evidence_of(tiny, edit)
+    firm = inner(warm.moved, 10.0 / 8) & cells
+    band = warm.moved & cells & ~firm
+    assert firm.any() and band.any()
+    assert torch.equal(edit.z[..., firm], warm.evidence[..., firm])
+    assert (edit.z[..., band] != warm.evidence[..., band]).float().mean() > 0.99
+    assert torch.equal(run(tiny, drag, hold_until=0.0).z, run(tiny, drag, hold_until=0.0, free_edge=0.0).z)
+
+
+def test_a_thing_thinner_than_its_free_edge_is_not_held_at_all(tiny):
+    edit = run(tiny, hold_until=0.0, free_edge=200.0)
+    assert torch.equal(edit.z, run(tiny, hold_until=2.0).z)
 
 
 @pytest.mark.parametrize("change", [{"renew": "mask"}, {"guidance": 3.0}, {"start_at": 0.5}, {"hold_until": 0.9}], ids=str)
@@ -100,7 +122,7 @@ def test_a_shadow_is_carried_along_where_there_is_one(tiny):
     lit[..., 20:44, 20:44] = 0.35  # falls from the thing to the lower right
     lit[..., 16:40, 16:40] = torch.tensor([0.8, 0.2, 0.1])[:, None, None]
     bundle = (*tiny.models, lit, tiny.drag(), tiny.source)
-    with_shadow, without = (dragfield(*bundle, settings=replace(FEW, shadows=shadows, margin=0.15)) for shadows in (True, False))
+    with_shadow, without = (dragfield(*bundle, settings=replace(FEW, shadows=shadows, margin=0.15)) for shadows in ("detected", "none"))
     assert not torch.equal(with_shadow.z, without.z)
     outside = torch.from_numpy(~with_shadow.mask)
     assert torch.equal(with_shadow.image[..., outside], lit[..., outside])
