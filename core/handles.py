@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from .geometry import Size, checked_point
-from .operations import Point, PointOperation
+from .operations import Point, PointOperation, contradiction
 
 Clamp = Literal["none", "picture", "transposed"]
 
@@ -112,7 +112,8 @@ def make_handles(
 
 
 def check_points(points: Sequence[PointOperation], picture: Size) -> None:
-    """Refuse, in one sentence: no points, more than 1,024, one that is not finite or off the picture, one handle with two targets."""
+    """Refuse, in one sentence: no points, more than 1,024, one that is not finite or off the picture, one handle with two targets,
+    or two within a pixel of each other whose targets are not."""
     if not points:
         raise ValueError("a point drag needs at least one pair of handle and target: add a point")
     if len(points) > MAX_PAIRS:
@@ -131,3 +132,9 @@ def check_points(points: Sequence[PointOperation], picture: Size) -> None:
                 f"the handle ({pair.handle[0]:g}, {pair.handle[1]:g}) has two targets: point {number} repeats it with another one; "
                 "remove one of them"
             )
+    if (found := contradiction(points)) is not None:
+        a, b = (points[k] for k in found)
+        raise ValueError(
+            f"the handles of points {found[0] + 1} and {found[1] + 1} lie {math.dist(a.handle, b.handle):.2g} px apart, but their targets "
+            f"{math.dist(a.target, b.target):.3g}; one place cannot go to two, move the handles apart or remove one"
+        )

@@ -9,7 +9,7 @@ picture is taken a millionth of the picture inside it, so that its pixel always 
 
 from __future__ import annotations
 
-from math import hypot
+from math import dist, hypot
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -17,7 +17,7 @@ import numpy as np
 from .instruction_checks import label, picture_size
 from .instruction_json import InstructionError, show
 from .instruction_outline import Box, fill
-from .operations import Drag, Point, PointOperation, RegionOperation
+from .operations import Drag, Point, PointOperation, RegionOperation, contradiction
 
 if TYPE_CHECKING:
     from .instruction import DragInstruction, DrawnRegion
@@ -28,8 +28,6 @@ OVERLAP = 0.02
 """Regions may share this part of the smaller one (hand-drawn borders touch); the pixels go to the earlier operation."""
 MIN_ARM = 1.0
 """Pixels between the anchor of a rotation and its centroid or target, below which the angle means nothing."""
-NEAR = 1.0
-"""Pixels below which two handles are one place of the picture, and two targets too."""
 MAX_MASKS = 1 << 30
 """Bytes of all masks of one drag."""
 
@@ -39,8 +37,8 @@ def rasterise(instruction: DragInstruction, width: int, height: int) -> Drag:
 
     Raises: InstructionError for a size out of range; a region of fewer than `MIN_PIXELS` pixels; two moving regions
     that share more than `OVERLAP` of the smaller; a moving region covered by pins; a rotation whose anchor lies on its
-    centroid or target, or that carries the centroid off the picture; one handle with two targets, or two within `NEAR`
-    pixels of each other whose targets are not; masks of more than `MAX_MASKS` bytes.
+    centroid or target, or that carries the centroid off the picture; one handle with two targets, or two within a
+    pixel of each other whose targets are not; masks of more than `MAX_MASKS` bytes.
     """
     size = picture_size((width, height), "the picture's size")
     width, height = size
@@ -126,20 +124,14 @@ def _points(shown: list, size: tuple[int, int]) -> tuple[PointOperation, ...]:
                 names.append(name)
             if targets.setdefault(handle, target) != target:
                 raise InstructionError(f"{name} gives handle {show(list(handle))} a second target; keep one of them")
-    _check_neighbours(targets, names, size)
-    return tuple(PointOperation(_pixel(handle, size), _pixel(target, size)) for handle, target in targets.items())
-
-
-def _check_neighbours(targets: dict[Point, Point], names: list[str], size: tuple[int, int]) -> None:
-    """One place of the picture cannot go to two: refuse handles within `NEAR` pixels whose targets are further apart than that."""
-    handles, aims = (np.array(list(side), float).reshape(-1, 2) * size for side in (targets.keys(), targets.values()))
-    for i in range(1, len(handles)):
-        apart, aims_apart = (np.hypot(*(side[:i] - side[i]).T) for side in (handles, aims))
-        for k in np.flatnonzero((apart < NEAR) & (aims_apart >= NEAR))[:1]:
-            (x, y), (u, v) = handles[k], handles[i]
-            where = f"handles ({x:.1f}, {y:.1f}) and ({u:.1f}, {v:.1f}) of " + " and ".join(dict.fromkeys((names[k], names[i])))
-            raise InstructionError(f"{where} lie {apart[k]:.2g} pixels apart on the {size[0]} x {size[1]} picture, but their targets "
-                                   f"{aims_apart[k]:.3g}; one place cannot go to two, move the handles apart or remove one")
+    points = tuple(PointOperation(_pixel(handle, size), _pixel(target, size)) for handle, target in targets.items())
+    if (found := contradiction(points)) is not None:
+        a, b = (points[k] for k in found)
+        whose = " and ".join(dict.fromkeys(names[k] for k in found))
+        raise InstructionError(f"handles ({a.handle[0]:.1f}, {a.handle[1]:.1f}) and ({b.handle[0]:.1f}, {b.handle[1]:.1f}) of {whose} lie "
+                               f"{dist(a.handle, b.handle):.2g} pixels apart on the {size[0]} x {size[1]} picture, but their targets "
+                               f"{dist(a.target, b.target):.3g}; one place cannot go to two, move the handles apart or remove one")
+    return points
 
 
 def _area(part: np.ndarray, name: str, size: tuple[int, int]) -> int:

@@ -9,6 +9,7 @@ centre of pixel (column c, row r) is (c + 0.5, r + 0.5). Masks are `[H, W]`.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -41,6 +42,20 @@ class PointOperation:
 
     handle: Point
     target: Point
+
+
+NEAR = 1.0
+"""Pixels below which two handles are one place of the picture, and two targets too."""
+
+
+def contradiction(points: Sequence[PointOperation]) -> tuple[int, int] | None:
+    """The first two points, by index, that send one place of the picture to two: handles within `NEAR` px, targets not. None: none do."""
+    handles, targets = (np.array([getattr(p, end) for p in points], float).reshape(-1, 2) for end in ("handle", "target"))
+    for i in range(1, len(points)):
+        apart, targets_apart = (np.hypot(*(side[:i] - side[i]).T) for side in (handles, targets))
+        for k in np.flatnonzero((apart < NEAR) & (targets_apart >= NEAR)):
+            return int(k), i
+    return None
 
 
 @dataclass(frozen=True, eq=False)

@@ -77,6 +77,7 @@ def test_points_on_the_border_and_in_a_tiny_picture_stay_on_the_grid(clamp) -> N
         ([pair(1, 1, math.inf, 3)], "target of point 1 is .*inf"),
         ([pair(1, 1, 2, 2), pair(5, 5, 101, 3)], r"target of point 2 is \(101, 3\), off the picture of 100x60"),
         ([pair(1, 1, 2, 2), pair(1, 1, 3, 3)], "has two targets: point 2"),
+        ([pair(9, 9, 9, 9), pair(1, 1, 2, 2), pair(1.5, 1, 3, 3)], "handles of points 2 and 3 lie 0.5 px apart, but their targets 1.41"),
         ([pair(1, 1, 2, 2)] * 1025, "1,025 pairs of points are too many"),
     ],
 )

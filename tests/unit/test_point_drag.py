@@ -241,8 +241,8 @@ def test_hostile_places_stay_finite(settings) -> None:
 
 
 def test_two_hundred_pairs_work() -> None:
-    places = np.random.default_rng(0).uniform(0, PICTURE, (200, 2, 2))
-    points = tuple(PointOperation(tuple(p), tuple(q)) for p, q in places)
+    targets = np.random.default_rng(0).uniform(0, PICTURE, (200, 2))
+    points = tuple(PointOperation((6.0 * (i % 20) + 2, 9.0 * (i // 20) + 2), tuple(q)) for i, q in enumerate(targets))
     last = drag(latent(), points, settings=PointDragSettings(1, 1, search=4))[-1]
     assert last.z.isfinite().all() and len(last.distances) == 200
 
