@@ -13,6 +13,7 @@ from .drag_from_points import DragFromPoints
 from .drag_intent import DragIntent
 from .fireflow_sampler import FireFlowSampler
 from .gradient_mask import GradientMask
+from .host.drawn_scene import add_scene_route
 from .host.loaded_picture import add_route
 from .invert import FireFlowInvert
 from .latent_warp import LatentWarp
@@ -66,6 +67,7 @@ NODES: list[type[io.ComfyNode]] = [
 class Dragfield(ComfyExtension):
     async def on_load(self) -> None:
         add_route()
+        add_scene_route()
 
     async def get_node_list(self) -> list[type[io.ComfyNode]]:
         return NODES

@@ -39,7 +39,7 @@ def main() -> int:
         print(f"OpenCV is missing in ComfyUI's Python. Install it:\n\n    {python} -m pip install -r {ROOT / 'requirements.txt'}\n")
         return 2
     link(comfyui / "custom_nodes" / PACK)
-    print(f"Starting {comfyui} with {PACK}. Then: Workflow, Browse Templates, {PACK}, demo_1_relocate; press Run.\n", flush=True)
+    print(f"Starting {comfyui} with {PACK}. Then: Workflow, Browse Templates, {PACK}, 0_start_here; press Run.\n", flush=True)
     return run([python, "main.py", *sys.argv[1:]], comfyui)
 
 

@@ -334,7 +334,8 @@ function tellFailure({ node_id: id, node_type: kind, exception_message: message,
 }
 
 /** @returns {string} where the server gives an image of a node's output, or a file as a LoadImage reads it */
-function address({ filename, subfolder = "", type = "output", loaded }) {
+function address({ filename, subfolder = "", type = "output", loaded, scene }) {
+  if (scene) return api.apiURL(`/dragfield/scene?${new URLSearchParams(scene)}`);
   if (!loaded) return api.apiURL(`/view?${new URLSearchParams({ filename, subfolder, type })}`);
   const name = `${subfolder && `${subfolder}/`}${filename} [${type}]`;
   return api.apiURL(`/dragfield/loaded?${new URLSearchParams({ name, part: loaded })}`);

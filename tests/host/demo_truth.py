@@ -13,6 +13,7 @@ from typing import Any
 import cv2
 import numpy as np
 
+from dragfield.core.demo.case_points import point_drag_of
 from dragfield.core.demo.cases import DemoCase, sample_case
 from dragfield.core.demo.measure import Measured, measure
 from dragfield.core.demo.scenes import UNIT, Scene, thing_mask
@@ -65,6 +66,9 @@ def _cases(prompt: dict[str, Any], link: list[Any]) -> Iterator[DemoCase]:
         yield own
         return
     text = next(value for value in node["inputs"].values() if isinstance(value, str))
+    if text in (DragInstruction.from_drag(drag).to_json() for drag in (own.drag, point_drag_of(own))):
+        yield own
+        return
     drawn = DragInstruction.from_json(text).rasterise(own.size, own.size)
     if drawn.points or any(region.task not in ("relocation", "pin") for region in drawn.regions):
         raise NotImplementedError("of drawn drags, only relocations and pins are rendered")

@@ -99,6 +99,34 @@ def test_a_note_says_which_files_and_how_much_memory_it_takes(workflow: dict[str
     assert notes.startswith("# ") and "**Files" in notes and "**Memory:**" in notes
 
 
+def test_a_card_shows_each_example_in_few_bytes(request: pytest.FixtureRequest, workflow: dict[str, Any]) -> None:
+    card = ROOT / "example_workflows" / f"{request.node.callspec.id}.jpg"
+    assert card.exists() and card.stat().st_size <= 25_000
+
+
+def test_the_first_example_and_every_demo_has_a_canvas_to_draw_on(workflow: dict[str, Any]) -> None:
+    """Drawn on the canvas itself: a linked drag can't be changed by hand."""
+    kinds = {node["type"] for node in workflow["nodes"]}
+    if not kinds & {"DragfieldLoadDemoModel", "DragfieldLoadDemoUNet"}:
+        return
+    canvases = [node for node in workflow["nodes"] if node["type"] == "DragfieldCanvas"]
+    assert canvases
+    for canvas in canvases:
+        assert json.loads(canvas["widgets_values"][0])["operations"]
+        assert all(entry["link"] is None for entry in canvas["inputs"] if entry["name"] == "drag")
+
+
+def test_the_first_example_comes_first_and_demos_show_different_scenes() -> None:
+    assert WORKFLOWS[0].stem == "0_start_here"
+    scenes = [
+        tuple(node["widgets_values"])
+        for path in WORKFLOWS
+        for node in json.loads(path.read_text(encoding="utf-8"))["nodes"]
+        if node["type"] == "DragfieldLoadDemoScene"
+    ]
+    assert len(scenes) >= 13 and len(set(scenes)) == len(scenes)
+
+
 def test_no_node_lies_on_another(workflow: dict[str, Any]) -> None:
     boxes = [(node["type"], *node["pos"], *node["size"]) for node in workflow["nodes"]]
     for (a, ax, ay, aw, ah), (b, bx, by, bw, bh) in combinations(boxes, 2):

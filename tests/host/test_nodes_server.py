@@ -25,6 +25,7 @@ from safetensors.torch import save_file
 ROOT = Path(__file__).resolve().parents[2]
 WEIGHTS = ROOT / "core" / "demo" / "weights" / "demo-flux" / "transformer" / "config.json"
 WORKFLOWS = [
+    ROOT / "example_workflows" / "0_start_here.json",
     *sorted((ROOT / "example_workflows").glob("demo_*.json")),
     *(
         ROOT / "example_workflows" / f"directdrag_{name}.json"
@@ -148,6 +149,21 @@ def test_the_canvas_asks_the_server_for_what_loadimage_reads(server: Any, base: 
     assert np.abs(np.asarray(loaded("deep.png"), int) - round(30000 / 257)).max() <= 1
     with pytest.raises(urllib.error.HTTPError, match="404"):
         loaded("../../main.py")
+
+
+def test_the_canvas_sees_a_demo_scene_before_it_has_run(server: Any) -> None:
+    """The very picture that the node hands on: a drag drawn on it lies where it was drawn."""
+    query = urllib.parse.urlencode({"seed": 28, "task": "relocation", "size": 128, "part": "truth"})
+    with urllib.request.urlopen(f"{server.url}/api/dragfield/scene?{query}", timeout=60) as answer:
+        seen = np.asarray(Image.open(io.BytesIO(answer.read())).convert("RGB"), np.float32) / 255
+    prompt = {
+        "1": {"class_type": "DragfieldLoadDemoScene", "inputs": {"seed": 28, "task": "relocation", "size": 128}},
+        "2": {"class_type": "SaveImage", "inputs": {"images": ["1", 3], "filename_prefix": "scene"}},
+    }
+    saved = server.picture(server.run(prompt)["outputs"]["2"]["images"][0])
+    assert np.abs(seen - np.asarray(Image.open(io.BytesIO(saved)).convert("RGB"), np.float32) / 255).max() <= 1.01 / 255
+    with pytest.raises(urllib.error.HTTPError, match="404"):
+        urllib.request.urlopen(f"{server.url}/api/dragfield/scene?seed=1&task=flight&size=128", timeout=60)
 
 
 @pytest.mark.parametrize("path", WORKFLOWS, ids=[path.stem for path in WORKFLOWS])

@@ -3,7 +3,7 @@
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
 
-import { areaOf, downstream, isLinked, maskOf, pictureOf, resultOf, textOf } from "../../web/comfy/graph.mjs";
+import { areaOf, downstream, isLinked, maskOf, pictureOf, promotedTo, resultOf, runIdOf, textOf } from "../../web/comfy/graph.mjs";
 
 /** A graph of nodes, `links` as [from, output, to, input], each by place. */
 function graphOf(nodes, links) {
@@ -47,6 +47,35 @@ describe("the picture that comes in", () => {
     assert.equal(pictureOf(shown, nodes[4], "image").image.filename, "blurred.png");
     assert.equal(pictureOf(shown, nodes[4], "image").direct, true);
   });
+  test("is a guess behind a node that changes it, and says whose picture it is and what is between", () => {
+    const crop = (x) => ({ type: "ImageCrop", inputs: [picture()], outputs: [picture()], widgets: [{ name: "x", value: x }] });
+    const found = (x) => pictureOf(nothing, graphOf([loader("cup.png"), crop(x), canvas()], [[0, 0, 1, 0], [1, 0, 2, 0]])[2], "image");
+    assert.equal(found(0).direct, false);
+    assert.equal(found(0).node.type, "LoadImage");
+    assert.equal(found(0).way, found(0).way);
+    assert.notEqual(found(0).way, found(8).way);
+    assert.equal(found(0).signature, found(8).signature);
+  });
+  test("comes through core's newer nodes, whose inputs take pictures and masks, or anything", () => {
+    for (const [into, out] of [["IMAGE,MASK", "IMAGE"], ["*", "*"], ["COMFY_MATCHTYPE_V3", "COMFY_MATCHTYPE_V3"]]) {
+      const resize = { type: "ResizeImageMaskNode", inputs: [{ name: "mask", type: "MASK" }, { name: "input", type: into }], outputs: [{ type: out }] };
+      const nodes = graphOf([loader("cup.png"), resize, canvas()], [[0, 0, 1, 1], [1, 0, 2, 0]]);
+      assert.equal(pictureOf(nothing, nodes[2], "image").image.filename, "cup.png", into);
+    }
+  });
+  test("of a demo scene is known from its settings, where no link sets them", () => {
+    const scene = (link = null) => ({
+      type: "DragfieldLoadDemoScene",
+      inputs: [{ name: "seed", type: "INT", link }],
+      outputs: [picture(), { name: "drag", type: "STRING" }],
+      widgets: Object.entries({ seed: 28, task: "relocation", size: 256 }).map(([name, value]) => ({ name, value })),
+    });
+    const [, node] = graphOf([scene(), canvas()], [[0, 0, 1, 0]]);
+    const { image, direct } = pictureOf(nothing, node, "image");
+    assert.deepEqual(image.scene, { part: "image", seed: "28", task: "relocation", size: "256" });
+    assert.equal(direct, true);
+    assert.equal(pictureOf(nothing, graphOf([scene(7), canvas()], [[0, 0, 1, 0]])[1], "image"), null);
+  });
   test("is none without a link, and none of a node that shows none", () => {
     assert.equal(pictureOf(nothing, graphOf([canvas()], [])[0], "image"), null);
     const [, node] = graphOf([{ type: "EmptyImage", outputs: [picture()] }, canvas()], [[0, 0, 1, 0]]);
@@ -73,6 +102,27 @@ test("a linked text is read off the widget of the node that it comes from", () =
   const [, node] = graphOf([source, canvas()], [[0, 0, 1, 1]]);
   assert.equal(textOf(node, "drag"), "{}");
   assert.equal(textOf(graphOf([canvas()], [])[0], "drag"), null);
+});
+
+describe("a widget promoted to the node around a subgraph", () => {
+  const around = (hosts, link = null) => {
+    const widgets = [{ name: "drag", value: "{}" }];
+    const inner = { type: "DragfieldCanvas", id: 1, inputs: [{ name: "drag", type: "STRING", link: 5 }] };
+    const root = { nodes: [], links: {} };
+    const subgraph = { nodes: [inner], links: { 5: { origin_id: -10, origin_slot: 0 } }, rootGraph: root, id: "sub" };
+    inner.graph = subgraph;
+    for (let i = 0; i < hosts; i++) root.nodes.push({ id: 7 + i, subgraph, graph: root, inputs: [{ name: "drag", link }], widgets });
+    return { inner, widgets };
+  };
+  test("is where the value is, unless a link feeds it or several nodes stand for the subgraph", () => {
+    const { inner, widgets } = around(1);
+    assert.equal(promotedTo(inner, "drag"), widgets[0]);
+    assert.equal(runIdOf(inner), "7:1");
+    assert.equal(promotedTo(around(2).inner, "drag"), null);
+    assert.equal(runIdOf(around(2).inner), null);
+    assert.equal(promotedTo(around(1, 3).inner, "drag"), null);
+    assert.equal(promotedTo(graphOf([canvas()], [])[0], "drag"), null);
+  });
 });
 
 describe("what comes after", () => {

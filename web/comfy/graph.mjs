@@ -7,8 +7,8 @@
 
 import { WIDTH } from "../drag/soft_mask.mjs";
 
-/** @typedef {{filename: string, subfolder?: string, type?: string, loaded?: "image" | "mask"}} Image  loaded: as a LoadImage reads that
- * file, which a browser may do otherwise */
+/** @typedef {{filename: string, subfolder?: string, type?: string, loaded?: "image" | "mask", scene?: Record<string, string>}} Image
+ * loaded: as a LoadImage reads that file, which a browser may do otherwise; scene: what a Load Demo Scene is set to */
 /** @typedef {any} Node  a LiteGraph node */
 /** @typedef {{node: Node, slot: number}} End  one end of a link */
 
@@ -154,6 +154,20 @@ function settingsOf(node) {
   return (node.widgets ?? []).map((/** @type {any} */ widget) => (typeof widget.value === "object" ? null : widget.value));
 }
 
+/** The picture that a Load Demo Scene will draw, told by its settings. @param {End} end @returns {Image | null} */
+function sceneOf({ node, slot }) {
+  const part = node.outputs?.[slot]?.name;
+  if (node.type !== "DragfieldLoadDemoScene" || (part !== "image" && part !== "truth")) return null;
+  /** @type {Record<string, string>} */
+  const scene = { part };
+  for (const name of ["seed", "task", "size"]) {
+    const value = node.widgets?.find((/** @type {any} */ widget) => widget.name === name)?.value;
+    if (value == null || isLinked(node, name)) return null;
+    scene[name] = String(value);
+  }
+  return { filename: JSON.stringify(scene), scene };
+}
+
 /**
  * The picture that comes in, as far as it is known before a run: of the nearest node upstream that shows one.
  *
@@ -169,7 +183,7 @@ export function pictureOf(app, node, name) {
 function search(end, app, between) {
   if (!end || between.length > DEPTH || between.includes(end.node)) return null;
   const { node, slot } = end;
-  const file = fileOf(node);
+  const file = fileOf(node) ?? sceneOf(end);
   const image = file ?? imagesIn(outputsOf(app, node))[0];
   if (image && (file || takesPictures(node.outputs?.[slot]))) {
     const signature = JSON.stringify([node.id, image.subfolder, image.filename]);
