@@ -11,6 +11,7 @@ from ..core.formats.sample import trace
 from ..core.geometry import Motion, centroid
 from ..core.instruction import DragInstruction, DrawnRegion, InstructionError
 from . import wire
+from .host.node_text import show_text
 from .types import CATEGORY
 
 
@@ -55,7 +56,14 @@ class DragFromMasks(io.ComfyNode):
                     tooltip="Rotation only: the point to turn about, in pixels.",
                 ),
                 io.String.Input("drag", optional=True, force_input=True, tooltip="A drag that this region is added to."),
+                io.Image.Input(
+                    "image",
+                    optional=True,
+                    tooltip="The picture. Pixels are then its own, and masks of another size are scaled to it. Without it, they are those "
+                    "of the drag before, or of the mask.",
+                ),
             ],
+            hidden=[io.Hidden.unique_id],
             outputs=[io.String.Output("drag_json", display_name="drag")],
         )
 
@@ -75,15 +83,19 @@ class DragFromMasks(io.ComfyNode):
         anchor_y: float,
         target_mask: torch.Tensor | None = None,
         drag: str | None = None,
+        image: torch.Tensor | None = None,
     ) -> io.NodeOutput:
-        width, height = size = (mask.shape[-1], mask.shape[-2])
-        region = wire.bool_mask(mask, size)
+        before = None if drag is None else DragInstruction.from_json(drag)
+        width, height = size = _counted(mask, image, before)
+        if image is None and (before is None or before.size is None) and task != "pin" and target_mask is None:
+            show_text(f"pixels of the mask, {width} x {height}; connect image if the picture has another size", cls.hidden.unique_id)
+        region = wire.scaled_mask(mask, size)
         if not region.any():
             raise InstructionError("the mask is empty; select something, or lower the threshold of the node that selects")
         start, anchor = centroid(region), None
         target = (start[0] + move_x, start[1] + move_y)
         if target_mask is not None:
-            aim = wire.bool_mask(target_mask, size, "the target mask")
+            aim = wire.scaled_mask(target_mask, size, "the target mask")
             if not aim.any():
                 raise InstructionError("the target mask is empty; paint where the region shall go")
             target = centroid(aim)
@@ -93,10 +105,19 @@ class DragFromMasks(io.ComfyNode):
             anchor = (anchor_x / width, anchor_y / height)
         place = None if task == "pin" else _on_picture(target, size, task)
         added = DrawnRegion(task, trace(region), place, anchor)
-        before = DragInstruction(size=size) if drag is None else DragInstruction.from_json(drag)
+        before = DragInstruction(size=size) if before is None else before
         whole = replace(before, operations=(*before.operations, added))
         whole.rasterise(width, height)
         return io.NodeOutput(whole.to_json())
+
+
+def _counted(mask: torch.Tensor, image: torch.Tensor | None, before: DragInstruction | None) -> wire.Size:
+    """The size (width, height) of what pixels are counted on: the picture's where it is known."""
+    if image is not None:
+        return wire.image_size(image)
+    if before is not None and before.size is not None:
+        return before.size
+    return (mask.shape[-1], mask.shape[-2])
 
 
 def _on_picture(target: tuple[float, float], size: tuple[int, int], task: str) -> tuple[float, float]:

@@ -11,11 +11,15 @@ from collections.abc import Iterator
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn.functional import interpolate
 
 from ..core.instruction import DragInstruction, InstructionError
 from ..core.operations import Drag
 
 Size = tuple[int, int]
+
+SHAPE = 0.02
+"""By which part the ratio of two pictures' sides may differ for them to show the same."""
 
 
 def image_size(image: Tensor) -> Size:
@@ -52,6 +56,23 @@ def bool_mask(mask: Tensor, size: Size, what: str = "the mask", above: float = 0
             f"{what} is {found[0]} x {found[1]} px but the picture is {size[0]} x {size[1]}: make both the same size (Resize Image/Mask)"
         )
     return (joined > above).numpy()
+
+
+def scaled_mask(mask: Tensor, size: Size, what: str = "the mask") -> np.ndarray:
+    """As `bool_mask`, but a mask of the picture's shape is scaled to its size. ValueError if it has another shape."""
+    found = (mask.shape[-1], mask.shape[-2])
+    if found == size:
+        return bool_mask(mask, size, what)
+    # A side may be rounded to a whole pixel, or cut to a multiple of 16, on the way.
+    if abs(found[0] * size[1] - found[1] * size[0]) > SHAPE * found[0] * size[1]:
+        raise ValueError(
+            f"{what} is {found[0]} x {found[1]} px but the picture is {size[0]} x {size[1]}, which is another shape: "
+            "select on the picture itself, or crop both alike"
+        )
+    joined = mask.detach().float().cpu().reshape(1, -1, *mask.shape[-2:]).amax(1, keepdim=True)
+    shrinks = found[0] > size[0]
+    scaled = interpolate(joined, size[::-1], mode="bilinear", align_corners=False, antialias=shrinks)
+    return bool_mask(scaled, size, what)
 
 
 def mask_of(cells: np.ndarray) -> Tensor:

@@ -225,13 +225,94 @@ def test_point_json_takes_tracks_from_end_to_end_and_extra_keys() -> None:
     assert drag.points[0].handle == (0.0, 0.0) and drag.points[0].target == pytest.approx((60, 40), rel=1e-5)
 
 
+# What KJNodes' editors and ComfyUI's nodes write of one drag, (15, 10) to (45, 30) on a picture of SIZE, and what users paste.
+ONE = [[15, 10], [45, 30]]
+LAYOUTS = {
+    "Points Editor, twice": ('[{"x": 15, "y": 10}]', '[{"x": 45, "y": 30}]'),
+    "Points Editor, normalised": (json.dumps([{"x": 15 / 60, "y": 10 / 40}]), json.dumps([{"x": 45 / 60, "y": 30 / 40}])),
+    "Points Editor's store": ('{"positive": [{"x": 15, "y": 10}], "negative": [{"x": 45, "y": 30}]}', None),
+    "one spline": ('[{"x": 15, "y": 10}, {"x": 20, "y": 38}, {"x": 45, "y": 30}]', None),
+    "splines": ('[[{"x": 15, "y": 10}, {"x": 20, "y": 38}, {"x": 45, "y": 30}]]', None),
+    "a spline by control points": ('[[{"x": 15, "y": 10, "h1x": 3.5}, {"x": 45, "y": 30, "h2x": 50}]]', None),
+    "Spline Editor's store": ('[{"points": [{"x": 15, "y": 10}, {"x": 45, "y": 30}], "color": "#fff", "name": "Spline 1"}]', None),
+    "older splines and Interpolate Coords": ("[{'x': 15, 'y': 10}, {'x': 45, 'y': 30}]", None),
+    "fractions of tracks": ("[[{'x': 0.25, 'y': 0.25}, {'x': 0.75, 'y': 0.75}]]", None),
+    "pairs of numbers": ("[[15, 10]]", "[[45, 30]]"),
+    "a track of pairs": ("[[15, 10], [30, 35], [45, 30]]", None),
+    "tracks of pairs": ("[[[15, 10], [30, 35], [45, 30]]]", None),
+}
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_every_layout_of_the_editors_is_the_same_drag(layout: str) -> None:
+    drag = points_json.read(*LAYOUTS[layout], SIZE).rasterise(*SIZE)
+    assert np.allclose([(p.handle, p.target) for p in drag.points], [ONE])
+
+
+def test_a_single_point_beside_splines_stays_where_it_is() -> None:
+    drag = points_json.read('[[{"x": 15, "y": 10}, {"x": 45, "y": 30}], [{"x": 50, "y": 5}]]', None, SIZE).rasterise(*SIZE)
+    assert np.allclose([(p.handle, p.target) for p in drag.points], [ONE, [[50, 5], [50, 5]]])
+
+
+def test_points_of_a_canvas_of_another_size_land_at_the_same_place_of_the_picture() -> None:
+    drag = points_json.read('[{"x": 150, "y": 100}, {"x": 450, "y": 300}]', None, SIZE, canvas=(600, 400)).rasterise(*SIZE)
+    assert np.allclose([(p.handle, p.target) for p in drag.points], [ONE])
+    with pytest.raises(InstructionError, match="x of handle 1 is 150; it must be from 0 to 60, inside the picture of 60 x 40, or give"):
+        points_json.read('[{"x": 150, "y": 100}, {"x": 450, "y": 300}]', None, SIZE)
+    with pytest.raises(InstructionError, match="x of target 1 is 450; it must be from 0 to 400, inside the canvas of 400 x 400"):
+        points_json.read('[{"x": 150, "y": 100}, {"x": 450, "y": 300}]', None, SIZE, canvas=(400, 400))
+
+
+def test_frames_of_places_are_a_drag_from_the_first_to_the_last() -> None:
+    path = np.linspace([[150, 100], [10, 20]], [[450, 300], [10, 20]], 9)
+    drag = points_json.read_tracks(path, SIZE, canvas=(600, 400)).rasterise(*SIZE)
+    assert np.allclose([(p.handle, p.target) for p in drag.points], [ONE, [[1, 2], [1, 2]]])
+    for wrong in (path[:1], path[0], np.zeros((3, 2, 3)), np.zeros((3, 0, 2))):
+        with pytest.raises(InstructionError, match="the tracks have the shape"):
+            points_json.read_tracks(wrong, SIZE)
+    with pytest.raises(InstructionError, match="x of target 1 is nan"):
+        points_json.read_tracks([[[1, 1]], [[np.nan, 1]]], SIZE)
+
+
+@pytest.mark.parametrize(("handles", "targets"), [
+    ('[{"x": 0, "y": 0}]', '[{"x": 1, "y": 1}]'),
+    ('[{"x": 0.2, "y": 0.5}, {"x": 0.6, "y": 0.5}]', None),
+    ('[{"x": 0, "y": 1}, {"x": 1, "y": 1}]', None),
+])
+def test_numbers_that_fit_pixels_and_fractions_are_asked_about(handles: str, targets: str | None) -> None:
+    with pytest.raises(InstructionError, match="are they fractions of the picture, or pixels in its corner") as told:
+        points_json.read(handles, targets, SIZE)
+    assert ("normalized_str" in str(told.value)) == (targets is None)
+    pixels, fractions = (points_json.read(handles, targets, SIZE, units=units) for units in ("pixels", "fractions"))
+    place = [instruction.rasterise(*SIZE).points[-1].target for instruction in (pixels, fractions)]
+    assert np.allclose(np.array(place[0]) * SIZE, place[1], rtol=1e-4)
+
+
+def test_the_corner_of_a_picture_is_pixels_beside_others_and_fractions_beside_pixels_are_refused() -> None:
+    assert points_json.read('[{"x": 0, "y": 1}]', '[{"x": 30, "y": 1}]', SIZE).operations[0].pairs == (((0, 1 / 40), (0.5, 1 / 40)),)
+    with pytest.raises(InstructionError, match="all numbers of the handles are at most 1, like fractions .* of the targets are not"):
+        points_json.read('[{"x": 0.5, "y": 0.5}]', '[{"x": 30, "y": 1}]', SIZE)
+    with pytest.raises(InstructionError, match="x of target 1 is 30; it must be from 0 to 1, in fractions of the picture"):
+        points_json.read('[{"x": 0.5, "y": 0.5}]', '[{"x": 30, "y": 1}]', SIZE, units="fractions")
+    with pytest.raises(InstructionError, match="units is 'percent'; use one of auto, pixels, fractions"):
+        points_json.read('[{"x": 5, "y": 5}]', '[{"x": 30, "y": 1}]', SIZE, units="percent")
+
+
 @pytest.mark.parametrize(("handles", "targets", "expected"), [
     ('[{"x": 1, "y": 1}]', "[]", "targets is a list of 0|targets is \\[\\]"),
     ('[{"x": 1, "y": 1}]', '[{"x": 1, "y": 1}, {"x": 1, "y": 1}]', "1 handles and 2 targets"),
+    ('{"positive": [[1, 1]], "negative": []}', None, "negative points is a list of 0|negative points is \\[\\]"),
+    ('{"positive": [[1, 1]]}', None, "negative points is null"),
     ('[{"x": 1}]', '[{"x": 1, "y": 1}]', "handle 1 lacks x or y"),
     ('[{"x": 61, "y": 1}]', '[{"x": 1, "y": 1}]', "x of handle 1 is 61; it must be from 0 to 60"),
+    ('[{"x": true, "y": 1}]', '[{"x": 1, "y": 1}]', "x of handle 1 is true, not a number"),
+    ('[["9", 1]]', "[[5, 5]]", "x of handle 1 is '9', not a number"),
     ('[{"x": NaN, "y": 1}]', '[{"x": 1, "y": 1}]', "handles holds NaN"),
-    ('[[{"x": 1, "y": 1}]]', None, "track 1 is a list of 1 items"),
+    ('[{"x": 9, "y": 1}]', None, "track 1 is one point"),
+    ('[[{"x": 1, "y": 1}]]', None, "track 1 is one point"),
+    ("[[]]", None, "track 1 is"),
+    ('[{"points": []}]', None, "track 1 is"),
+    ('[[{"x": 9, "y": 9}, {"x": 1, "y": 1}], 7]', None, "track 2 is 7"),
     ('{"x": 1, "y": 1}', None, "tracks is an object"),
     ("", "", "handles is empty text"),
 ])

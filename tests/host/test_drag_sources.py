@@ -1,0 +1,118 @@
+"""Nodes that make a drag of what other nodes say: points, tracks and masks, on a picture of any size."""
+
+from __future__ import annotations
+
+import json
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from comfy_extras.nodes_wanmove import GenerateTracks
+
+from dragfield.core.geometry import centroid
+from dragfield.core.instruction import DragInstruction, InstructionError
+from dragfield.core.operations import Drag
+from dragfield.nodes.drag_from_masks import DragFromMasks
+from dragfield.nodes.drag_from_points import DragFromPoints
+
+SIZE = (240, 160)
+IMAGE = torch.zeros(1, 160, 240, 3)
+
+
+class Masks(DragFromMasks):
+    """As ComfyUI runs it: with its hidden inputs."""
+
+    hidden = SimpleNamespace(unique_id=None)
+
+
+def square(scale: float = 1.0, size: tuple[int, int] = SIZE) -> torch.Tensor:
+    """A MASK of x 40-90, y 50-100 on a picture of SIZE, enlarged."""
+    mask = torch.zeros(1, round(size[1] * scale), round(size[0] * scale))
+    mask[:, round(50 * scale) : round(100 * scale), round(40 * scale) : round(90 * scale)] = 1
+    return mask
+
+
+def drag_of(drag: Any, size: tuple[int, int] = SIZE) -> Drag:
+    return DragInstruction.from_json(drag[0]).rasterise(*size)
+
+
+def moved(mask: torch.Tensor, **more: Any) -> Drag:
+    settings = {"task": "relocation", "move_x": 85.0, "move_y": 0.0, "angle": 0.0, "anchor_x": 0.0, "anchor_y": 0.0}
+    return drag_of(Masks.execute(mask, **settings | more))
+
+
+def way(drag: Drag) -> np.ndarray:
+    region = drag.regions[-1]
+    return np.subtract(region.target, centroid(region.mask))
+
+
+@pytest.mark.parametrize("scale", [1.0, 4.25, 0.5, 0.7])
+def test_a_mask_of_another_size_than_the_picture_moves_as_many_pixels_of_the_picture(scale: float) -> None:
+    drag = moved(square(scale), image=IMAGE)
+    assert np.allclose(way(drag), (85, 0), atol=0.1)
+    assert np.allclose(centroid(drag.regions[0].mask), (65, 75), atol=0.1)
+    assert abs(drag.regions[0].mask.sum() / 2500 - 1) < 0.03
+
+
+def test_a_drag_before_says_how_large_the_picture_is() -> None:
+    before = DragInstruction(size=SIZE).to_json()
+    assert np.allclose(way(moved(square(4.25), drag=before)), (85, 0), atol=0.1)
+    assert np.allclose(way(moved(square())), (85, 0), atol=0.1)
+
+
+def test_a_target_mask_and_an_anchor_are_the_pictures_too() -> None:
+    target = torch.zeros(1, 320, 480)
+    target[:, 100:200, 250:350] = 1
+    assert np.allclose(way(moved(square(4.25), image=IMAGE, target_mask=target)), (85, 0), atol=0.1)
+    turned = moved(square(4.25), image=IMAGE, task="rotation", angle=90.0, anchor_x=65.0, anchor_y=130.0)
+    assert np.allclose(turned.regions[0].target, (120, 130), atol=0.2)
+
+
+def test_a_mask_of_another_shape_is_refused() -> None:
+    with pytest.raises(ValueError, match="the mask is 200 x 200 px but the picture is 240 x 160, which is another shape"):
+        moved(square(size=(200, 200)), image=IMAGE)
+    with pytest.raises(ValueError, match="the target mask is 160 x 240 px but the picture is 240 x 160"):
+        moved(square(), image=IMAGE, target_mask=square(size=(160, 240)))
+
+
+def test_without_the_picture_the_node_says_whose_pixels_count(monkeypatch: pytest.MonkeyPatch) -> None:
+    told = []
+    monkeypatch.setattr("dragfield.nodes.drag_from_masks.show_text", lambda text, _: told.append(text))
+    moved(square(4.25))
+    assert told == ["pixels of the mask, 1020 x 680; connect image if the picture has another size"]
+    moved(square(), image=IMAGE)
+    moved(square(), drag=DragInstruction(size=SIZE).to_json())
+    moved(square(), target_mask=square())
+    assert len(told) == 1
+
+
+def points(handles: Any, targets: Any = None, **more: Any) -> list:
+    text = [side if isinstance(side, str) else json.dumps(side) for side in (handles, "" if targets is None else targets)]
+    drag = drag_of(DragFromPoints.execute(IMAGE, *text, **more))
+    return [p for pair in drag.points for p in (pair.handle, pair.target)]
+
+
+def test_points_are_read_in_pixels_in_fractions_and_of_a_canvas_of_another_size() -> None:
+    drawn = [{"x": 65, "y": 75}, {"x": 150, "y": 75}]
+    assert np.allclose(points(drawn), [(65, 75), (150, 75)])
+    assert np.allclose(points(drawn[:1], drawn[1:]), [(65, 75), (150, 75)])
+    doubled = [{"x": 2 * p["x"], "y": 2 * p["y"]} for p in drawn]
+    assert np.allclose(points(doubled, canvas_width=480, canvas_height=320), [(65, 75), (150, 75)])
+    part = [{"x": p["x"] / 240, "y": p["y"] / 160} for p in drawn]
+    assert np.allclose(points(part[:1], part[1:]), [(65, 75), (150, 75)])
+    with pytest.raises(InstructionError, match="are they fractions of the picture, or pixels in its corner"):
+        points(part)
+    assert np.allclose(points(part, units="fractions"), [(65, 75), (150, 75)])
+
+
+def test_tracks_of_comfyui_are_a_drag() -> None:
+    tracks = GenerateTracks.execute(
+        width=480, height=320, start_x=0.25, start_y=0.5, mid_x=0.5, mid_y=0.5, end_x=0.75, end_y=0.5, num_frames=9, num_tracks=2,
+        track_spread=0.1,
+    )[0]  # fmt: skip
+    found = points("", tracks=tracks, canvas_width=480, canvas_height=320)
+    assert np.allclose(found, [(60, 70), (180, 70), (60, 90), (180, 90)])
+    with pytest.raises(InstructionError, match="tracks and handles are both given"):
+        points([{"x": 65, "y": 75}, {"x": 150, "y": 75}], tracks=tracks)
