@@ -48,12 +48,16 @@ def test_a_language_says_all_that_english_says_with_the_same_parameters(language
 
 
 @pytest.mark.parametrize("language", LANGUAGES)
-def test_a_language_names_and_describes_every_node(language: str) -> None:
+def test_a_language_names_and_describes_every_node_and_names_its_inputs_and_outputs(language: str) -> None:
     nodes = json.loads((ROOT / "locales" / language / "nodeDefs.json").read_text(encoding="utf-8"))
     assert set(nodes) == node_ids()
-    for node in nodes.values():
-        assert set(node) == {"display_name", "description"}
-        assert all(text.strip() for text in node.values())
+    schemas = json.loads((ROOT / "tests" / "host" / "node_schemas.json").read_text(encoding="utf-8"))
+    for name, node in nodes.items():
+        assert node["display_name"].strip() and node["description"].strip()
+        inputs = {one[0] for group in ("required", "optional") for one in schemas[name]["inputs"].get(group, [])}
+        assert set(node["inputs"]) == inputs, name
+        assert set(node.get("outputs", {})) == {str(i) for i in range(len(schemas[name]["outputs"]))}, name
+        assert all(one["name"].strip() for group in ("inputs", "outputs") for one in node.get(group, {}).values())
 
 
 def test_every_text_that_the_canvas_asks_for_exists() -> None:
