@@ -121,7 +121,7 @@ class DragField:
 
         moving = [region for region in drag.regions if region.task != "pin"]
         regions = tuple(
-            RegionMove(r.mask, motion_of(r, rounded_at=rounded_at), stretch_of(r), r.name or f"region {i + 1}")
+            RegionMove(r.body, motion_of(r, rounded_at=rounded_at), stretch_of(r), r.name or f"region {i + 1}")
             for i, r in enumerate(moving)
         )
         points = None

@@ -124,7 +124,8 @@ class DragInstruction:
             return outline(mask, tolerance)
 
         operations: list[DrawnRegion | DrawnPoints] = [
-            DrawnRegion(r.task, trace(r.mask, f"the mask of region {i}"), place(r.target), place(r.anchor), name=r.name)
+            DrawnRegion(r.task, trace(r.mask, f"the mask of region {i}"), place(r.target), place(r.anchor), name=r.name,
+                        along=None if r.along is None or not r.along.any() else trace(r.along, f"what goes with region {i}"))
             for i, r in enumerate(drag.regions, 1)]
         if drag.points:
             operations.append(DrawnPoints(tuple((place(p.handle), place(p.target)) for p in drag.points)))
@@ -161,7 +162,8 @@ def _with_ids(operations: tuple) -> tuple:
 
 def _check_amount(instruction: DragInstruction) -> None:
     """Bounds on the whole, so that a drag costs at most so much to keep, to write and to fill."""
-    outlines = [o.region for o in instruction.operations if isinstance(o, DrawnRegion)]
+    regions = [o for o in instruction.operations if isinstance(o, DrawnRegion)]
+    outlines = [*(o.region for o in regions), *(o.along for o in regions if o.along is not None)]
     rings = [ring for polygons in (*outlines, instruction.editable or ()) for rings in polygons for ring in rings]
     if sum(map(len, rings)) > check.MAX_VERTICES:
         raise InstructionError(f"all outlines together have more than {check.MAX_VERTICES:,} vertices; simplify them")

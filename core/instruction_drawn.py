@@ -17,7 +17,7 @@ TASKS = ("relocation", "rotation", "deformation", "pin")
 MAX_PAIRS = 1024
 """Handle points of an instruction, all operations together."""
 
-_REGION = ("id", "name", "kind", "visible", "task", "region", "target", "anchor")
+_REGION = ("id", "name", "kind", "visible", "task", "region", "target", "anchor", "along")
 _POINTS = ("id", "name", "kind", "visible", "pairs")
 
 
@@ -30,6 +30,7 @@ class DrawnRegion:
     region: polygons of rings of points (`instruction_checks.polygons`).
     target: on the picture; None for pin only.  anchor: up to one picture size outside the picture. A rotation needs one, to turn about;
         a deformation may have one: the end that stays, away from which it is stretched.
+    along: polygons of what goes with the region: its shadow, its reflection, something it holds. It does not count for the centroid.
     id: unique in its instruction; "" lets the instruction choose one.  name: a label, free.
     visible: a hidden operation is kept but takes no part in the edit.
     """
@@ -41,6 +42,7 @@ class DrawnRegion:
     id: str = ""
     name: str = ""
     visible: bool = True
+    along: Polygons | None = None
 
     def __post_init__(self) -> None:
         if not isinstance(self.task, str) or self.task not in TASKS:
@@ -58,6 +60,10 @@ class DrawnRegion:
             raise InstructionError(f"{self.task} has an anchor, which only rotation and deformation use; remove it or change the task")
         if self.anchor is not None:
             assign(self, anchor=check.point(self.anchor, "anchor", -1.0, 2.0, "bring it nearer to the picture"))
+        if self.along is not None:
+            if self.task == "pin":
+                raise InstructionError("a pin has something that goes along, but pinned regions stay; remove it or make it a pin too")
+            assign(self, along=check.polygons(self.along, "along"))
         _set_label(self)
 
 
@@ -104,7 +110,7 @@ def write_operation(operation: DrawnRegion | DrawnPoints) -> dict[str, Any]:
     """Its JSON again, without what is at its default."""
     region = isinstance(operation, DrawnRegion)
     data: dict[str, Any] = {"id": operation.id, "kind": "region" if region else "points"}
-    for key in ("name", "task", "region", "target", "anchor") if region else ("name", "pairs"):
+    for key in ("name", "task", "region", "target", "anchor", "along") if region else ("name", "pairs"):
         if getattr(operation, key) not in (None, ""):
             data[key] = getattr(operation, key)
     return data if operation.visible else data | {"visible": False}

@@ -44,7 +44,7 @@ def rasterise(instruction: DragInstruction, width: int, height: int) -> Drag:
     width, height = size
     shown = [(label(i, o.name), o) for i, o in enumerate(instruction.operations) if o.visible]
     drawn = [(name, o) for name, o in shown if hasattr(o, "region")]
-    if len(drawn) * width * height > MAX_MASKS:
+    if (len(drawn) + sum(o.along is not None for _, o in drawn)) * width * height > MAX_MASKS:
         raise InstructionError(f"{len(drawn)} regions on a picture of {width} x {height} need more than "
                                f"{MAX_MASKS >> 30} GiB of masks; use fewer regions or a smaller picture")
 
@@ -67,7 +67,7 @@ def rasterise(instruction: DragInstruction, width: int, height: int) -> Drag:
             if operation.task == "rotation":
                 _check_rotation(operation, part, area, box, name, size)
         regions.append(RegionOperation(mask, operation.task, _pixel(operation.target, size),
-                                       _scale(operation.anchor, size), operation.name))
+                                       _scale(operation.anchor, size), operation.name, _along(operation, mask, size)))
     for name, _, box, part in moving:
         if pinned[box][part].all():
             raise InstructionError(f"{name} lies wholly under pins, so that nothing of it can move; make a pin smaller")
@@ -78,6 +78,14 @@ def rasterise(instruction: DragInstruction, width: int, height: int) -> Drag:
         editable, box = fill(instruction.editable, size)
         _area(editable[box], "editable", size)
     return Drag(size, tuple(regions), points, instruction.background_prompt, instruction.editing_prompt, editable)
+
+
+def _along(operation: DrawnRegion, mask: np.ndarray, size: tuple[int, int]) -> np.ndarray | None:
+    """What goes with a region and is not the region itself; None where nothing does."""
+    if operation.along is None:
+        return None
+    along = fill(operation.along, size)[0] & ~mask
+    return along if along.any() else None
 
 
 def _claim(owner: np.ndarray, part: np.ndarray, area: int, name: str, moving: list) -> None:

@@ -190,7 +190,7 @@ def disc(size: Size, centre: Point, radius: float) -> np.ndarray:
 def _region_outline(region: RegionOperation) -> np.ndarray:
     """Contour points [n, 1, 2] of the source region and its moved self, moved the published way."""
     height, width = region.mask.shape
-    source = np.ascontiguousarray(region.mask, dtype=np.uint8)
+    source = np.ascontiguousarray(region.body, dtype=np.uint8)
     x, y = (v - 0.5 for v in centroid(region.mask))
     target = tuple(v - 0.5 for v in checked_point(region.target, "target of a region"))
     if region.task == "rotation":

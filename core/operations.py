@@ -27,6 +27,8 @@ class RegionOperation:
     task: relocation and deformation carry the centroid to `target`; rotation turns the region about `anchor` until its
         centroid lies in the direction of `target`; pin keeps the region where it is.
     target: (x, y) px, None only for pin.  anchor: (x, y) px, of a rotation; of a deformation, if given, the end that stays.
+    along: bool [H, W], what goes with the region as if it were part of it, but does not count for its centroid: its shadow, its reflection,
+        something it holds; None for nothing.
     """
 
     mask: np.ndarray
@@ -34,6 +36,12 @@ class RegionOperation:
     target: Point | None = None
     anchor: Point | None = None
     name: str = ""
+    along: np.ndarray | None = None
+
+    @property
+    def body(self) -> np.ndarray:
+        """All that moves: the region and what goes with it. bool [H, W]."""
+        return self.mask if self.along is None else self.mask | self.along
 
 
 @dataclass(frozen=True)

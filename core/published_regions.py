@@ -45,9 +45,9 @@ class PublishedRegions:
             raise ValueError("the drag has no region that moves: draw one and say where it goes")
         self.cut = cut
         self._motions = [motion_of(region, rounded_at=cut if rounded else None) for region in moving]
-        self._masks = [resample(region.mask, cut) for region in moving]
+        self._masks = [resample(region.body, cut) for region in moving]
         self._names = [region.name or f"region {i + 1}" for i, region in enumerate(moving)]
-        self._areas = [float(np.count_nonzero(region.mask)) / region.mask.size for region in moving]
+        self._areas = [float(np.count_nonzero(region.body)) / region.mask.size for region in moving]
 
     def moves(self) -> bool:
         """Whether any region goes anywhere, once rounded."""

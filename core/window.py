@@ -78,7 +78,9 @@ def crop_drag(drag: Drag, window: Window) -> Drag:
         return None if mask is None else _resized(mask[window.rows, window.columns], window.work)
 
     regions = [
-        RegionOperation(shown, r.task, place(r.target), place(r.anchor), r.name) for r in drag.regions if (shown := cut(r.mask)).any()
+        RegionOperation(shown, r.task, place(r.target), place(r.anchor), r.name, cut(r.along))
+        for r in drag.regions
+        if (shown := cut(r.mask)).any()
     ]
     points = tuple(PointOperation(place(p.handle), place(p.target)) for p in drag.points)
     return replace(drag, size=window.work, regions=tuple(regions), points=points, editable=cut(drag.editable))
@@ -117,7 +119,7 @@ def _extent(mask: np.ndarray, drag: Drag) -> tuple[float, float, float, float]:
     seen = mask.copy()
     for region in drag.regions:
         if region.task != "pin":
-            seen |= region.mask
+            seen |= region.body
     rows, columns = np.flatnonzero(seen.any(axis=1)), np.flatnonzero(seen.any(axis=0))
     xs = [p for o in drag.points for p in (o.handle[0], o.target[0])]
     ys = [p for o in drag.points for p in (o.handle[1], o.target[1])]

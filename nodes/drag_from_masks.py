@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import numpy as np
 import torch
 from comfy_api.latest import io
 
 from ..core.formats.sample import trace
 from ..core.geometry import Motion, centroid
 from ..core.instruction import DragInstruction, DrawnRegion, InstructionError
+from ..core.instruction_checks import Polygons
 from . import wire
 from .host.node_text import show_text
 from .types import CATEGORY
@@ -62,6 +64,11 @@ class DragFromMasks(io.ComfyNode):
                     tooltip="The picture. Pixels are then its own, and masks of another size are scaled to it. Without it, they are those "
                     "of the drag before, or of the mask.",
                 ),
+                io.Mask.Input(
+                    "along",
+                    optional=True,
+                    tooltip="What goes with the region: its shadow, its reflection, something it holds. It does not count for the middle.",
+                ),
             ],
             hidden=[io.Hidden.unique_id],
             outputs=[io.String.Output("drag_json", display_name="drag")],
@@ -84,6 +91,7 @@ class DragFromMasks(io.ComfyNode):
         target_mask: torch.Tensor | None = None,
         drag: str | None = None,
         image: torch.Tensor | None = None,
+        along: torch.Tensor | None = None,
     ) -> io.NodeOutput:
         before = None if drag is None else DragInstruction.from_json(drag)
         width, height = size = _counted(mask, image, before)
@@ -104,7 +112,7 @@ class DragFromMasks(io.ComfyNode):
         if task == "rotation":
             anchor = (anchor_x / width, anchor_y / height)
         place = None if task == "pin" else _on_picture(target, size, task)
-        added = DrawnRegion(task, trace(region), place, anchor)
+        added = DrawnRegion(task, trace(region), place, anchor, along=_along(along, region, size))
         before = DragInstruction(size=size) if before is None else before
         whole = replace(before, operations=(*before.operations, added))
         whole.rasterise(width, height)
@@ -118,6 +126,14 @@ def _counted(mask: torch.Tensor, image: torch.Tensor | None, before: DragInstruc
     if before is not None and before.size is not None:
         return before.size
     return (mask.shape[-1], mask.shape[-2])
+
+
+def _along(mask: torch.Tensor | None, region: np.ndarray, size: tuple[int, int]) -> Polygons | None:
+    """The outline of what goes with a region and is not the region itself; None where nothing does."""
+    if mask is None:
+        return None
+    more = wire.scaled_mask(mask, size) & ~region
+    return trace(more) if more.any() else None
 
 
 def _on_picture(target: tuple[float, float], size: tuple[int, int], task: str) -> tuple[float, float]:

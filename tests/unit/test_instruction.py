@@ -17,7 +17,9 @@ from dragfield.core.instruction_checks import MAX_PIXELS, MAX_PROMPT, MAX_SIDE, 
 from dragfield.core.instruction_drawn import MAX_PAIRS
 from dragfield.core.instruction_json import MAX_DEPTH, MAX_DIGITS, MAX_TEXT
 from dragfield.core.instruction_picture import MIN_PIXELS, OVERLAP
+from dragfield.core.masks import adaptive_gradient_mask
 from dragfield.core.operations import Drag, PointOperation, RegionOperation
+from dragfield.core.window import crop_drag, window_around
 
 
 def box(x0: float, y0: float, x1: float, y1: float) -> tuple:
@@ -141,6 +143,25 @@ def test_a_deformation_with_an_anchor_travels_and_stretches_away_from_it() -> No
     row = field.backward()[50, :, 0]
     assert not field.moved()[50, :10].any() and field.moved()[50, 11:70].all()
     assert row[35].item() == pytest.approx(10 + 25.5 * 30 / 50, abs=0.1)
+
+
+def test_what_goes_along_travels_moves_and_does_not_count_for_the_centroid() -> None:
+    square, shadow = ((((0.1, 0.1), (0.3, 0.1), (0.3, 0.3), (0.1, 0.3)),),), ((((0.1, 0.3), (0.3, 0.3), (0.3, 0.4), (0.1, 0.4)),),)
+    drawn = DragInstruction((DrawnRegion("relocation", square, (0.6, 0.2), along=shadow),))
+    again = DragInstruction.from_json(drawn.to_json())
+    assert again == drawn and json.loads(drawn.to_json())["operations"][0]["along"] == [[[list(p) for p in shadow[0][0]]]]
+    drag = again.rasterise(100, 100)
+    (region,) = drag.regions
+    assert region.mask.sum() == 400 and region.along.sum() == 200 and not (region.mask & region.along).any()
+    moved = DragField.from_drag(drag).moved().numpy()
+    # By the way of the square's own middle, (20, 20) to (60, 20): 40 px, shadow and all.
+    assert np.array_equal(moved, np.roll(region.body, 40, axis=1))
+    assert adaptive_gradient_mask(drag)[region.body].all() and adaptive_gradient_mask(drag)[moved].all()
+    assert DragInstruction.from_drag(drag).rasterise(100, 100).regions[0].along.sum() == 200
+    window = window_around(moved | region.body, drag, 64)
+    assert crop_drag(drag, window).regions[0].along.any()
+    with pytest.raises(InstructionError, match="pinned regions stay"):
+        DrawnRegion("pin", square, along=shadow)
 
 
 def test_regions_of_a_drag_never_share_a_pixel() -> None:

@@ -193,3 +193,23 @@ test("a pointer's move with twenty operations on a large picture takes less than
   });
   assert.ok(spent.sort((a, b) => a - b)[20] < 4, `${spent[20]} ms`);
 });
+
+test("what goes along with a region is kept, moves with its outline, and is nothing of a pin's", () => {
+  const drag = {
+    version: 1,
+    operations: [
+      {
+        id: "1", kind: "region", task: "relocation", region: [[[[0.2, 0.2], [0.4, 0.2], [0.4, 0.4]]]], target: [0.6, 0.3],
+        along: [[[[0.2, 0.4], [0.4, 0.4], [0.4, 0.5]]]],
+      },
+    ],
+  };
+  const { document } = readDrag(JSON.stringify(drag));
+  assert.deepEqual(JSON.parse(writeDrag(document)), drag);
+  const state = { ...emptyState([...SIZE]), ...document, selection: "1" };
+  const moved = after(state, { type: "moveOutline", id: "1", by: [0.1, 0.05] });
+  assert.deepEqual(moved.operations[0].along, [[[[0.3, 0.45], [0.5, 0.45], [0.5, 0.55]]]]);
+  assert.equal("along" in after(state, { type: "retask", id: "1", task: "pin" }).operations[0], false);
+  drag.operations[0] = { ...drag.operations[0], task: "pin", target: undefined };
+  assert.notEqual(readDrag(JSON.stringify(drag)).reason, null);
+});

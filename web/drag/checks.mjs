@@ -93,7 +93,7 @@ export function pictureSize(value) {
 /** The limit that a drag as a whole breaks, as the key of a text; null if it keeps them. @param {Document} document */
 export function brokenLimit({ operations, editable }) {
   if (operations.length > MAX_OPERATIONS) return "limit.operations";
-  const outlines = operations.flatMap((o) => (o.kind === "region" ? [o.region] : []));
+  const outlines = operations.flatMap((o) => (o.kind === "region" ? [o.region, ...(o.along ? [o.along] : [])] : []));
   if (editable) outlines.push(editable);
   if (outlines.reduce((sum, o) => sum + corners(o), 0) > MAX_CORNERS) return "limit.corners";
   if (outlines.reduce((sum, o) => sum + outlineLength(o), 0) > MAX_LENGTH) return "limit.length";
@@ -104,7 +104,8 @@ export function brokenLimit({ operations, editable }) {
 /** Whether an operation holds what its task needs and nothing else. @param {Region | Points} operation */
 export function complete(operation) {
   if (operation.kind === "points") return operation.pairs.length > 0;
-  const { task, target, anchor } = operation;
+  const { task, target, anchor, along } = operation;
+  if (task === "pin" && along) return false;
   const anchored = task === "deformation" || (anchor !== null) === (task === "rotation");
   return TASKS.includes(task) && (target !== null) === (task !== "pin") && anchored;
 }

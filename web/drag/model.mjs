@@ -92,7 +92,10 @@ export function withTask(region, task, size) {
   const [x, y] = centroid(region, size);
   /** @type {Point} */
   const at = [x / size[0], y / size[1]];
-  if (task === "pin") return { ...region, task, target: null, anchor: null };
+  if (task === "pin") {
+    const { along: _, ...alone } = region;
+    return { ...alone, task, target: null, anchor: null };
+  }
   const landed = region.task === "rotation" ? targetForAngle(region, size, angle(region, size)) : region.target;
   const target = settled(landed ?? at);
   return task === "rotation" ? { ...region, task, target, anchor: joint(region.region) } : { ...region, task, target, anchor: null };

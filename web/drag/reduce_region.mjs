@@ -45,7 +45,7 @@ export function turn(region, angle, size) {
  */
 export function moveRegion(region, by) {
   if (!finite(by)) return "refused.value";
-  const box = bounds(region.region);
+  const box = bounds([...region.region, ...(region.along ?? [])]);
   // On the lattice, so that every corner moves by the very same.
   const dx = round(clamp(by[0], -box.x0, 1 - box.x1));
   const dy = round(clamp(by[1], -box.y0, 1 - box.y1));
@@ -55,6 +55,7 @@ export function moveRegion(region, by) {
   return {
     ...region,
     region: region.region.map((polygon) => polygon.map((ring) => ring.map(move))),
+    ...(region.along && { along: region.along.map((polygon) => polygon.map((ring) => ring.map(move))) }),
     target: region.target && move(region.target),
     anchor: region.anchor && near([region.anchor[0] + dx, region.anchor[1] + dy]),
   };

@@ -25,6 +25,7 @@
  * @property {Outline} region  never empty
  * @property {Point | null} target  null for a pin only
  * @property {Point | null} anchor  of a rotation: what it turns about; of a deformation, if any: the end that stays
+ * @property {Outline} [along]  what goes with the region: its shadow, its reflection, something it holds; not of a pin
  *
  * @typedef {object} Points
  * @property {string} id

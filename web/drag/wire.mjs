@@ -21,7 +21,7 @@ export const COLOURS = 8;
 export const EMPTY = '{"version":1,"operations":[]}';
 
 const TOP = ["version", "size", "operations", "prompts", "editable"];
-const REGION = ["id", "name", "kind", "visible", "task", "region", "target", "anchor"];
+const REGION = ["id", "name", "kind", "visible", "task", "region", "target", "anchor", "along"];
 const POINTS = ["id", "name", "kind", "visible", "pairs"];
 
 /**
@@ -76,6 +76,7 @@ function writeOperation(operation, index, size) {
     parts.push(`"task":"${operation.task}"`, `"region":${outlineJson(operation.region, size)}`);
     if (operation.target) parts.push(`"target":${JSON.stringify(operation.target)}`);
     if (operation.anchor) parts.push(`"anchor":${JSON.stringify(operation.anchor)}`);
+    if (operation.along) parts.push(`"along":${outlineJson(operation.along, size)}`);
   } else {
     parts.push(`"pairs":${JSON.stringify(operation.pairs)}`);
   }
@@ -144,6 +145,7 @@ function readOperation(value, index) {
     region: required(outline(data.region), `${where}.region`),
     target: data.target === undefined ? null : required(point(data.target), `${where}.target`),
     anchor: data.anchor === undefined ? null : required(point(data.anchor, 1), `${where}.anchor`),
+    ...(data.along !== undefined && { along: required(outline(data.along), `${where}.along`) }),
   };
   if (!complete(region)) throw new Refusal("read.task", { where, task: region.task });
   return region;
