@@ -8,12 +8,13 @@ from __future__ import annotations
 
 from dataclasses import replace
 from functools import partial
-from typing import Any
+from typing import Any, get_args
 
 import torch
 from comfy_api.latest import io, ui
 
 from ..core.backbones.noise_as_flow import NoiseAsFlow, as_flow, on_unet
+from ..core.cutout import Edges
 from ..core.dragfield import DragFieldSettings, dragfield
 from ..core.edit import DragFlowSettings, Edit, dragflow
 from ..core.operations import Drag
@@ -139,6 +140,14 @@ class DragEdit(io.ComfyNode):
                 ),
                 ReadoutHeadType.Input("head", optional=True, tooltip="directdrag: keeps the picture's looks. Trained for the model."),
                 preset_input("dragflow: published for FLUX; directdrag: published for Stable Diffusion; dragfield has one way only."),
+                io.Combo.Input(
+                    "edges",
+                    options=list(get_args(Edges)),
+                    optional=True,
+                    advanced=True,
+                    tooltip="dragfield: move a region as it was 'drawn', or 'snapped' to the object in it: for outlines drawn by hand, "
+                    "which hold some of the ground. A segmentation mask is best as it is.",
+                ),
             ],
             outputs=[
                 io.Image.Output("edited", display_name="image"),
@@ -162,6 +171,7 @@ class DragEdit(io.ComfyNode):
         cls, model, vae, image: torch.Tensor, drag: str, method: str, prompt: str, edit_prompt: str, steps: int, skip: int, iterations: int,
         guidance: float, margin: float, fade: float, work_size: int, seed: int, clip=None, positive=None, edit_positive=None,
         trajectory: Trajectory | None = None, warp: float = OWN, head=None, preset: str = "auto",
+        edges: Edges = "drawn",
     ) -> io.NodeOutput:  # fmt: skip
         asked = wire.read_drag(drag, wire.image_size(image))
         # Refuses a MODEL that can't be dragged before anything is made ready for it.
@@ -193,7 +203,7 @@ class DragEdit(io.ComfyNode):
         if points:
             settings = edit_settings(known, trajectory, iterations, warp, guidance)
         elif method == DRAGFIELD:
-            settings = _dragfield_settings(dragfield_settings(model), margin, seed, guidance, target)
+            settings = replace(_dragfield_settings(dragfield_settings(model), margin, seed, guidance, target), edges=edges)
         else:
             settings = _dragflow_settings(dragflow_settings(chosen, model), iterations, margin, seed, guidance, target)
         if method != DRAGFIELD:

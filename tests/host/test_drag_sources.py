@@ -56,6 +56,15 @@ def test_a_mask_of_another_size_than_the_picture_moves_as_many_pixels_of_the_pic
     assert abs(drag.regions[0].mask.sum() / 2500 - 1) < 0.03
 
 
+def test_what_goes_along_is_of_the_region_and_does_not_count_for_its_middle() -> None:
+    shadow = torch.zeros(1, 160, 240)
+    shadow[:, 90:120, 40:90] = 1
+    (region,) = moved(square(), along=shadow, image=IMAGE).regions
+    assert np.allclose(region.target, (65 + 85, 75), atol=0.1)
+    assert region.along[100:120, 40:90].all() and region.along.sum() == 20 * 50, "what is the region itself does not go along with it"
+    assert moved(square(), along=torch.zeros(1, 160, 240)).regions[0].along is None
+
+
 def test_a_drag_before_says_how_large_the_picture_is() -> None:
     before = DragInstruction(size=SIZE).to_json()
     assert np.allclose(way(moved(square(4.25), drag=before)), (85, 0), atol=0.1)
