@@ -26,6 +26,7 @@ from ..core.formats.picture_file import decode
 from ..core.formats.real_motion import RealPair, read
 from ..core.masks import disc, grow
 from ..core.preview import preview
+from . import real_points
 
 Made = Callable[[RealPair, DragField], np.ndarray]
 """A picture float32 [H, W, 3] for a pair, judged inside of the mask alone."""
@@ -122,7 +123,7 @@ def run(
 
     null: a folder of pictures for the null test; None: the first frames of the pairs.
     -> {"suite", "pairs", "methods": {NAME: {FIGURE: mean, "worse_than_pixel_warp": share, "texture_in_range": share, "by_pair": {...}}},
-    "null": {...}}. Raises: InstructionError for the folder, ValueError for an unknown method.
+    "points": see real_points.py, "null": {...}}. Raises: InstructionError for the folder, ValueError for an unknown method.
     """
     unknown = [name for name in methods if name not in METHODS]
     if unknown:
@@ -142,6 +143,7 @@ def run(
         "suite": "real",
         "pairs": len(pairs),
         "methods": {name: _summary(found[name], floor) for name in methods},
+        "points": real_points.run(pairs),
         "null": null_test(_pictures(null) if null is not None else [(pair.name, pair.before) for pair in pairs]),
     }
 

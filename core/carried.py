@@ -1,14 +1,13 @@
-"""Where things go that handle points belong to: what is around a handle is one body and moves as one, what is not stays.
+"""Where things go that handle points belong to: what is around a handle moves as one body, what is joined to it follows, the rest stays.
 
-`selection.py` says what the handles belong to, or the user does. Handles in one piece of it are one body, which moves by rigid moving least
-squares (bodies.py): one handle shifts it, several turn and bend it, each arrives. A place goes along as far as it is selected:
-u(p) = a(p) (T(p) - p), so that where the body is joined to what stays, and the selection fades, it lets go smoothly.
+selection.py says what the handles belong to, or the user does; joined.py how far what is joined gives. Of the pairs in one body each place
+goes the mean way, the near ones' most, by inverse squared distance (Shepard 1968): each handle arrives. On real frames that is as near as
+rigid moving least squares for three pairs, and nearer for two (docs/performance.md). A place goes the share a(p) of it: u(p) = a(p) v(p).
 
-The backward map looks for what lies on top: q(s) = p + s (T^-1(p) - p), with the largest s in [0, 1] for which a(q(s)) >= s. What moves
-covers what stays. Where the selection ends at an edge, that edge would be drawn out behind the body: a place that shows less than
-1 / TORN of a pixel's width is vacated instead.
+The backward map looks for what lies on top: q(s) = p + s v'(p), v' the way back, with the largest s in [0, 1] for which a(q(s)) >= s. What
+goes farther covers what goes less far. What would be drawn out to more than TORN times its width is left open instead: vacated.
 
-Convention: positions (x, y) in cells of the grid asked for, cell centres at (c + 0.5, r + 0.5); masks [h, w] of the picture or of cells.
+Convention: positions (x, y) in cells of the grid asked for, cell centres at (c + 0.5, r + 0.5); shares [h, w] over the whole picture.
 """
 
 from __future__ import annotations
@@ -23,20 +22,26 @@ import torch
 from torch import Tensor
 
 from .geometry import Size, cell_centres
-from .masks import resample
-from .moves import INSIDE, Departure, Landing
+from .joined import joined, travelled
+from .moves import Departure, Landing
 from .operations import PointOperation
 from .points import PointMoves
-from .selection import cells_of, joined_cells, select_cells, shrunk
+from .selection import cells_of, select_cells, shrunk
 
 STEPS = 24
 """Places looked at along each way."""
 TORN = 6.0
 GIVING = 1.5
-"""Over how much of its way what is joined to a body gives."""
+"""What is joined to a body gives over this many times the longest way, and a handle's radius more."""
 NEAREST = 1e-4
 """Added to squared distances, cells: at a handle its own pair counts alone."""
 STILL = 1e-6
+REMEMBERED_CELLS = 1 << 18
+"""Grids of more cells are worked out anew each time."""
+FAINT = 0.05
+"""Going less than this share of its way, a cell is not missed where it was."""
+BORDER = 0.25
+"""How far inside the editable area things come to rest, as a share of the length over which they give."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,7 +57,7 @@ class ObjectMoves(PointMoves):
     """Handle points that take what they belong to along. Made by `object_moves`."""
 
     bodies: tuple[Body, ...] = ()
-    _seen: dict[tuple[float, Size], tuple[Tensor, Tensor, Tensor, Tensor]] = field(default_factory=dict, init=False, repr=False)
+    _seen: dict[tuple[float, Size], tuple[Tensor, Tensor, Tensor]] = field(default_factory=dict, init=False, repr=False)
 
     @property
     def fades(self) -> bool:
@@ -60,10 +65,10 @@ class ObjectMoves(PointMoves):
 
     def leaving(self, size: Size) -> Tensor:
         """Cells of which some or all goes. -> bool [h, w]."""
-        return torch.from_numpy(np.logical_or.reduce([self._alpha(body, size) > 0.02 for body in self.bodies]))
+        return torch.from_numpy(np.logical_or.reduce([self._alpha(body, size) > FAINT for body in self.bodies]))
 
     def landing(self, progress: float, size: Size) -> Landing:
-        source, shown, nearest, _ = self._laid(progress, size)
+        source, shown, nearest = self._laid(progress, size)
         return Landing((0, 0, *size), source, torch.zeros_like(shown), shown, nearest)
 
     def departure(self, progress: float, size: Size) -> Departure:
@@ -72,12 +77,10 @@ class ObjectMoves(PointMoves):
         return Departure((0, 0, *size), centres + offset, self.leaving(size))
 
     def patch(self, index: int, progress: float, size: Size) -> tuple[Tensor, Tensor]:
-        source, _, _, _ = self._laid(progress, size)
-        handles, ways = self._pairs(size)
+        source, _, nearest = self._laid(progress, size)
         centres = cell_centres((0, 0, *size))
-        at = handles[index] + ways[index] * progress
+        at = self._ends(self.points, progress, size)[1][index]
         cell = torch.tensor(self.picture, dtype=torch.float64) / torch.tensor(size)
-        nearest = torch.cdist(centres.reshape(-1, 2), handles + ways * progress).argmin(dim=1).reshape(size[1], size[0])
         close = ((centres - at) * cell).norm(dim=-1) <= self.radius
         return (close & (nearest == index)) | (centres.floor() == at.floor()).all(dim=-1), source
 
@@ -90,80 +93,83 @@ class ObjectMoves(PointMoves):
         owner = torch.zeros(at.shape[:-1], dtype=torch.int64)
         for number, body in enumerate(self.bodies):
             share = torch.from_numpy(_read(self._alpha(body, size), at.numpy())).to(at)
-            handles, targets = self._ends(body, progress, size)
+            handles, targets = self._ends(body.points, progress, size)
             more = share > most
             way = share[..., None] * (blended(at, handles, targets - handles))
             total = torch.where(more[..., None], way, total)
             most, owner = torch.where(more, share, most), torch.where(more, number, owner)
         return total, owner
 
-    def _laid(self, progress: float, size: Size) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Source of each cell, whether something of a body shows there, the pair it belongs to, and how far it went along."""
-        known = self._seen.get((progress, size))
-        if known is not None:
-            return known
+    def _laid(self, progress: float, size: Size) -> tuple[Tensor, Tensor, Tensor]:
+        """Source of each cell, whether something of a body shows there, and the pair whose target is nearest."""
+        if (progress, size) in self._seen:
+            return self._seen[progress, size]
         centres = cell_centres((0, 0, *size))
         source, shown = centres.clone(), torch.zeros(size[1], size[0], dtype=torch.bool)
-        pair = torch.zeros(size[1], size[0], dtype=torch.int64)
         top = torch.zeros(size[1], size[0], dtype=torch.float64)
         for body in self.bodies:
-            handles, targets = self._ends(body, progress, size)
+            handles, targets = self._ends(body.points, progress, size)
             alpha = self._alpha(body, size)
             x0, y0, x1, y1 = _window(alpha, handles, targets)
             box = np.s_[y0:y1, x0:x1]
             way = blended(centres[box], targets, handles - targets)
-            went, torn = _on_top(alpha, centres[box].numpy(), way.numpy())
-            went_, torn_ = torch.from_numpy(went), torch.from_numpy(torn)
+            went, torn = (torch.from_numpy(v) for v in _on_top(alpha, centres[box].numpy(), way.numpy()))
             # What would come from off the picture is its border, drawn out.
-            taken = (centres[box] + went_[..., None] * way).clamp(min=0).minimum(torch.tensor(size, dtype=torch.float64))
-            seen = (went_ > 0.02) & ~torn_ & (went_ > top[box])
+            taken = (centres[box] + went[..., None] * way).clamp(min=0).minimum(torch.tensor(size, dtype=torch.float64))
+            seen = (went > top[box]) & ~torn
             source[box] = torch.where(seen[..., None], taken, source[box])
             shown[box] |= seen
-            top[box] = torch.where(seen, went_, top[box])
-            first = next(i for i, point in enumerate(self.points) if point in body.points)
-            pair[box] = torch.where(seen, first, pair[box])
-        laid = source, shown, pair, top
-        if size[0] * size[1] <= 1 << 18:
+            top[box] = torch.where(seen, went, top[box])
+        laid = source, shown, _nearest(centres, self._ends(self.points, progress, size)[1])
+        if size[0] * size[1] <= REMEMBERED_CELLS:
             self._seen.clear()
             self._seen[progress, size] = laid
         return laid
 
-    def _ends(self, body: Body, progress: float, size: Size) -> tuple[Tensor, Tensor]:
+    def _ends(self, points: Sequence[PointOperation], progress: float, size: Size) -> tuple[Tensor, Tensor]:
+        """Handles [n, 2] and where they have got to."""
         scale = torch.tensor(size, dtype=torch.float64) / torch.tensor(self.picture)
-        handles = torch.tensor([p.handle for p in body.points], dtype=torch.float64) * scale
-        targets = torch.tensor([p.target for p in body.points], dtype=torch.float64) * scale
+        handles = torch.tensor([p.handle for p in points], dtype=torch.float64) * scale
+        targets = torch.tensor([p.target for p in points], dtype=torch.float64) * scale
         return handles, handles + progress * (targets - handles)
 
     def _alpha(self, body: Body, size: Size) -> np.ndarray:
-        """float32 [h, w] of the grid, 0 where the points may move nothing."""
+        """How far each cell of the grid goes along. -> float32 [h, w]"""
         enlarges = size[0] >= body.alpha.shape[1]
-        alpha = cv2.resize(body.alpha, size, interpolation=cv2.INTER_LINEAR if enlarges else cv2.INTER_AREA)
-        return alpha if self.area is None else alpha * (resample(self.area, size) > INSIDE).numpy()
+        return cv2.resize(body.alpha, size, interpolation=cv2.INTER_LINEAR if enlarges else cv2.INTER_AREA)
 
 
 def object_moves(
-    picture: np.ndarray,
+    picture: np.ndarray | None,
     size: Size,
     points: Sequence[PointOperation],
     radius: float,
     area: np.ndarray | None = None,
     selected: np.ndarray | None = None,
+    giving: float = GIVING,
 ) -> ObjectMoves:
     """What `points` take along on this picture.
 
-    picture: [H, W, 3], uint8 or float in [0, 1], of any size: its sides are the drag's.  radius: px, of what supervision compares.
+    picture: [H, W, 3], uint8 or float in [0, 1]; None only with `selected`.  size: (width, height) of the drag.
+    radius: px, of what supervision compares.
     area: bool [H, W], what may move at all.  selected: bool or float [H, W], what the handles belong to as the user says; None: looked for.
+    giving: over how many longest ways what is joined to a body gives; 0: nothing does.
     """
     moving = [p for p in points if math.dist(p.handle, p.target) > STILL] or list(points)
     w, h = cells_of(*size)
     scale = np.array([w / size[0], h / size[1]])
+    longest = max(math.dist(p.handle, p.target) for p in moving)
+    length = max(1.0, (giving * longest + radius) * float(scale.min())) if giving > 0 else 1.0
     if selected is None:
-        small = shrunk(picture, (w, h))
-        seeds = np.array([p.handle for p in moving]) * scale
-        length = max(math.dist(p.handle, p.target) for p in moving) * GIVING + radius
-        alpha = joined_cells(small, select_cells(small, seeds), seeds, max(1.0, length * float(scale.min())))
+        small, seeds = shrunk(picture, (w, h)), np.array([p.handle for p in moving]) * scale
+        alpha = joined(small, select_cells(small, seeds), seeds, length)
     else:
         alpha = np.asarray(selected, dtype=np.float32)
+    if area is not None:
+        # At the border of what may move it has come to rest, not torn off.
+        free = cv2.resize(area.astype(np.float32), alpha.shape[::-1], interpolation=cv2.INTER_AREA) > 0.5
+        rest = max(1.0, length * BORDER * alpha.shape[1] / w)
+        alpha = alpha * np.minimum(1.0, travelled(~free, np.ones(alpha.shape), rest) / rest).astype(np.float32)
     h, w = alpha.shape
     at = [(min(w - 1, max(0, int(p.handle[0] * w / size[0]))), min(h - 1, max(0, int(p.handle[1] * h / size[1])))) for p in points]
     _, piece = cv2.connectedComponents((alpha > 0).astype(np.uint8), connectivity=8)
@@ -172,6 +178,15 @@ def object_moves(
         mine = tuple(p for p, (x, y) in zip(points, at, strict=True) if piece[y, x] == number)
         bodies.append(Body(np.where(piece == number, alpha, 0).astype(np.float32), mine))
     return ObjectMoves(size, points, radius, area=area, bodies=tuple(bodies))
+
+
+def _nearest(centres: Tensor, points: Tensor) -> Tensor:
+    """Which of points [n, 2] is nearest to each cell. -> int64 [h, w]"""
+    best, number = torch.full(centres.shape[:2], math.inf, dtype=centres.dtype), torch.zeros(centres.shape[:2], dtype=torch.int64)
+    for i, point in enumerate(points):
+        away = (centres - point).square().sum(dim=-1)
+        best, number = torch.minimum(best, away), number.masked_fill(away < best, i)
+    return number
 
 
 def _read(alpha: np.ndarray, at: np.ndarray) -> np.ndarray:

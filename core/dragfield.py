@@ -22,7 +22,7 @@ from torch.nn.functional import interpolate
 from .backbone import Autoencoder, Conditioning, FlowBackbone
 from .cast_shadow import Shadows, shadow_finder
 from .cutout import Edges
-from .edit import Edit, inverted, paste_back, untouched
+from .edit import Edit, inverted, paste_back, picture_of, untouched
 from .field import DragField
 from .inversion import Inversion, InversionSettings, velocity_of
 from .masks import grow, to_latent
@@ -89,7 +89,9 @@ def dragfield(
     """Edit `image` [1, 3, H, W] by a warm start from the field. Arguments as for `dragflow`."""
     began = time.perf_counter()
     target = target or source
-    field = DragField.from_drag(drag, deformation=settings.deformation, stretch_length=settings.stretch_length)
+    field = DragField.from_drag(
+        drag, deformation=settings.deformation, stretch_length=settings.stretch_length, picture=picture_of(image) if drag.points else None
+    )
     mask = open_mask(field, settings.margin * min(drag.size))
     inversion, spent = inverted(backbone, autoencoder, image, source, settings.inversion, inversion, report, should_stop)
     if not field.moves():

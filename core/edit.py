@@ -233,7 +233,7 @@ def with_shadows(field: DragField, image: Tensor, find_shadow: FindShadow) -> Dr
     Not where a region turns: the light does not turn with it, nor does its shadow. Not where what lies behind it gives: there the
     region is a part of a thing, and beside it is the rest of the thing.
     """
-    picture = np.ascontiguousarray(image[0].permute(1, 2, 0).float().cpu().numpy())
+    picture = picture_of(image)
 
     def grown(move: RegionMove) -> RegionMove:
         if move.motion.angle or move.stretch is not None:
@@ -277,6 +277,11 @@ def latent_copy_paste(
         reconstruction=autoencoder.decode(inversion.path[-1]), inversion=inversion, drag=None,
         nfe_forward=spent + nfe, nfe_backward=0, seconds=time.perf_counter() - began,
     )  # fmt: skip
+
+
+def picture_of(image: Tensor) -> np.ndarray:
+    """[1, 3, H, W] as float32 [H, W, 3]."""
+    return np.ascontiguousarray(image[0].detach().permute(1, 2, 0).float().cpu().numpy())
 
 
 @torch.no_grad()

@@ -25,6 +25,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from .carried import object_moves
 from .geometry import Point, Size, cell_centres
 from .masks import default_point_radius, region_weights, resample
 from .moves import RegionMove, motion_of
@@ -96,6 +97,8 @@ class DragField:
         deformation: Literal["rigid", "stretch"] = "rigid",
         stretch_length: float = 1.0,
         rounded_at: Size | None = None,
+        picture: np.ndarray | None = None,
+        selected: np.ndarray | None = None,
     ) -> DragField:
         """The field that a drag asks for.
 
@@ -109,7 +112,10 @@ class DragField:
             between it and the region gives, and is pressed together if the region moves towards it.
         stretch_length: how much material gives, in multiples of the drag's length, where there is no anchor.
         rounded_at: (w, h) of the published code's cut map to round as it does; None is exact.
-        Raises ValueError for an operation that makes no sense (see `motion_of`).
+        picture: [H, W, 3] of the drag, uint8 or float in [0, 1]: points without a `point_mode` or `point_fading` then take along what they
+            belong to on it (carried.py), rather than what is close.  selected: bool or float [H, W], what that is, as the user says;
+            None: looked for. Without a picture it counts by itself.
+        Raises ValueError for an operation that makes no sense (see `motion_of`), and for a picture or selection of another size.
         """
         if deformation not in ("rigid", "stretch"):
             raise ValueError(f"deformation {deformation!r} is unknown: use rigid or stretch")
@@ -127,12 +133,17 @@ class DragField:
         points = None
         if drag.points:
             radius = default_point_radius(drag.size) if point_radius is None else point_radius
-            free = point_mode is None and drag.editable is None
-            longest = max(math.dist(point.handle, point.target) for point in drag.points)
-            # Ahead of a target the circle is at least this far: nearer than the way, what lies between would fold over itself.
-            reach = longest + 2 * radius if free else None
-            mode = point_mode or ("latent_warp" if free else "idw")
-            points = PointMoves(drag.size, drag.points, radius, mode, drag.editable, point_fading, reach)
+            known = picture is not None or selected is not None
+            if known and point_mode is None and point_fading is None:
+                _check_picture(picture, selected, drag.size)
+                points = object_moves(picture, drag.size, drag.points, radius, drag.editable, selected)
+            else:
+                free = point_mode is None and drag.editable is None
+                longest = max(math.dist(point.handle, point.target) for point in drag.points)
+                # Ahead of a target the circle is at least this far: nearer than the way, what lies between would fold over itself.
+                reach = longest + 2 * radius if free else None
+                mode = point_mode or ("latent_warp" if free else "idw")
+                points = PointMoves(drag.size, drag.points, radius, mode, drag.editable, point_fading, reach)
         pins = [region.mask for region in drag.regions if region.task == "pin"]
         return cls(drag.size, regions, points, np.logical_or.reduce(pins) if pins else None, drag.editable)
 
@@ -285,3 +296,11 @@ class DragField:
 
 def _fraction(point: Point | None, size: Size) -> Point | None:
     return None if point is None else (point[0] / size[0], point[1] / size[1])
+
+
+def _check_picture(picture: np.ndarray | None, selected: np.ndarray | None, size: Size) -> None:
+    for name, array in (("picture", picture), ("selection", selected)):
+        if array is not None and array.shape[:2] != size[::-1]:
+            raise ValueError(
+                f"the {name} is {array.shape[1]}x{array.shape[0]} but the drag is for {size[0]}x{size[1]}: give one of that size"
+            )

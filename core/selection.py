@@ -1,8 +1,8 @@
 """What a place on a picture belongs to: a soft mask grown from a few seeds, by how unlike its surroundings it is.
 
-The picture is looked at in cells, `SIDE` on its longer side, their colours in three opponent axes. Two histograms are kept, of what goes with
-the seeds and of what lies around; a cell goes with the seeds as far as its colour is likelier there, and as it is near. A colour that is rare
-around counts as the object's even where the seeds have nothing like it: the legs of a person that was clicked on the shirt. The answer is
+The picture is looked at in cells, `SIDE` on its longer side, their colours in three opponent axes. Two histograms are kept, of what goes
+with the seeds and of what lies around; a cell goes with the seeds as far as its colour is likelier there, and as it is near. A colour that
+is rare around counts as the object's even where the seeds have nothing like it: the legs of a person clicked on the shirt. The answer is
 smoothed within edges, asked again with the histograms that it implies (a few rounds of expectation maximisation, the idea of GrabCut of
 Rother, Kolmogorov and Blake 2004 without its cut), and of what is left only pieces with a seed stay.
 
@@ -24,8 +24,8 @@ from .geometry import Point
 SIDE = 128
 """Cells on the picture's longer side."""
 NEAR = 0.14
-"""How far a seed speaks for, as a share of the shorter side: at this distance nearness counts against as much as e^0.5 of likeliness. Shared
-by several seeds: divided by the fourth root of their number."""
+"""How far a seed speaks for, as a share of the shorter side: at this distance nearness weighs as much against as e^0.5 of likeliness.
+Several seeds share it: divided by the fourth root of their number."""
 RARE = 0.015
 """Likeliness of any colour to be the object's, beside the histogram; FLOOR: of being the ground's."""
 FLOOR = 0.002
@@ -35,12 +35,6 @@ ROUNDS = 3
 SWEEPS = 6
 STIFF = 4.0
 """Smoothing within edges: sweeps, and the weight of a neighbour of the same colour."""
-CUT = 0.5
-"""Selected more than this, a cell goes all the way."""
-OFF = -0.5
-SURE = 0.0005
-WALL = 3.0
-"""How many cells one cell of what is not joined is as long as, at least; and at least half of the length over which it gives."""
 BINS = (10, 14, 14)
 LOW, HIGH = (0.0, -0.35, -0.35), (1.0, 0.35, 0.35)
 
@@ -76,39 +70,23 @@ def select_cells(small: np.ndarray, seeds: np.ndarray) -> np.ndarray:
     """`select` on cells. small: float64 [h, w, 3] in [0, 1].  seeds: [n, 2] in cells. -> float32 [h, w]"""
     h, w = small.shape[:2]
     colour = opponent(small)
-    bins = _bins(colour)
-    distance = _distance((h, w), seeds)
-    reach = NEAR * min(h, w) / len(seeds) ** 0.25
-    nearness = np.clip(-0.5 * (distance / reach) ** 2, -6.0, 0.0)
-    around = np.exp(-np.maximum(0.0, distance - 2 * reach) / reach)
+    number = bins(colour)
+    away = distance((h, w), seeds)
+    reach = reach_of((h, w), len(seeds))
+    nearness = np.clip(-0.5 * (away / reach) ** 2, -6.0, 0.0)
+    around = np.exp(-np.maximum(0.0, away - 2 * reach) / reach)
     across, down = _likeness(colour)
-    soft = np.exp(-0.5 * (distance / (0.5 * reach)) ** 2)
+    soft = np.exp(-0.5 * (away / (0.5 * reach)) ** 2)
     for _ in range(ROUNDS):
-        ours, ground = _histogram(bins, soft), _histogram(bins, (1 - soft) * around)
+        ours, ground = histogram(number, soft), histogram(number, (1 - soft) * around)
         ratio = np.clip(np.log((ours + FLOOR + RARE) / (ground + FLOOR)), -CERTAIN, CERTAIN)
-        soft = 1 / (1 + np.exp(-2 * _smoothed(ratio[bins] + nearness, across, down)))
-    return np.where(_reached(soft > 0.5, seeds) | (distance < 1.5), soft, 0.0).astype(np.float32)
+        soft = 1 / (1 + np.exp(-2 * _smoothed(ratio[number] + nearness, across, down)))
+    return np.where(_reached(soft > 0.5, seeds) | (away < 1.5), soft, 0.0).astype(np.float32)
 
 
-def joined_cells(small: np.ndarray, soft: np.ndarray, seeds: np.ndarray, length: float) -> np.ndarray:
-    """How far each cell gives when what is selected goes: 1 in it, falling over `length` cells along what is joined to it. -> float32 [h, w]
-
-    soft: of `select_cells`.  A way through cells whose colour is the selection's own counts as long as it is; through those whose colour
-    rather belongs to what is farther off than `length`, `WALL` times as long: there it is cut.
-    """
-    h, w = soft.shape
-    bins = _bins(opponent(small))
-    distance = _distance((h, w), seeds)
-    reach = NEAR * min(h, w) / len(seeds) ** 0.25
-    around = (1 - soft) * np.exp(-np.maximum(0.0, distance - 2 * reach - length) / reach)
-    core = soft > CUT
-    at = np.clip(np.floor(seeds).astype(int), 0, (w - 1, h - 1))
-    core[at[:, 1], at[:, 0]] = True
-    ours, ground = _histogram(bins, np.where(core, soft, 0.0)), _histogram(bins, around)
-    foreign = np.clip(np.log((ground + FLOOR) / (ours + SURE)) - OFF, 0.0, 1.0)[bins]
-    foreign = cv2.blur(foreign, (3, 3), borderType=cv2.BORDER_REPLICATE)
-    price = 1 + (WALL - 1) * foreign
-    return np.clip(1 - _travelled(core, price, length) / length, 0.0, 1.0).astype(np.float32)
+def reach_of(shape: tuple[int, int], seeds: int) -> float:
+    """How far each seed speaks for, in cells of a grid [h, w]."""
+    return NEAR * min(shape) / seeds**0.25
 
 
 def opponent(rgb: np.ndarray) -> np.ndarray:
@@ -117,13 +95,14 @@ def opponent(rgb: np.ndarray) -> np.ndarray:
     return np.stack(((r + g + b) / 3, r - g, (r + g) / 2 - b), axis=-1)
 
 
-def _bins(colour: np.ndarray) -> np.ndarray:
+def bins(colour: np.ndarray) -> np.ndarray:
+    """The number of each colour's bin. [h, w, 3] -> int64 [h, w]"""
     low, high, count = (np.array(v, dtype=np.float64) for v in (LOW, HIGH, BINS))
     place = np.clip(np.floor((colour - low) / (high - low) * count), 0, count - 1).astype(np.int64)
     return (place[..., 0] * BINS[1] + place[..., 1]) * BINS[2] + place[..., 2]
 
 
-def _histogram(bins: np.ndarray, weight: np.ndarray) -> np.ndarray:
+def histogram(bins: np.ndarray, weight: np.ndarray) -> np.ndarray:
     """Shares of the weight by colour, each bin spread 1:2:1 over its neighbours along every axis. -> [bins]"""
     found = np.bincount(bins.ravel(), weight.ravel(), math.prod(BINS)).reshape(BINS)
     for axis in range(3):
@@ -168,29 +147,11 @@ def _reached(inside: np.ndarray, seeds: np.ndarray) -> np.ndarray:
     return cv2.dilate(ours.astype(np.uint8), np.ones((3, 3), np.uint8)) > 0
 
 
-def _distance(shape: tuple[int, int], seeds: np.ndarray) -> np.ndarray:
+def distance(shape: tuple[int, int], seeds: np.ndarray) -> np.ndarray:
     """From every cell's centre to the nearest seed, in cells."""
     y, x = np.mgrid[: shape[0], : shape[1]] + 0.5
-    distance = np.full(shape, np.inf)
+    away = np.full(shape, np.inf)
     for seed in seeds:
-        distance = np.minimum(distance, np.hypot(x - seed[0], y - seed[1]))
-    return distance
+        away = np.minimum(away, np.hypot(x - seed[0], y - seed[1]))
+    return away
 
-
-def _travelled(start: np.ndarray, price: np.ndarray, limit: float) -> np.ndarray:
-    """Length of the cheapest way from any cell of `start`, over the eight neighbours, a step as dear as its ends on average."""
-    far = np.where(start, 0.0, np.inf)
-    steps = [(dy, dx, math.hypot(dy, dx)) for dy in (-1, 0, 1) for dx in (-1, 0, 1) if dy or dx]
-    padded_price = np.pad(price, 1, mode="edge")
-    h, w = price.shape
-    for _ in range(4 * math.ceil(limit) + 4):
-        padded = np.pad(far, 1, constant_values=np.inf)
-        new = far
-        for dy, dx, length in steps:
-            box = np.s_[1 + dy : 1 + dy + h, 1 + dx : 1 + dx + w]
-            new = np.minimum(new, padded[box] + length * 0.5 * (price + padded_price[box]))
-        new[new > limit] = np.inf
-        if np.array_equal(new, far):
-            break
-        far = new
-    return far

@@ -80,6 +80,9 @@ class LatentWarp(io.ComfyNode):
                     "Optimizer does by its preset: the whole picture, the farther from a handle the less ('tuned'; 'published': in "
                     "whole cells). 'auto' is published, and for the bundled models, with model connected, discs around the handles.",
                 ),
+                io.Image.Input(
+                    "image", optional=True, tooltip="points 'field': the picture; handle points then take along what they belong to on it."
+                ),
             ],
             outputs=[
                 io.MatchType.Output(STATE, "warped", tooltip="Of the type that came in."),
@@ -95,9 +98,10 @@ class LatentWarp(io.ComfyNode):
     @classmethod
     def execute(
         cls, state: Any, drag: str, start_at: float, seed: int, deformation: str, mask: torch.Tensor | None = None, model=None,
-        noise_level: float = 0.0, ratio: float = 1.0, points: str = FIELD,
+        noise_level: float = 0.0, ratio: float = 1.0, points: str = FIELD, image: torch.Tensor | None = None,
     ) -> io.NodeOutput:  # fmt: skip
-        how = _Warp(seed, deformation, ratio, None if points == FIELD else points_preset(points, model, flow=False)[1])
+        picture = None if image is None else wire.array_of(image[0])
+        how = _Warp(seed, deformation, ratio, None if points == FIELD else points_preset(points, model, flow=False)[1], picture)
         if isinstance(state, Trajectory):
             flow = state.as_flow() if isinstance(state, NoiseTrajectory) else state
             index = min(flow.branches[0].inversion.index_at(start_at), len(flow.branches[0].inversion.times) - 2)
@@ -130,12 +134,13 @@ class _State:
 
 @dataclass(frozen=True)
 class _Warp:
-    """What the widgets say. points: how handle points carry; None: by the field."""
+    """What the widgets say. points: how handle points carry; None: by the field, on `picture` if there is one."""
 
     seed: int
     deformation: str
     ratio: float
     points: DirectDragSettings | None
+    picture: np.ndarray | None = None
 
     def __call__(
         self, states: Sequence[_State], drag: str, size: wire.Size, mask: Tensor | None
@@ -156,7 +161,7 @@ class _Warp:
         return self._inside(area, states, moved), area, None
 
     def _by_field(self, states: Sequence[_State], asked: Drag, mask: Tensor | None) -> tuple[list[Tensor], np.ndarray, Tensor]:
-        field = DragField.from_drag(asked, deformation=self.deformation)
+        field = DragField.from_drag(asked, deformation=self.deformation, picture=self.picture)
         area = editing_mask(asked, AROUND, MARGIN) if mask is None else wire.bool_mask(mask, asked.size)
         kept = field.kept(self.ratio, (states[0].z.shape[-1], states[0].z.shape[-2]))
 

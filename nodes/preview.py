@@ -44,9 +44,9 @@ class DragPreview(io.ComfyNode):
     @classmethod
     def execute(cls, image: torch.Tensor, drag: str, progress: float, deformation: str) -> io.NodeOutput:
         asked = wire.read_drag(drag, wire.image_size(image))
-        field = DragField.from_drag(asked, deformation=deformation)
-        layout = field.layout(progress)
         arrays = [wire.array_of(one) for one in image]
+        field = DragField.from_drag(asked, deformation=deformation, picture=arrays[0])
+        layout = field.layout(progress)
         warped = torch.cat([wire.image_of(preview(array, field, progress=progress)) for array in arrays])
         drawn = torch.cat([wire.image_of(overlay(array, asked, field)) for array in arrays])
         shown = ui.PreviewImage(torch.cat([warped, drawn]), cls=cls)

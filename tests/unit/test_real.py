@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 from typer.testing import CliRunner
 
-from dragfield.benchmarks import real
+from dragfield.benchmarks import real, real_points
 from dragfield.cli.app import app
 from dragfield.core.formats.real_motion import read
 from dragfield.core.instruction_json import InstructionError
@@ -107,3 +107,17 @@ def test_an_unknown_row_and_a_missing_folder_are_refused(tmp_path: Path) -> None
         read(tmp_path / "absent")
     answer = CliRunner().invoke(app, ["bench", "--suite", "real"])
     assert answer.exit_code == 2
+
+
+def test_handles_are_the_middle_one_and_then_the_farthest() -> None:
+    tracks = np.array([[0, 0, 0, 0], [10, 0, 0, 0], [4, 0, 0, 0], [6, 8, 0, 0]], float)
+    assert real_points.handles_of(tracks, 3) == [2, 3, 1]
+
+
+def test_the_default_takes_the_square_along_and_leaves_the_ground(tmp_path: Path) -> None:
+    rows = real_points.run(read(write(tmp_path)))
+    assert {"points_1", "points_3", "points_1_latent_warp", "points_3_near", "points_1_discs", "points_1_true_object_shifted"} <= set(rows)
+    assert rows["points_1"]["error_px"] < 1.0 and rows["points_1"]["carried"] == 1.0
+    assert rows["points_1"]["ground_moved_px"] < rows["points_1_latent_warp"]["ground_moved_px"]
+    assert rows["points_1_true_object_shifted"]["error_px"] == pytest.approx(0.0) and rows["points_1_near"]["error_px"] > 1.0
+    assert list(rows["points_1"]["by_pair"]) == ["pair_1"] and set(rows["points_1"]["by_pair"]["pair_1"]) == set(real_points.FIGURES)
