@@ -12,7 +12,7 @@ Convention: pictures are float [H, W, 3] in [0, 1]; masks bool [H, W]; alphas fl
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Protocol
 
 import cv2
@@ -96,11 +96,15 @@ def clean_plate(
 
 
 def carry(
-    image: np.ndarray, field: DragField, *, edges: Edges = "drawn", find_shadow: FindShadow | None = None, fill: FillHole = fill_ground
-) -> Evidence:
-    """The picture with the field applied and what it leaves filled. Pinned and uneditable pixels are left as they are."""
+    image: np.ndarray, field: DragField, *, progress: float = 1.0, edges: Edges = "drawn", find_shadow: FindShadow | None = None,
+    fill: FillHole = fill_ground,
+) -> Evidence:  # fmt: skip
+    """The picture with the field applied and what it leaves filled. Pinned and uneditable pixels are left as they are.
+
+    progress: how much of the way, in [0, 1].
+    """
     image = image.astype(np.float32)
-    layout = field.layout()
+    layout = field.layout(progress)
     stretched = [move.stretch is not None for move in field.regions]
     lifted = [_lift(image, move, edges, find_shadow) for move in field.regions if move.stretch is None]
     vacated, moved_in = layout.vacated.numpy(), layout.moved.numpy()
@@ -115,7 +119,7 @@ def carry(
         share, colour = _snapped(image, layout, lifted, stretched, share, colour)
     for one in lifted:
         if one.shadow is not None:
-            there = one.shadow.laid_down(_landed(one, field, layout))
+            there = one.shadow.laid_down(_landed(one, field, layout, progress))
             ground = ground * there[..., None]
             changed |= there < 0.98
     result = ground + share[..., None] * (colour - ground)
@@ -165,11 +169,11 @@ def _snapped(
     return share, colour
 
 
-def _landed(one: Lifted, field: DragField, layout) -> np.ndarray:
+def _landed(one: Lifted, field: DragField, layout, progress: float) -> np.ndarray:
     """The object's alpha where it has got to."""
     if one.move is field.regions[0] and len(field.regions) == 1 and field.points is None:
         return _remapped(one.alpha, layout.backward.numpy(), cv2.BORDER_CONSTANT) * layout.moved.numpy()
-    alone = DragField(field.size, (replace(one.move),)).layout()
+    alone = DragField(field.size, (one.move,)).layout(progress)
     return _remapped(one.alpha, alone.backward.numpy(), cv2.BORDER_CONSTANT) * alone.moved.numpy()
 
 

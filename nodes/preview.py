@@ -5,8 +5,9 @@ from __future__ import annotations
 import torch
 from comfy_api.latest import io, ui
 
+from ..core.evidence import carry
 from ..core.field import DragField
-from ..core.preview import overlay, preview
+from ..core.preview import overlay
 from . import wire
 from .types import CATEGORY, deformation_input, drag_input
 
@@ -18,7 +19,8 @@ class DragPreview(io.ComfyNode):
             node_id="DragfieldPreview",
             display_name="Drag Preview",
             category=CATEGORY,
-            description="The picture warped by the drag, gaps filled roughly, and the drag drawn on it. Takes no model and no GPU.",
+            description="The picture warped by the drag, what it leaves filled with ground from elsewhere, and the drag drawn on it. No "
+            "model, no GPU.",
             search_aliases=["warp preview", "instant drag", "warp image", "show drag"],
             inputs=[
                 io.Image.Input("image"),
@@ -47,7 +49,7 @@ class DragPreview(io.ComfyNode):
         arrays = [wire.array_of(one) for one in image]
         field = DragField.from_drag(asked, deformation=deformation, picture=arrays[0])
         layout = field.layout(progress)
-        warped = torch.cat([wire.image_of(preview(array, field, progress=progress)) for array in arrays])
+        warped = torch.cat([wire.image_of(carry(array, field, progress=progress).image) for array in arrays])
         drawn = torch.cat([wire.image_of(overlay(array, asked, field)) for array in arrays])
         shown = ui.PreviewImage(torch.cat([warped, drawn]), cls=cls)
         moved, vacated = (wire.mask_of(cells.numpy()) for cells in (layout.moved, layout.vacated))

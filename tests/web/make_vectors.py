@@ -17,6 +17,7 @@ import numpy as np
 from dragfield.core.dragfield import open_mask
 from dragfield.core.field import DragField
 from dragfield.core.geometry import centroid
+from dragfield.core.ground_fill import fill_ground
 from dragfield.core.handles import STRIDE
 from dragfield.core.instruction import DragInstruction, InstructionError
 from dragfield.core.instruction_outline import fill
@@ -269,11 +270,32 @@ def pictures() -> list[dict[str, Any]]:
     return found
 
 
+def tiles(size: tuple[int, int]) -> np.ndarray:
+    """A ground that repeats with some grain, in whole numbers, which the other side makes by the same rule. uint8 [H, W, 3]."""
+    y, x = np.mgrid[: size[1], : size[0]]
+    base = 60 + 50 * ((x // 6 + y // 5) % 3) + (x * 31 + y * 17) % 13
+    return np.stack([base, base + x // 2, base + y // 3], -1).clip(0, 255).astype(np.uint8)
+
+
+def grounds() -> list[dict[str, Any]]:
+    found = []
+    for name, size, outline in (
+        ("a disc", (96, 72), [[[[0.4, 0.35], [0.6, 0.3], [0.65, 0.55], [0.45, 0.6]]]]),
+        ("two holes", (120, 80), [[[[0.1, 0.2], [0.3, 0.2], [0.3, 0.6], [0.1, 0.6]]], [[[0.6, 0.3], [0.8, 0.3], [0.7, 0.7]]]]),
+        ("at the edge", (90, 90), [[[[0.0, 0.4], [0.2, 0.4], [0.2, 0.7], [0.0, 0.7]]]]),
+        ("larger than what is left", (60, 60), [[[[0.1, 0.1], [0.9, 0.1], [0.9, 0.9], [0.1, 0.9]]]]),
+    ):
+        hole = fill(DragInstruction.from_json(drag(region(outline, "pin"))).operations[0].region, size)[0]
+        filled = fill_ground(tiles(size), hole, ~hole)
+        found.append({"name": name, "size": size, "runs": runs(hole), "filled": filled[hole].ravel().tolist()})
+    return found
+
+
 def vectors() -> dict[str, list[dict[str, Any]]]:
     """The content of each file."""
     made = {
         "fill": fills(), "motion": motions(), "gradient_mask": masks(), "around_mask": arounds(), "soft_mask": softs(),
-        "preview": previews(), "texts": texts(), "pictures": pictures(),
+        "preview": previews(), "texts": texts(), "pictures": pictures(), "ground": grounds(),
     }  # fmt: skip
     return json.loads(json.dumps(made))
 

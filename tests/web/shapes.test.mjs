@@ -12,7 +12,8 @@ import { fitOutline, outlineBytes, simplifyRing } from "../../web/drag/simplify.
 import { fillMask, sharedPixels, spanArea, spansOf } from "../../web/drag/spans.mjs";
 import { outlineFromMask, traceMask } from "../../web/drag/trace.mjs";
 import { fillHoles } from "../../web/drag/fill.mjs";
-import { seeded } from "./vectors.mjs";
+import { fillGround } from "../../web/drag/ground.mjs";
+import { maskOf, seeded, vectors } from "./vectors.mjs";
 
 /** A random mask of 0 and 255, with holes, specks and corners that touch. */
 function blots(seed, width, height, share) {
@@ -143,6 +144,33 @@ test("a grown ring is its radius away, and the picture cuts it", () => {
   const cut = cutToPicture(ring);
   assert.deepEqual(bounds([[cut]]), { x0: 0, y0: 0, x1: 0.7, y1: 0.7 });
 });
+
+for (const { name, size, runs, filled } of vectors("ground")) {
+  test(`ground is found where core finds it: ${name}`, () => {
+    const [width, height] = size;
+    const rgba = new Uint8ClampedArray(4 * width * height);
+    for (let y = 0; y < height; y++) {
+      for (let x = 0; x < width; x++) {
+        const base = 60 + 50 * ((Math.floor(x / 6) + Math.floor(y / 5)) % 3) + ((x * 31 + y * 17) % 13);
+        rgba.set([base, base + Math.floor(x / 2), base + Math.floor(y / 3), 255], 4 * (y * width + x));
+      }
+    }
+    const hole = maskOf(runs, size);
+    const before = Uint8ClampedArray.from(rgba);
+    const found = fillGround(rgba, width, height, hole);
+    let [at, sum, most] = [0, 0, 0];
+    hole.forEach((inside, i) => {
+      if (!inside) assert.deepEqual(found.subarray(4 * i, 4 * i + 4), before.subarray(4 * i, 4 * i + 4));
+      for (let k = 0; inside && k < 3; k++, at++) {
+        const off = Math.abs(found[4 * i + k] - filled[at]);
+        [sum, most] = [sum + off, Math.max(most, off)];
+      }
+    });
+    // The smooth part is made on grids of other sizes on the two sides.
+    assert.ok(sum / at < 3 && most < 40, `${(sum / at).toFixed(2)} levels off on average, ${most} at most`);
+    assert.deepEqual(rgba, before);
+  });
+}
 
 test("a hole is filled from around it, and what is known stays", () => {
   const [width, height] = [32, 32];

@@ -16,10 +16,10 @@ import { pathOf, Warp } from "./warp.mjs";
 const CHECKER = 12;
 
 export class Base {
-  /** @param {CanvasRenderingContext2D} context */
-  constructor(context) {
+  /** @param {CanvasRenderingContext2D} context @param {() => void} [better]  see Warp */
+  constructor(context, better) {
     this.context = context;
-    this.warp = new Warp();
+    this.warp = new Warp(better);
     /** @type {Picture | null} */
     this.picture = null;
     /** @type {Picture | null} */

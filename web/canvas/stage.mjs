@@ -48,7 +48,7 @@ export class Stage {
       this.lower,
       this.upper,
     );
-    this.base = new Base(context2d(this.lower));
+    this.base = new Base(context2d(this.lower), () => this.redraw(true));
     this.pen = context2d(this.upper);
     this.still = { canvas: h("canvas"), key: /** @type {unknown[]} */ ([]) };
     /** @type {View | null} null: fitted */
@@ -90,6 +90,7 @@ export class Stage {
   destroy() {
     this.drop();
     cancelAnimationFrame(this.pending);
+    this.base.warp.stop();
     this.resized.disconnect();
     this.unsubscribe();
   }

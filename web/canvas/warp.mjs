@@ -8,6 +8,7 @@
  */
 
 import { fillHoles, fillKey, holeMask } from "../drag/fill.mjs";
+import { fillGround } from "../drag/ground.mjs";
 import { toCanvas } from "../drag/motion.mjs";
 import { previewPlan } from "../drag/preview.mjs";
 import { svgPath } from "../drag/rings.mjs";
@@ -16,7 +17,11 @@ import { blank, context2d } from "./picture.mjs";
 /** @import {Outline, Size, State} from "../drag/types.mjs" */
 /** @import {Picture, Level} from "./picture.mjs" */
 
+/** Longest side of the copy that is filled at once, smoothly. */
 const FILL_SIDE = 256;
+/** And of the one in which ground is looked for, once nothing has been drawn for a while. */
+const GROUND_SIDE = 512;
+const QUIET_MS = 160;
 /** Twice its area by its longest side squared, below which a triangle is a splinter. */
 const THIN = 0.3;
 
@@ -39,10 +44,19 @@ export function pathOf(outline, size) {
 }
 
 export class Warp {
-  constructor() {
+  /** @param {() => void} [better]  told when what was filled smoothly at first has ground from elsewhere, and can be drawn again */
+  constructor(better = () => {}) {
+    this.better = better;
     this.key = "";
     /** @type {HTMLCanvasElement | null} */
     this.fill = null;
+    /** @type {ReturnType<typeof setTimeout> | undefined} */
+    this.waiting = undefined;
+  }
+
+  /** Nothing is looked for any more. */
+  stop() {
+    clearTimeout(this.waiting);
   }
 
   /**
@@ -75,7 +89,8 @@ export class Warp {
   }
 
   /**
-   * The picture with what moves away taken out, made anew only when outlines change.
+   * The picture with what moves away taken out, made anew only when outlines change: smoothly at once, and with ground from elsewhere in the
+   * picture, as an edit starts, when the hand is still. That takes a tenth of a second.
    *
    * @param {Picture} picture
    * @param {State} state
@@ -83,15 +98,26 @@ export class Warp {
   filled(picture, state) {
     const key = `${picture.url}|${fillKey(state)}`;
     if (key !== this.key) {
-      const pixels = picture.pixels(FILL_SIDE);
-      const { width, height } = pixels;
-      const rgba = fillHoles(pixels.data, width, height, holeMask(state, width, height));
-      this.fill = blank(width, height);
-      context2d(this.fill).putImageData(new ImageData(new Uint8ClampedArray(rgba), width, height), 0, 0);
+      this.fill = filledBy(fillHoles, picture, FILL_SIDE, state);
       this.key = key;
+      clearTimeout(this.waiting);
+      this.waiting = setTimeout(() => {
+        this.fill = filledBy(fillGround, picture, GROUND_SIDE, state);
+        this.better();
+      }, QUIET_MS);
     }
     return this.fill;
   }
+}
+
+/** @param {typeof fillHoles} fill @param {Picture} picture @param {number} side @param {State} state @returns {HTMLCanvasElement} */
+function filledBy(fill, picture, side, state) {
+  const pixels = picture.pixels(side);
+  const { width, height } = pixels;
+  const rgba = fill(pixels.data, width, height, holeMask(state, width, height));
+  const canvas = blank(width, height);
+  context2d(canvas).putImageData(new ImageData(new Uint8ClampedArray(rgba), width, height), 0, 0);
+  return canvas;
 }
 
 /**

@@ -48,21 +48,33 @@ export function fillHoles(rgba, width, height, mask) {
     finest.share[i] = 1;
     for (let k = 0; k < 3; k++) finest.sums[3 * i + k] = rgba[4 * i + k];
   }
-  const levels = [finest];
-  while (Math.max(levels[0].width, levels[0].height) > 1) levels.unshift(halved(levels[0]));
-  /** @type {Float32Array} */
-  let colours = levels[0].sums.map((sum, i) => sum / Math.max(levels[0].share[Math.floor(i / 3)], 1e-12));
+  const colours = spread(finest, !known);
   if (!known) {
     const mean = Uint8ClampedArray.from(rgba);
     for (let i = 0; i < mask.length; i++) mean.set(colours, 4 * i);
     return mean;
   }
-  for (let i = 1; i < levels.length; i++) colours = refined(levels[i], levels[i - 1], colours);
   const filled = Uint8ClampedArray.from(rgba);
   for (let i = 0; i < mask.length; i++) {
     if (mask[i]) filled.set(colours.subarray(3 * i, 3 * i + 3), 4 * i);
   }
   return filled;
+}
+
+/**
+ * What is known, spread smoothly over the rest.
+ *
+ * @param {Level} finest @param {boolean} [meanOnly]  only its mean, three numbers
+ * @returns {Float32Array} [h * w * 3], or [3]
+ */
+export function spread(finest, meanOnly = false) {
+  const levels = [finest];
+  while (Math.max(levels[0].width, levels[0].height) > 1) levels.unshift(halved(levels[0]));
+  /** @type {Float32Array} */
+  let colours = levels[0].sums.map((sum, i) => sum / Math.max(levels[0].share[Math.floor(i / 3)], 1e-12));
+  if (meanOnly) return colours;
+  for (let i = 1; i < levels.length; i++) colours = refined(levels[i], levels[i - 1], colours);
+  return colours;
 }
 
 /** @typedef {{width: number, height: number, sums: Float32Array, share: Float32Array}} Level
