@@ -196,6 +196,8 @@ def summarise(rows: Sequence[dict]) -> dict:
         "rotation_error_deg": {"mean": mean(turns) if turns else None},
         "psnr_truth_db": mean(m.psnr_truth_db for m in measured),
         "psnr_truth_mask_db": mean(m.psnr_truth_mask_db for m in measured),
+        "psnr_truth_seam_db": mean(m.psnr_truth_seam_db for m in measured),
+        "object_ssim": mean(m.object_ssim for m in measured),
         "background_max_abs": max(m.background_max_abs for m in measured),
         "source_left": mean(left) if left else None,
         "seconds": mean(row["seconds"] for row in rows),

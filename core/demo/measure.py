@@ -11,9 +11,12 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from ..likeness import psnr
+from ..likeness import psnr, ssim_map
 from .cases import DemoCase
+from .scenes import UNIT
 
+SEAM = 8.0
+"""Width of the band along outlines to either side, px of a picture of 256."""
 SEEN = (0.12, 0.35)
 """Differences to the plate (the largest of the three colours) from which a pixel begins to count as thing, and counts in full. Below lie an
 autoencoder's own error and a ground filled not quite right."""
@@ -25,6 +28,8 @@ class Measured:
     rotation_error_deg: |angle|, rotations only.  psnr_truth_db, psnr_truth_mask_db: over the picture, and inside the mask.
     background_max_abs: largest difference to the source outside of the mask.  source_left: how much of the thing still stands where it
     was: 0 = the truth is there, 1 = the source is; None where source and truth hardly differ there.
+    psnr_truth_seam_db: inside the mask within SEAM px of where the region's outline was and is: seams, joints, what was uncovered there.
+    psnr_truth_seam_db: inside the mask within SEAM px of where the outline of the region was and is: seams, joints, what was uncovered.
     """
 
     centroid_error_px: float
@@ -33,6 +38,8 @@ class Measured:
     psnr_truth_mask_db: float
     background_max_abs: float
     source_left: float | None
+    psnr_truth_seam_db: float
+    object_ssim: float
 
 
 def measure(case: DemoCase, result: np.ndarray, mask: np.ndarray) -> Measured:
@@ -45,7 +52,20 @@ def measure(case: DemoCase, result: np.ndarray, mask: np.ndarray) -> Measured:
         psnr_truth_mask_db=psnr(result[mask], case.truth[mask]),
         background_max_abs=float(outside.max()) if outside.size else 0.0,
         source_left=source_left(case, result),
+        psnr_truth_seam_db=psnr(result[seam := seam_band(case, mask)], case.truth[seam]),
+        object_ssim=float(ssim_map(result, case.truth)[case.landed].mean()),
     )
+
+
+def seam_band(case: DemoCase, mask: np.ndarray) -> np.ndarray:
+    """Within SEAM px of the outline of the region, where it was and where it belongs, inside of `mask`. bool [H, W]."""
+    size = 2 * round(SEAM * case.size / UNIT) + 1
+    reach = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (size, size))
+    band = np.zeros(mask.shape, bool)
+    for part in (case.region, case.landed):
+        part = part.astype(np.uint8)
+        band |= (cv2.dilate(part, reach) > 0) & (cv2.erode(part, reach) == 0)
+    return band & mask
 
 
 def source_left(case: DemoCase, result: np.ndarray) -> float | None:

@@ -17,7 +17,8 @@ from dragfield.core.geometry import centroid
 pytest.importorskip("diffusers")
 
 FIGURES = {
-    "centroid_error_px", "rotation_error_deg", "psnr_truth_db", "psnr_truth_mask_db", "background_max_abs", "source_left", "seconds",
+    "centroid_error_px", "rotation_error_deg", "psnr_truth_db", "psnr_truth_mask_db", "psnr_truth_seam_db", "object_ssim",
+    "background_max_abs", "source_left", "seconds",
     "nfe_forward", "nfe_backward",
 }  # fmt: skip
 FREE = {"point_flow", "region"}
@@ -58,7 +59,7 @@ def test_the_ablation_compares_each_row_with_the_one_before_it(report):
 
 def test_gains_are_told_with_their_standard_error():
     def rows(*values):
-        return [{"measured": Measured(v, None, 0.0, 10 * v, 0.0, None)} for v in values]
+        return [{"measured": Measured(v, None, 0.0, 10 * v, 0.0, None, 0.0, 0.0)} for v in values]
 
     found = gained(rows(1.0, 2.0, 3.0), rows(2.0, 4.0, 6.0))
     assert found["centroid_error_px"] == {"mean": 2.0, "error": pytest.approx(3**-0.5)}
@@ -135,12 +136,13 @@ def test_a_drag_by_points_has_the_regions_centroids_as_handles():
 
 def test_means_leave_out_what_a_case_does_not_have():
     def row(px, turn, left, seconds):
-        return {"measured": Measured(px, turn, 20.0, 10.0, px / 100, left), "seconds": seconds, "forward": 4, "backward": 2}
+        return {"measured": Measured(px, turn, 20.0, 10.0, px / 100, left, 15.0, 0.5), "seconds": seconds, "forward": 4, "backward": 2}
 
     found = summarise([row(1.0, None, 0.5, 1.0), row(3.0, 8.0, None, 2.0), row(5.0, 4.0, 0.1, 3.0)])
     assert found["centroid_error_px"] == {"mean": 3.0, "p90": pytest.approx(4.6)}
     assert found["rotation_error_deg"] == {"mean": 6.0}
     assert found["source_left"] == pytest.approx(0.3)
+    assert (found["psnr_truth_seam_db"], found["object_ssim"]) == (15.0, 0.5)
     assert found["background_max_abs"] == 0.05, "the worst of all, not a mean"
     assert (found["seconds"], found["nfe_forward"], found["nfe_backward"]) == (2.0, 4, 2)
     assert summarise([row(1.0, None, None, 1.0)])["source_left"] is None

@@ -5,11 +5,12 @@ from __future__ import annotations
 from dataclasses import replace
 from functools import lru_cache
 
+import cv2
 import numpy as np
 import pytest
 
 from dragfield.core.demo.cases import DemoCase, sample_cases
-from dragfield.core.demo.measure import measure, rotation_error, source_left
+from dragfield.core.demo.measure import measure, rotation_error, seam_band, source_left
 from dragfield.core.demo.scenes import render
 from dragfield.core.likeness import psnr
 
@@ -36,7 +37,36 @@ def test_the_truth_is_perfect(task: str) -> None:
     assert found.rotation_error_deg == (0 if task == "rotation" else None)
     assert found.psnr_truth_db == found.psnr_truth_mask_db == 100
     assert found.background_max_abs == 0
+    assert found.psnr_truth_seam_db == 100 and found.object_ssim == pytest.approx(1)
     assert found.source_left == (None if task == "deformation" else 0)
+
+
+def test_the_seam_band_lies_along_both_outlines_and_sees_what_is_wrong_there_alone() -> None:
+    case = case_of("relocation")
+    band = seam_band(case, EVERYWHERE)
+    middle = cv2.erode(case.landed.astype(np.uint8), np.ones((17, 17), np.uint8)) > 0
+    middle &= ~band  # where the two outlines are apart
+    assert band.any() and middle.any()
+    edge = case.landed & ~(cv2.erode(case.landed.astype(np.uint8), np.ones((3, 3), np.uint8)) > 0)
+    assert band[edge].all()
+    for where, seen in ((band, True), (middle, False)):
+        spoiled = case.truth.copy()
+        spoiled[where] = 1 - spoiled[where]
+        found = measure(case, spoiled, EVERYWHERE)
+        assert (found.psnr_truth_seam_db < 20) == seen and found.psnr_truth_mask_db < 40
+
+
+def test_an_object_in_pieces_is_told_from_one_that_is_whole() -> None:
+    """Shuffled in blocks of 8 px it keeps its colours, its place and most of its likeness in dB, and loses its structure."""
+    case = case_of("rotation")
+    rows, columns = np.nonzero(case.landed)
+    top, left = rows.min(), columns.min()
+    rng, smashed = np.random.default_rng(0), case.truth.copy()
+    corners = [(y, x) for y in range(top, rows.max() - 7, 8) for x in range(left, columns.max() - 7, 8)]
+    for (y, x), (v, u) in zip(corners, rng.permutation(corners), strict=True):
+        smashed[y : y + 8, x : x + 8] = case.truth[v : v + 8, u : u + 8]
+    found, whole = measure(case, smashed, EVERYWHERE), measure(case, case.truth + 0.03, EVERYWHERE)
+    assert whole.object_ssim > 0.9 > 0.5 > found.object_ssim
 
 
 def test_the_source_is_as_far_off_as_the_drag_is_long() -> None:
