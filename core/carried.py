@@ -148,7 +148,7 @@ def object_moves(
     selected: np.ndarray | None = None,
     giving: float = GIVING,
 ) -> ObjectMoves:
-    """What `points` take along on this picture.
+    """What `points` take along on this picture. No body where all handles lie outside of the area.
 
     picture: [H, W, 3], uint8 or float in [0, 1]; None only with `selected`.  size: (width, height) of the drag.
     radius: px, of what supervision compares.
@@ -177,6 +177,8 @@ def object_moves(
     for number in sorted({int(piece[y, x]) for p, (x, y) in zip(points, at, strict=True) if p in moving} - {0}):
         mine = tuple(p for p, (x, y) in zip(points, at, strict=True) if piece[y, x] == number)
         bodies.append(Body(np.where(piece == number, alpha, 0).astype(np.float32), mine))
+    if not bodies and selected is not None:
+        raise ValueError("what is selected holds no handle that moves: select what a handle lies on, or move the handle into it")
     return ObjectMoves(size, points, radius, area=area, bodies=tuple(bodies))
 
 

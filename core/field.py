@@ -137,7 +137,7 @@ class DragField:
             if known and point_mode is None and point_fading is None:
                 _check_picture(picture, selected, drag.size)
                 points = object_moves(picture, drag.size, drag.points, radius, drag.editable, selected)
-            else:
+            if points is None or not points.bodies:
                 free = point_mode is None and drag.editable is None
                 longest = max(math.dist(point.handle, point.target) for point in drag.points)
                 # Ahead of a target the circle is at least this far: nearer than the way, what lies between would fold over itself.

@@ -123,3 +123,13 @@ def test_a_way_around_a_wall_is_as_long_as_it_is() -> None:
     start[0, 0], price[0, 2] = True, 3.0
     assert travelled(start, price, 10.0).tolist() == [[0.0, 1.0, 3.0, 5.0, 6.0]]
     assert np.isinf(travelled(start, price, 4.0)[0, 3:]).all()
+
+
+def test_a_selection_without_a_handle_is_refused_and_handles_outside_of_the_editable_area_move_it_as_without_a_picture() -> None:
+    elsewhere = np.zeros(SIZE[::-1], bool)
+    elsewhere[100:110, 100:110] = True
+    pair = PointOperation((60.5, 50.5), (90.5, 50.5))
+    with pytest.raises(ValueError, match="holds no handle"):
+        field_of(pair, selected=elsewhere)
+    drag = Drag(SIZE, points=(pair,), editable=elsewhere)
+    assert torch.equal(DragField.from_drag(drag, picture=scene()[0]).backward(), DragField.from_drag(drag).backward())

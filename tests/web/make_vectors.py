@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from dragfield.core.carried import object_moves
 from dragfield.core.dragfield import open_mask
 from dragfield.core.field import DragField
 from dragfield.core.geometry import centroid
@@ -21,10 +22,13 @@ from dragfield.core.ground_fill import fill_ground
 from dragfield.core.handles import STRIDE
 from dragfield.core.instruction import DragInstruction, InstructionError
 from dragfield.core.instruction_outline import fill
+from dragfield.core.joined import joined
 from dragfield.core.masks import adaptive_gradient_mask
 from dragfield.core.moves import motion_of
+from dragfield.core.operations import PointOperation
 from dragfield.core.point_edit import points_of
 from dragfield.core.preview import preview
+from dragfield.core.selection import select_cells
 from dragfield.core.soft_mask import SIGMA_SHARE, SoftMaskSettings, point_masks
 
 VECTORS = Path(__file__).parent / "vectors"
@@ -165,6 +169,15 @@ REFUSED_BY_PICTURE = {
 }
 
 
+CARRIED = {
+    "one": [[[11.0, 11.0], [18.0, 12.0]]],
+    "two of one object": [[[11.0, 10.0], [16.0, 10.0]], [[11.0, 18.0], [14.0, 19.0]]],
+    "one that stays": [[[11.0, 10.0], [15.0, 10.0]], [[11.0, 18.0], [11.0, 18.0]]],
+    "two objects": [[[11.0, 11.0], [8.0, 11.0]], [[29.0, 11.0], [33.0, 11.0]]],
+}
+"""Pairs of points, px of the picture that `figure` draws."""
+
+
 def picture(size: tuple[int, int]) -> np.ndarray:
     """[H, W, 3] uint8 that both sides can make: waves, so that half a pixel off is seen."""
     x, y = np.meshgrid(np.arange(size[0]) + 0.5, np.arange(size[1]) + 0.5)
@@ -247,6 +260,31 @@ def previews() -> list[dict[str, Any]]:
     return found
 
 
+def figure(size: tuple[int, int]) -> np.ndarray:
+    """[H, W, 3] uint8 that both sides can make: two figures of two colours each on waves."""
+    result = np.floor(picture(size) / 4).astype(np.uint8) + 90
+    for x, colours in ((8, ((230, 225, 240), (30, 35, 90))), (26, ((200, 60, 50), (60, 30, 20)))):
+        for i, colour in enumerate(colours):
+            result[8 + 6 * i : 14 + 6 * i, x : x + 6] = colour
+    return result
+
+
+def selections() -> list[dict[str, Any]]:
+    """What points belong to and take along, in the cells of a small picture."""
+    found, size = [], (36, 27)
+    small = figure(size).astype(np.float64) / 255
+    for name, pairs in CARRIED.items():
+        points = [PointOperation(tuple(h), tuple(t)) for h, t in pairs]
+        seeds = np.array([h for h, t in pairs if h != t])
+        soft = select_cells(small, seeds)
+        moves = object_moves(figure(size), size, points, 4.0)
+        source, shown, _ = moves._laid(1.0, size)
+        found.append({"name": name, "size": size, "pairs": pairs, "soft": np.round(soft, 4).ravel().tolist(),
+                      "joined": np.round(joined(small, soft, seeds, 9.0), 4).ravel().tolist(),
+                      "bodies": len(moves.bodies), "shown": runs(shown.numpy()), "source": np.round(source.numpy(), 2).ravel().tolist()})
+    return found
+
+
 def texts() -> list[dict[str, Any]]:
     found = []
     for name, text in TEXTS.items():
@@ -295,7 +333,7 @@ def vectors() -> dict[str, list[dict[str, Any]]]:
     """The content of each file."""
     made = {
         "fill": fills(), "motion": motions(), "gradient_mask": masks(), "around_mask": arounds(), "soft_mask": softs(),
-        "preview": previews(), "texts": texts(), "pictures": pictures(), "ground": grounds(),
+        "preview": previews(), "selection": selections(), "texts": texts(), "pictures": pictures(), "ground": grounds(),
     }  # fmt: skip
     return json.loads(json.dumps(made))
 

@@ -12,6 +12,7 @@ import { fillGround } from "../drag/ground.mjs";
 import { toCanvas } from "../drag/motion.mjs";
 import { previewPlan } from "../drag/preview.mjs";
 import { svgPath } from "../drag/rings.mjs";
+import { cellsOf, shrunk } from "../drag/selection.mjs";
 import { blank, context2d } from "./picture.mjs";
 
 /** @import {Outline, Size, State} from "../drag/types.mjs" */
@@ -22,6 +23,8 @@ const FILL_SIDE = 256;
 /** And of the one in which ground is looked for, once nothing has been drawn for a while. */
 const GROUND_SIDE = 512;
 const QUIET_MS = 160;
+/** Longest side of the copy that is averaged to cells. */
+const LOOKED_AT = 384;
 /** Twice its area by its longest side squared, below which a triangle is a splinter. */
 const THIN = 0.3;
 
@@ -50,6 +53,8 @@ export class Warp {
     this.key = "";
     /** @type {HTMLCanvasElement | null} */
     this.fill = null;
+    /** @type {import("../drag/selection.mjs").Cells & {url: string} | null} */
+    this.cells = null;
     /** @type {ReturnType<typeof setTimeout> | undefined} */
     this.waiting = undefined;
   }
@@ -67,7 +72,7 @@ export class Warp {
    */
   draw(context, picture, level, state) {
     const { size } = picture;
-    const plan = previewPlan(state, size);
+    const plan = previewPlan(state, size, 1, this.seen(picture, state));
     const pattern = patternOf(context, level.source, size);
     context.save();
     clipToPixels(context, size);
@@ -86,6 +91,21 @@ export class Warp {
     }
     for (const pin of plan.pins) context.fill(pathOf(pin.outline, size), "evenodd");
     context.restore();
+  }
+
+  /**
+   * The picture in cells, for what points belong to; null where there are none.
+   *
+   * @param {Picture} picture
+   * @param {State} state
+   */
+  seen(picture, state) {
+    if (!state.operations.some((operation) => operation.kind === "points" && operation.visible)) return null;
+    if (this.cells?.url !== picture.url) {
+      const pixels = picture.pixels(LOOKED_AT);
+      this.cells = { url: picture.url, ...shrunk(pixels.data, [pixels.width, pixels.height], cellsOf(picture.size)) };
+    }
+    return this.cells;
   }
 
   /**

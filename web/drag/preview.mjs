@@ -9,6 +9,7 @@
  * picture: motions are those of the picture itself, seen in the copy's px.
  *
  * @import {Matrix, Outline, Region, Size, State} from "./types.mjs"
+ * @import {Cells} from "./selection.mjs"
  *
  * @typedef {object} Plan
  * @property {{id: string, outline: Outline}[]} holes
@@ -19,6 +20,7 @@
  * @property {Outline | null} editable
  */
 
+import { bodiesOf, carriedTriangles } from "./carried.mjs";
 import { frameOf } from "./model.mjs";
 import { forwardMatrix, multiply, shiftOf } from "./motion.mjs";
 import { spreadTriangles } from "./spread.mjs";
@@ -27,8 +29,12 @@ import { stretchTriangles } from "./stretch.mjs";
 /** The id of the one mesh of all points operations, which act together. */
 export const POINTS = "points";
 
-/** @param {State} state @param {Size} size @param {number} progress  in [0, 1] @returns {Plan} */
-export function previewPlan(state, size = frameOf(state), progress = 1) {
+/**
+ * @param {State} state @param {Size} size @param {number} progress  in [0, 1]
+ * @param {Cells | null} cells  the picture: points then take along what they belong to on it, else what is close
+ * @returns {Plan}
+ */
+export function previewPlan(state, size = frameOf(state), progress = 1, cells = null) {
   const frame = frameOf(state);
   const shown = state.operations.filter((operation) => operation.visible);
   const moving = movingRegions(state);
@@ -36,7 +42,10 @@ export function previewPlan(state, size = frameOf(state), progress = 1) {
   /** @type {Plan} */
   const plan = { holes: holes(state), meshes: [], regions: [], pins: [], editable: state.editable };
   if (pairs.length > 0) {
-    const triangles = spreadTriangles(pairs, size, state.editable, progress);
+    const bodies = cells ? bodiesOf(cells, pairs, size, state.editable) : [];
+    // What an object uncovers is covered by what gives beside it: points leave no hole.
+    if (bodies.length > 0) plan.holes = holes(state, true);
+    const triangles = bodies.length > 0 ? carriedTriangles(bodies, size, state.editable, progress) : spreadTriangles(pairs, size, state.editable, progress);
     if (triangles.length > 0) plan.meshes.push({ id: POINTS, triangles: Float32Array.from(triangles) });
   }
   for (const region of moving) {
@@ -71,12 +80,12 @@ function planned(region, frame, size, progress) {
   return { matrix, triangles };
 }
 
-/** What moving content is taken from. @param {State} state @returns {{id: string, outline: Outline}[]} */
-export function holes(state) {
+/** What moving content is taken from. @param {State} state @param {boolean} given  whether the surroundings of points give @returns {{id: string, outline: Outline}[]} */
+export function holes(state, given = false) {
   const found = movingRegions(state).map(({ id, region }) => ({ id, outline: region }));
   for (const operation of state.operations) {
     // Without an editable area the surroundings of points give way and nothing is left open.
-    if (!state.editable || operation.kind !== "points" || !operation.visible) continue;
+    if (given || !state.editable || operation.kind !== "points" || !operation.visible) continue;
     if (operation.pairs.some(([h, t]) => h[0] !== t[0] || h[1] !== t[1])) found.push({ id: operation.id, outline: state.editable });
   }
   return found;

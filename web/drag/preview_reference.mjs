@@ -11,12 +11,13 @@ import { rasterised, spanMask } from "./spans.mjs";
 
 /**
  * @param {Uint8ClampedArray} rgba @param {number} width @param {number} height @param {State} state @param {number} progress
+ * @param {import("./selection.mjs").Cells | null} cells  as of `previewPlan`
  * @returns {Uint8ClampedArray} a new picture
  */
-export function renderPreview(rgba, width, height, state, progress = 1) {
+export function renderPreview(rgba, width, height, state, progress = 1, cells = null) {
   /** @type {Size} */
   const size = [width, height];
-  const plan = previewPlan(state, size, progress);
+  const plan = previewPlan(state, size, progress, cells);
   const result = Uint8ClampedArray.from(rgba);
   const filled = fillHoles(rgba, width, height, holeMask(state, width, height));
   for (const { outline } of plan.holes) copy(result, filled, masked(outline, size));
