@@ -33,6 +33,8 @@ const canvases = new Set();
 let looking = 0;
 /** @type {Map<string, HTMLElement>} elements of removed canvases, by place */
 const left = new Map();
+/** @type {WeakSet<Element>} all of them */
+const gone = new WeakSet();
 /** Where a key was pressed last. */
 let keyed = { place: "", time: 0 };
 
@@ -59,6 +61,7 @@ class Canvas {
     /** @type {Editor | null} made when it is first seen: opening a workflow does not wait for ten of them */
     this.editor = null;
     this.host = document.createElement("div");
+    this.host.className = "dragfield-host";
     this.host.style.cssText = `display:flex; flex-direction:column; width:100%; height:100%; min-width:0; min-height:${LEAST}px`;
     this.host.addEventListener("keydown", (event) => this.keydown(event));
     this.host.addEventListener("pointerenter", () => this.look());
@@ -106,6 +109,7 @@ class Canvas {
     }
     this.seen.disconnect();
     if (this.last) left.set(this.last, this.host);
+    gone.add(this.host);
     this.editor?.destroy();
   }
 
@@ -119,6 +123,11 @@ class Canvas {
     const { host } = this;
     const before = left.get(this.place);
     if (!host.isConnected && before?.isConnected) before.replaceWith(host);
+    // A node that goes into a subgraph leaves its box to the one of the same id inside.
+    if (!host.isConnected && this.node.graph === app.canvas?.graph) {
+      const box = document.querySelector(`[data-node-id="${this.node.id}"] .dragfield-host`);
+      if (box && gone.has(box)) box.replaceWith(host);
+    }
     if (host.isConnected) left.delete(this.place);
     const least = host.isConnected && this.elsewhere ? TALL : `${LEAST}px`;
     if (host.style.minHeight !== least) host.style.minHeight = least;

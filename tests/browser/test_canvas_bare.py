@@ -499,9 +499,11 @@ def test_a_warning_is_seen_whole_and_moves_nothing(open_bare: Any, width: int) -
     hand.key("r")
     hand.page.evaluate("editor.tell({key: 'problem.overlap', params: {percent: 40, other: 'Region 1'}})")
     hand.settle()
-    hint = hand.root.locator(".df-hint[data-warning]")
-    seen = hint.evaluate("(element) => [element.scrollWidth - element.clientWidth, element.scrollHeight - element.clientHeight]")
-    assert max(seen) <= 1 and hint.inner_text().endswith("merge them.")
+    whole = hand.root.locator(".df-whole")
+    cut = whole.evaluate("(element) => [element.scrollWidth - element.clientWidth, element.scrollHeight - element.clientHeight]")
+    assert max(cut) <= 1 and whole.inner_text().endswith("merge them.")
+    box = whole.bounding_box()
+    assert box["y"] >= before["y"] and box["y"] + box["height"] <= before["y"] + before["height"]
     hand_module.picture(hand.page, f"bare_warning_{width}")
     after = hand.stage.bounding_box()
     assert [after[side] for side in ("y", "width", "height")] == [before[side] for side in ("y", "width", "height")]

@@ -75,7 +75,8 @@ export class Editor {
     this.numbers = new Numbers(this);
     this.notice = h("div", { class: "df-notice", hidden: true });
     this.runButton = run ? h("button", { type: "button", class: "df-run", on: { click: () => run() } }, t("picture.run")) : null;
-    this.stage.element.append(this.notice);
+    this.whole = h("div", { class: "df-whole", hidden: true });
+    this.stage.element.append(this.notice, this.whole);
     this.hint = h("span", { class: "df-hint" });
     this.fact = h("span", { class: "df-fact" });
     this.live = h("div", { class: "df-live", "aria-live": "polite" });
@@ -313,6 +314,10 @@ export class Editor {
         : `hint.${tool}`;
     write(this.hint, reason ? whose + t(reason.key, reason.params) : t(idle));
     put(this.hint, { "data-warning": reason ? "" : null, title: this.hint.textContent });
+    // A warning that does not fit in its line is said on the picture: nothing else moves or is covered.
+    const cut = reason !== null && this.hint.scrollWidth > this.hint.clientWidth + 1;
+    put(this.whole, { hidden: !cut });
+    write(this.whole, cut ? (this.hint.textContent ?? "") : "");
     write(this.fact, stage.base.picture ? `${stage.size[0]} × ${stage.size[1]}` : "");
   }
 

@@ -90,9 +90,10 @@ const CSS = `
 }
 .df-notice {
   position: absolute; left: 8px; right: 8px; top: 8px; width: fit-content; max-width: calc(100% - 16px); margin: 0 auto; pointer-events: none;
-  display: flex; gap: 7px; align-items: center; padding: 5px 10px; border-radius: 8px; font-size: 11.5px;
+  display: flex; flex-wrap: wrap; gap: 4px 7px; align-items: center; padding: 5px 10px; border-radius: 8px; font-size: 11.5px;
   background: rgb(20 22 27 / 0.82); color: #f2f3f5; box-shadow: 0 1px 6px rgb(0 0 0 / 0.3);
 }
+.df-notice > span { flex: 1 1 150px; }
 .df-run {
   flex: none; pointer-events: auto; border: 0; border-radius: 6px; padding: 3px 9px; cursor: pointer; background: #f2f3f5; font-weight: 600;
 }
@@ -152,12 +153,11 @@ const CSS = `
 }
 .df-segment[data-old]::after { content: ""; display: inline-block; width: 6px; height: 6px; margin-inline-start: 5px; border-radius: 50%; background: var(--df-warn); vertical-align: 1px; }
 .df-hint { flex: 1; min-width: 0; overflow: hidden; text-overflow: ellipsis; white-space: nowrap; }
-.df-status { position: relative; }
-.df-root .df-hint[data-warning] {
-  position: absolute; z-index: 4; inset-inline: 0; bottom: 0; padding: 4px 34px 5px 9px; white-space: normal; overflow: visible; color: var(--df-text);
-  background: var(--df-surface); border-top: 1px solid var(--df-line); border-radius: 0 0 10px 10px;
+.df-hint[data-warning] { color: var(--df-text); }
+.df-whole {
+  position: absolute; left: 8px; right: 8px; bottom: 8px; width: fit-content; max-width: calc(100% - 16px); margin: 0 auto; padding: 5px 10px;
+  border-radius: 8px; background: rgb(20 22 27 / 0.88); color: #f2f3f5; font-size: 11.5px; pointer-events: none; box-shadow: 0 1px 6px rgb(0 0 0 / 0.3);
 }
-.df-status .df-button { z-index: 5; }
 .df-hint[data-warning]::before { content: "!"; display: inline-grid; place-items: center; width: 13px; height: 13px; margin-inline-end: 6px; border-radius: 50%; background: var(--df-warn); color: #fff; font: 700 10px/1 system-ui; }
 .df-fact { white-space: nowrap; font-variant-numeric: tabular-nums; }
 .df-live { position: absolute; width: 1px; height: 1px; overflow: hidden; clip-path: inset(50%); }
