@@ -26,15 +26,17 @@ from ..core.formats.picture_file import decode
 from ..core.formats.real_motion import RealPair, read
 from ..core.masks import disc, grow
 from ..core.preview import preview
-from . import real_points
+from . import real_edits, real_points
+from .tiny_autoencoder import TinyAutoencoder
 
 Made = Callable[[RealPair, DragField], np.ndarray]
 """A picture float32 [H, W, 3] for a pair, judged inside of the mask alone."""
 WORSE_BY = 0.3
 """dB beside the object by which a row has to be below `pixel_warp` to count as worse."""
 BEST_DB = 50.0
-FIGURES = ("uncovered_ground_db", "ground_beside_db", "whole_mask_db", "thing_db", "uncovered_texture")
+FIGURES = ("uncovered_ground_db", "ground_beside_db", "whole_mask_db", "thing_db", "uncovered_texture", "seam_levels")
 TEXTURE_SIGMA = 2.0
+SEAM_PX = 2.0
 PICTURES = (".jpg", ".jpeg", ".png", ".webp")
 
 
@@ -102,7 +104,14 @@ def judge(pair: RealPair, places: Places, made: np.ndarray) -> dict[str, float |
         "whole_mask_db": likeness_db(made, pair.after, places.mask & places.valid),
         "thing_db": likeness_db(made, pair.after, places.thing),
         "uncovered_texture": None if texture is None or not around else texture / around,
+        "seam_levels": seam_levels(made, pair.before, places.mask),
     }
+
+
+def seam_levels(made: np.ndarray, before: np.ndarray, mask: np.ndarray) -> float | None:
+    """How far the result is from the picture just inside of where it is pasted, in levels of 255: the step that is seen there."""
+    rim = mask & grow(~mask, SEAM_PX)
+    return float(np.abs(made - before)[rim].mean() * 255) if rim.any() else None
 
 
 def likeness_db(a: np.ndarray, b: np.ndarray, where: np.ndarray) -> float | None:
@@ -116,11 +125,14 @@ def run(
     data: Path,
     methods: Sequence[str] = tuple(METHODS),
     *,
+    autoencoder: Path | None = None,
+    model: str | None = None,
     null: Path | None = None,
     progress: Callable[[int, int, str], None] | None = None,
 ) -> dict:
     """Judge `methods` on every pair of a folder.
 
+    autoencoder, model: for further rows, see real_edits.py; the folder of the one, the folder or "demo" for the other.
     null: a folder of pictures for the null test; None: the first frames of the pairs.
     -> {"suite", "pairs", "methods": {NAME: {FIGURE: mean, "worse_than_pixel_warp": share, "texture_in_range": share, "by_pair": {...}}},
     "points": see real_points.py, "null": {...}}. Raises: InstructionError for the folder, ValueError for an unknown method.
@@ -129,6 +141,12 @@ def run(
     if unknown:
         raise ValueError(f"unknown methods {', '.join(unknown)}: use some of {', '.join(METHODS)}")
     pairs = read(data)
+    known = dict(METHODS)
+    if autoencoder is not None:
+        known |= real_edits.by_autoencoder(TinyAutoencoder.load(autoencoder))
+    if model is not None:
+        known |= real_edits.by_model(model)
+    methods = [*methods, *(name for name in known if name not in METHODS)]
     wanted = list(dict.fromkeys([*methods, "pixel_warp"]))
     found: dict[str, dict[str, dict[str, float | None]]] = {name: {} for name in wanted}
     for done, pair in enumerate(pairs):
@@ -137,7 +155,7 @@ def run(
         field = DragField.from_drag(pair.drag())
         places = Places.of(pair, field)
         for name in wanted:
-            found[name][pair.name] = judge(pair, places, METHODS[name](pair, field))
+            found[name][pair.name] = judge(pair, places, known[name](pair, field))
     floor = found["pixel_warp"]
     return {
         "suite": "real",

@@ -24,6 +24,10 @@ def bench(
     methods: Annotated[str, typer.Option(help="demo, demo-points, combinations, real: only these, separated by commas.")] = "",
     data: Annotated[Path | None, typer.Option(help="real: folder of pairs of frames whose outcome is known.")] = None,
     pictures: Annotated[Path | None, typer.Option(help="real: folder of pictures for the null test; else the pairs' own.")] = None,
+    autoencoder: Annotated[
+        Path | None, typer.Option(help="real: folder of a small autoencoder in TAESD's layout, for rows of latents.")
+    ] = None,
+    model: Annotated[str | None, typer.Option(help="real: whole edits too, by a folder in diffusers layout, or 'demo'.")] = None,
     sheet: Annotated[Path | None, typer.Option(help="real: a PNG of the worst pairs goes here.")] = None,
     device: Annotated[str, typer.Option(help="speed, point-speed: cpu, cuda or cuda:N; auto takes a GPU if there is one.")] = "auto",
     json_path: Annotated[Path | None, typer.Option("--json", help="Write the whole report here.")] = None,
@@ -57,7 +61,7 @@ def bench(
             if data is None:
                 raise ValueError("suite real needs real frames: give their folder by --data (a folder for each pair)")
             chosen = [name.strip() for name in methods.split(",") if name.strip()] or list(real.METHODS)
-            report = real.run(data, chosen, null=pictures, progress=progress)
+            report = real.run(data, chosen, autoencoder=autoencoder, model=model, null=pictures, progress=progress)
         elif suite == "point-speed":
             from ..benchmarks import point_speed
 

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
+from safetensors.torch import save_file
 from typer.testing import CliRunner
 
 from dragfield.benchmarks import real, real_points
+from dragfield.benchmarks.tiny_autoencoder import TinyAutoencoder
 from dragfield.cli.app import app
+from dragfield.core import edit
 from dragfield.core.formats.real_motion import read
 from dragfield.core.instruction_json import InstructionError
 
@@ -121,3 +126,70 @@ def test_the_default_takes_the_square_along_and_leaves_the_ground(tmp_path: Path
     assert rows["points_1"]["ground_moved_px"] < rows["points_1_latent_warp"]["ground_moved_px"]
     assert rows["points_1_true_object_shifted"]["error_px"] == pytest.approx(0.0) and rows["points_1_near"]["error_px"] > 1.0
     assert list(rows["points_1"]["by_pair"]) == ["pair_1"] and set(rows["points_1"]["by_pair"]["pair_1"]) == set(real_points.FIGURES)
+
+
+def tiny_files(folder: Path) -> Path:
+    """An autoencoder of TAESD's layout with random weights: 3 blocks a resolution, pooled where the latents are, 4 channels."""
+    torch.manual_seed(0)
+
+    def block(number: int, pooled: bool) -> dict[str, torch.Tensor]:
+        made = {}
+        for i in (0, 2, 4):
+            made |= {f"{number}.conv.{i}.weight": torch.randn(8, 8, 3, 3) * 0.1, f"{number}.conv.{i}.bias": torch.zeros(8)}
+        if pooled:
+            made |= {
+                f"{number}.pool.0.weight": torch.randn(32, 8, 1, 1) * 0.1, f"{number}.pool.1.weight": torch.ones(32),
+                f"{number}.pool.1.bias": torch.zeros(32), f"{number}.pool.3.weight": torch.randn(8, 32, 1, 1) * 0.1,
+            }  # fmt: skip
+        return made
+
+    def conv(number: int, width: int, out: int, bias: bool = True) -> dict[str, torch.Tensor]:
+        return {f"{number}.weight": torch.randn(out, width, 3, 3) * 0.2, **({f"{number}.bias": torch.zeros(out)} if bias else {})}
+
+    encoder = conv(0, 3, 8) | block(1, False)
+    for first, pooled in ((2, False), (6, False), (10, True)):
+        encoder |= conv(first, 8, 8, bias=False)
+        for number in range(first + 1, first + 4):
+            encoder |= block(number, pooled)
+    decoder = conv(1, 4, 8)
+    for first, pooled in ((3, True), (8, False), (13, False)):
+        for number in range(first, first + 3):
+            decoder |= block(number, pooled)
+        decoder |= conv(first + 4, 8, 8, bias=False)
+    folder.mkdir()
+    save_file(encoder | conv(14, 8, 4), folder / "x_encoder.safetensors")
+    save_file(decoder | block(18, False) | conv(19, 8, 3), folder / "x_decoder.safetensors")
+    return folder
+
+
+def test_an_autoencoder_adds_its_rows(tmp_path: Path) -> None:
+    files = tiny_files(tmp_path / "tiny")
+    tiny = TinyAutoencoder.load(files)
+    z = tiny.encode(torch.rand(1, 3, 32, 48))
+    assert (tiny.latent_channels, tuple(z.shape), tuple(tiny.decode(z).shape)) == (4, (1, 4, 4, 6), (1, 3, 32, 48))
+    rows = real.run(write(tmp_path / "data"), ["start"], autoencoder=files)["methods"]
+    assert list(rows) == ["start", "encoded", "latent_warp"]
+    # Random weights give nothing back: what is pasted shows at its rim, what was never encoded does not.
+    assert rows["start"]["seam_levels"] == 0 < rows["encoded"]["seam_levels"]
+    (files / "x_decoder.safetensors").unlink()
+    with pytest.raises(ValueError, match="holds 0 files"):
+        TinyAutoencoder.load(files)
+
+
+def test_files_of_another_layout_are_refused(tmp_path: Path) -> None:
+    files = tiny_files(tmp_path / "tiny")
+    wrong = {"0.weight": torch.zeros(8, 3, 3, 3), "1.norm.weight": torch.zeros(8), "1.weight": torch.zeros(8, 8, 3, 3)}
+    save_file(wrong, files / "x_encoder.safetensors")
+    with pytest.raises(ValueError, match="is no encoder of TAESD's layout"):
+        TinyAutoencoder.load(files)
+
+
+def test_a_model_adds_whole_edits(tmp_path: Path, flux_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    few = {"steps": 4, "skip": 2}
+    drag = replace(edit.PUBLISHED.drag, transport_steps=1, intensify_steps=1)
+    short = replace(edit.PUBLISHED, inversion=replace(edit.PUBLISHED.inversion, **few), drag=drag)
+    monkeypatch.setattr(edit, "PUBLISHED", short)
+    rows = real.run(write(tmp_path), ["no_edit"], model=str(flux_folder))["methods"]
+    assert list(rows) == ["no_edit", "dragfield", "dragflow"]
+    for name in ("dragfield", "dragflow"):
+        assert rows[name]["whole_mask_db"] is not None and rows[name]["thing_db"] != rows["no_edit"]["thing_db"]
