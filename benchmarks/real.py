@@ -135,7 +135,7 @@ def run(
     autoencoder, model: for further rows, see real_edits.py; the folder of the one, the folder or "demo" for the other.
     null: a folder of pictures for the null test; None: the first frames of the pairs.
     -> {"suite", "pairs", "methods": {NAME: {FIGURE: mean, "worse_than_pixel_warp": share, "texture_in_range": share, "by_pair": {...}}},
-    "points": see real_points.py, "null": {...}}. Raises: InstructionError for the folder, ValueError for an unknown method.
+    "points", "selection": see real_points.py, "null": {...}}. Raises: InstructionError for the folder, ValueError for an unknown method.
     """
     unknown = [name for name in methods if name not in METHODS]
     if unknown:
@@ -162,6 +162,7 @@ def run(
         "pairs": len(pairs),
         "methods": {name: _summary(found[name], floor) for name in methods},
         "points": real_points.run(pairs),
+        "selection": real_points.selection(_segmented(null) if null is not None else []),
         "null": null_test(_pictures(null) if null is not None else [(pair.name, pair.before) for pair in pairs]),
     }
 
@@ -227,3 +228,13 @@ def _pictures(folder: Path) -> list[tuple[str, np.ndarray]]:
     if not files:
         raise ValueError(f"{folder} holds no pictures; give a folder of JPEG, PNG or WebP files")
     return [(path.name, np.asarray(decode(path), np.float32) / 255) for path in files]
+
+
+def _segmented(folder: Path) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Pictures with labels of their regions beside them, in NAME_segments.png."""
+    found = []
+    for name, picture in _pictures(folder):
+        labels = folder / f"{Path(name).stem}_segments.png"
+        if labels.is_file():
+            found.append((picture, np.asarray(decode(labels).convert("L"))))
+    return found

@@ -86,6 +86,10 @@ def bench(
         out.print(table(f"{report['pairs']} pairs of real frames; means, texture: median, of the ring's", rows))
         rows = ({"row": name, **{k: v for k, v in figures.items() if k != "by_pair"}} for name, figures in report["points"].items())
         out.print(table("told one or three places of the object: how far off are the others, and what moves that should not", rows))
+        chosen_of = report["selection"]
+        if chosen_of["regions"]:
+            told = f"IoU {chosen_of['iou']:.2f} with {chosen_of['regions']} regions drawn by hand"
+            out.print(f"selected from one place: {told}", markup=False)
         null = report["null"]
         out.print(f"null: a shadow is claimed for {null['shadows']:.0%} of {null['discs']} discs at random places", markup=False)
         if sheet is not None:

@@ -179,7 +179,9 @@ class DragEdit(io.ComfyNode):
         _check(backbone, asked, method, head, trajectory)
         points, flow = method == DIRECTDRAG, isinstance(backbone, ComfyFlux)
         chosen, known = points_preset(preset, model, flow=flow) if points else (dragflow_preset(preset, model, flow=flow), None)
-        around = open_to_points(asked) if points else editing_mask(asked, RECTANGLES) | editing_mask(asked, AROUND)
+        # The window has to hold all that `dragfield` takes along, which it sees on the picture.
+        seen = wire.array_of(image[0]) if method == DRAGFIELD else None
+        around = open_to_points(asked) if points else editing_mask(asked, RECTANGLES) | editing_mask(asked, AROUND, picture=seen)
         window = window_around(around, asked, work_size)
         if trajectory is None:
             if positive is None and clip is None:

@@ -18,12 +18,12 @@ MARGIN = 0.08
 """Of the picture's shorter side."""
 
 
-def editing_mask(drag: Drag, shape: str = RECTANGLES, margin: float = 0.0) -> np.ndarray:
-    """bool [H, W]. margin: fraction of the picture's shorter side."""
+def editing_mask(drag: Drag, shape: str = RECTANGLES, margin: float = 0.0, picture: np.ndarray | None = None) -> np.ndarray:
+    """bool [H, W]. margin: fraction of the picture's shorter side.  picture: [H, W, 3], for what points belong to ("around")."""
     px = margin * min(drag.size)
     if shape == RECTANGLES:
         return adaptive_gradient_mask(drag, margin=px)
-    return open_mask(DragField.from_drag(drag, deformation="stretch"), px)
+    return open_mask(DragField.from_drag(drag, deformation="stretch", picture=picture), px)
 
 
 class GradientMask(io.ComfyNode):

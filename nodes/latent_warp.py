@@ -162,7 +162,7 @@ class _Warp:
 
     def _by_field(self, states: Sequence[_State], asked: Drag, mask: Tensor | None) -> tuple[list[Tensor], np.ndarray, Tensor]:
         field = DragField.from_drag(asked, deformation=self.deformation, picture=self.picture)
-        area = editing_mask(asked, AROUND, MARGIN) if mask is None else wire.bool_mask(mask, asked.size)
+        area = editing_mask(asked, AROUND, MARGIN, self.picture) if mask is None else wire.bool_mask(mask, asked.size)
         kept = field.kept(self.ratio, (states[0].z.shape[-1], states[0].z.shape[-2]))
 
         def moved(state: _State) -> Tensor:

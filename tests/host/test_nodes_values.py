@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from dataclasses import replace
 from types import SimpleNamespace
@@ -25,6 +26,7 @@ from dragfield.nodes.gradient_mask import editing_mask
 from dragfield.nodes.invert import FireFlowInvert
 from dragfield.nodes.latent_warp import LatentWarp
 from dragfield.nodes.masked_denoise import GradientMaskedDenoise
+from dragfield.nodes.preview import DragPreview
 from dragfield.nodes.readout import ReadoutGuidance
 from dragfield.nodes.region_optimizer import RegionDragOptimizer
 from dragfield.nodes.soft_mask import freedom
@@ -247,3 +249,18 @@ def test_guidance_is_the_widgets_then_the_prompts_then_the_default(positive: lis
     plain = models.prompt_of(positive)
     guided = models.prompt_of([[positive[0][0], {**positive[0][1], "guidance": 2.0}]])
     assert [models.chosen_guidance(*args, 3.5) for args in ((0.0, plain), (0.0, guided), (5.0, guided))] == [3.5, 2.0, 5.0]
+
+
+def test_points_take_along_what_they_belong_to_on_a_picture_in_a_latent_warp_and_in_the_preview() -> None:
+    """A figure of two colours, told by its upper half: the lower one comes along where a picture is there to see it on."""
+    picture = torch.full((1, 64, 96, 3), 0.5)
+    picture[:, 8:20, 16:32], picture[:, 20:32, 16:32] = torch.tensor([0.9, 0.9, 0.2]), torch.tensor([0.1, 0.1, 0.5])
+    drag = json.dumps({"version": 1, "operations": [{"kind": "points", "pairs": [[[0.25, 0.28125], [0.5833334, 0.28125]]]}]})
+    samples = picture[:, 4::8, 4::8].movedim(-1, 1).repeat(1, 2, 1, 1)[:, :4].contiguous()
+    blind = LatentWarp.execute({"samples": samples}, drag, 1.0, 0, "stretch").result[0]["samples"]
+    seeing = LatentWarp.execute({"samples": samples}, drag, 1.0, 0, "stretch", image=picture).result[0]["samples"]
+    # Four cells to the right.
+    assert torch.allclose(seeing[0, :, 3, 7], samples[0, :, 3, 3], atol=0.02)
+    assert not torch.allclose(blind[0, :, 3, 7], samples[0, :, 3, 3], atol=0.1)
+    warped = DragPreview.execute(picture, drag, 1.0, "stretch").result[0]
+    assert torch.allclose(warped[0, 26, 56], picture[0, 26, 24], atol=0.02)

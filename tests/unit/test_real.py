@@ -193,3 +193,14 @@ def test_a_model_adds_whole_edits(tmp_path: Path, flux_folder: Path, monkeypatch
     assert list(rows) == ["no_edit", "dragfield", "dragflow"]
     for name in ("dragfield", "dragflow"):
         assert rows[name]["whole_mask_db"] is not None and rows[name]["thing_db"] != rows["no_edit"]["thing_db"]
+
+
+def test_a_selection_is_compared_with_regions_drawn_by_hand(tmp_path: Path) -> None:
+    picture, labels = ground(), np.zeros((96, 128), np.uint8)
+    labels[36:60, 20:44] = 7
+    picture[labels > 0] = (200, 30, 30)
+    Image.fromarray(picture.astype(np.uint8)).save(tmp_path / "a.png")
+    Image.fromarray(labels).save(tmp_path / "a_segments.png")
+    found = real_points.selection(real._segmented(tmp_path))
+    assert found["regions"] == 1 and found["iou"] > 0.8
+    assert real_points.selection([]) == {"regions": 0, "iou": None}
