@@ -213,14 +213,17 @@ def blended(at: Tensor, origins: Tensor, ways: Tensor) -> Tensor:
 
 
 def _on_top(alpha: np.ndarray, at: np.ndarray, way: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The largest s in [0, 1] with a(at + s way) >= s, and whether that place is drawn out too far. -> float64, bool [h, w]"""
+    """The largest s in [0, 1] with a(at + s way) >= s, and whether that place is drawn out too far. -> float64, bool [h, w]
+
+    What goes at the picture's border goes on beyond it.
+    """
     x, y = (np.ascontiguousarray(at[..., k], dtype=np.float32) - np.float32(0.5) for k in (0, 1))
     dx, dy = (np.ascontiguousarray(way[..., k], dtype=np.float32) for k in (0, 1))
     went, torn = np.zeros(x.shape, np.float32), np.zeros(x.shape, bool)
     found, before = np.zeros(x.shape, bool), np.zeros(x.shape, np.float32)
     for step in range(STEPS, -1, -1):
         s = np.float32(step / STEPS)
-        a = cv2.remap(alpha, x + s * dx, y + s * dy, cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT)
+        a = cv2.remap(alpha, x + s * dx, y + s * dy, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
         over = a - s
         new = (over >= 0) & ~found
         if step == STEPS:

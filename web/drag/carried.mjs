@@ -145,9 +145,8 @@ function boxOf({ alpha, width, height, pairs }, size) {
   return [(x0 - 1) * sx - longest, (y0 - 1) * sy - longest, (x1 + 2) * sx + longest, (y1 + 2) * sy + longest];
 }
 
-/** The share at a place, bilinear between cells; 0 off the picture. @param {Body} body @param {Point} place px @param {Size} size */
+/** The share at a place, bilinear between cells; beyond the border as at it. @param {Body} body @param {Point} place px @param {Size} size */
 function read({ alpha, width, height }, [x, y], size) {
-  if (x < 0 || y < 0 || x > size[0] || y > size[1]) return 0;
   const u = Math.min(width - 1, Math.max(0, (x * width) / size[0] - 0.5));
   const v = Math.min(height - 1, Math.max(0, (y * height) / size[1] - 0.5));
   const [c, r] = [Math.floor(u), Math.floor(v)];
