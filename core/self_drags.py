@@ -36,6 +36,8 @@ STEPS = 80
 """Iterations that invert a field: each shrinks the error to 1.5 / FADE of it."""
 TRIES = 24
 """Places, and ways of an object, that are looked at for one drag."""
+NEAREST, FARTHEST = 1.0, 4.0
+"""How far a piece moves, in its radii."""
 RIM = 3
 """Pixels around an object's mask that are taken for its own when it is taken away: masks are a little small."""
 
@@ -179,12 +181,21 @@ def over_repeated_ground(picture: np.ndarray, *, repeat: Literal["mirror", "shif
     radius = min(height, half) / 6
     form = _blob(radius, rng)
     tall, wide = form.shape
-    cut_x, cut_y = picture.shape[1] - half + rng.integers(0, half - wide + 1), rng.integers(0, height - tall + 1)
-    piece = picture[cut_y : cut_y + tall, cut_x : cut_x + wide]
+    cuts = [(picture.shape[1] - half + x, y) for x, y in _corners(half - wide, height - tall, rng)]
+    piece = max((picture[y : y + tall, x : x + wide] for x, y in cuts), key=lambda one: float(one[form].std(axis=0).sum()))
 
-    places = [(int(rng.integers(0, half - wide + 1)), int(rng.integers(0, height - tall + 1))) for _ in range(TRIES)]
-    # All places are in the left half: what is hidden there is shown in the right one. The farthest two are apart or nearly so.
-    first, last = max(((a, b) for a in places for b in places), key=lambda two: math.dist(*two))
+    def contrast(place: tuple[int, int]) -> float:
+        """How far the piece stands out from the ground that it would lie on."""
+        x, y = place
+        return float(np.abs(ground[y : y + tall, x : x + wide][form] - piece[form].astype(float)).mean())
+
+    # All places are in the left half: what is hidden there is shown in the right one.
+    places = _corners(half - wide, height - tall, rng)
+    pairs = [(a, b) for a in places for b in places if NEAREST * radius <= math.dist(a, b) <= FARTHEST * radius]
+    if pairs:
+        first, last = max(pairs, key=lambda two: min(map(contrast, two)))
+    else:
+        first, last = max(((a, b) for a in places for b in places), key=lambda two: math.dist(*two))
     pictures, masks = [], []
     for x, y in (first, last):
         mask = np.zeros(ground.shape[:2], bool)
@@ -326,6 +337,10 @@ def _textured(picture: np.ndarray, radius: float, outer: float, rng: np.random.G
 def _places(width: int, height: int, margin: int, rng: np.random.Generator) -> Iterator[tuple[int, int]]:
     for _ in range(TRIES):
         yield int(rng.integers(margin, width - margin + 1)), int(rng.integers(margin, height - margin + 1))
+
+
+def _corners(right: int, bottom: int, rng: np.random.Generator) -> list[tuple[int, int]]:
+    return [(int(rng.integers(0, right + 1)), int(rng.integers(0, bottom + 1))) for _ in range(TRIES)]
 
 
 def _blob(radius: float, rng: np.random.Generator) -> np.ndarray:
