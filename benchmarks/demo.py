@@ -7,7 +7,7 @@ Every method is judged inside the same mask. What never saw the autoencoder is p
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from functools import partial
 from itertools import pairwise
@@ -23,6 +23,7 @@ from ..core.cast_shadow import shadow_finder
 from ..core.demo.adapter import STRENGTH, WEIGHTS, DemoAdapter
 from ..core.demo.cases import DemoCase, sample_cases
 from ..core.demo.dragflow_settings import DRAGFIELD, DRAGFLOW, MARGIN
+from ..core.demo.figure_cases import sample_figure_cases
 from ..core.demo.flux import DemoFlux, load
 from ..core.demo.measure import Measured, measure
 from ..core.demo.text import embed
@@ -127,6 +128,8 @@ ABLATION = ("point_flow", "region", "region_masked", "dragflow", "dragflow_adapt
 """The paper's system, part by part; each row has all that the row before it has."""
 ON_REQUEST = {"dragflow_reference": published_code}
 """Run only when asked for by name."""
+WORLDS: dict[str, Callable[[int, int], Iterable[DemoCase]]] = {"scenes": sample_cases, "figures": sample_figure_cases}
+"""What the cases are drawn from: the scenes the demo models were trained on, or jointed figures, which they have never seen."""
 
 
 def run(
@@ -134,10 +137,13 @@ def run(
     seed: int = 0,
     methods: Sequence[str] = tuple(METHODS),
     *,
+    world: str = "scenes",
     model: DemoFlux | None = None,
     progress: Callable[[int, int, str], None] | None = None,
 ) -> dict:
-    """Run `methods` on `cases` fresh cases of `seed`. -> {"suite", "cases", "seed", "methods": {name: means}, "ablation": {name: gains}}.
+    """Run `methods` on `cases` fresh cases of `seed` from one of WORLDS. -> {"suite", "world", "cases", "seed", "methods", "ablation"}.
+
+    "methods" holds each method's means by its name.
 
     "ablation" says of each row of ABLATION but the first what its part changes, case by case: {"over": the row before, and see `gained`}.
 
@@ -147,11 +153,13 @@ def run(
     unknown = [name for name in methods if name not in known]
     if unknown:
         raise ValueError(f"method {unknown[0]!r} is unknown: use {', '.join(known)}")
+    if world not in WORLDS:
+        raise ValueError(f"world {world!r} is unknown: use {', '.join(WORLDS)}")
     if cases < 1:
         raise ValueError(f"{cases} cases measure nothing: use 1 or more (4 have every task in them)")
     model = model or load()
     rows: dict[str, list[dict]] = {name: [] for name in methods}
-    for i, case in enumerate(sample_cases(cases, seed)):
+    for i, case in enumerate(WORLDS[world](cases, seed)):
         mask = case_mask(case)
         for j, name in enumerate(methods):
             if progress is not None:
@@ -160,7 +168,7 @@ def run(
     steps = [name for name in ABLATION if name in rows]
     ablation = {name: {"over": before, **gained(rows[before], rows[name])} for before, name in pairwise(steps)}
     means = {name: summarise(found) for name, found in rows.items()}
-    return {"suite": "demo", "cases": cases, "seed": seed, "methods": means, "ablation": ablation}
+    return {"suite": "demo", "world": world, "cases": cases, "seed": seed, "methods": means, "ablation": ablation}
 
 
 def judged(case: DemoCase, mask: np.ndarray, edit: Callable[[], Outcome]) -> dict:

@@ -22,6 +22,7 @@ def bench(
     cases: Annotated[int, typer.Option(min=1, help="demo suites: how many fresh cases are drawn.")] = 48,
     seed: Annotated[int, typer.Option(min=0, help="demo suites: which cases are drawn.")] = 0,
     methods: Annotated[str, typer.Option(help="demo, demo-points, combinations, real: only these, separated by commas.")] = "",
+    world: Annotated[Literal["scenes", "figures"], typer.Option(help="demo: scenes like those trained on, or figures.")] = "scenes",
     data: Annotated[Path | None, typer.Option(help="real: folder of pairs of frames whose outcome is known.")] = None,
     pictures: Annotated[Path | None, typer.Option(help="real: folder of pictures for the null test; else the pairs' own.")] = None,
     autoencoder: Annotated[
@@ -40,7 +41,7 @@ def bench(
             from ..benchmarks import demo
 
             chosen = [name.strip() for name in methods.split(",") if name.strip()] or list(demo.METHODS)
-            report = demo.run(cases, seed, chosen, progress=progress)
+            report = demo.run(cases, seed, chosen, world=world, progress=progress)
         elif suite == "demo-points":
             from ..benchmarks import points
 
