@@ -18,6 +18,15 @@ SHAPES = {
 }
 
 
+@pytest.fixture(autouse=True)
+def one_thread():
+    """Bits can be compared on one thread only: several may split the same product differently where its rows lie otherwise."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
 def make_model(shape="guided", dtype=torch.float32, **overrides):
     torch.manual_seed(0)
     config = dict(in_channels=16, attention_head_dim=16, num_attention_heads=2, joint_attention_dim=12)

@@ -217,16 +217,16 @@ def test_bench_hands_its_options_on_and_writes_the_report(tmp_path: Path, monkey
     figures = {"centroid_error_px": {"mean": 1.25, "p90": 3.0}, "source_left": None}
     report = {"suite": "demo", "cases": 3, "seed": 7, "methods": {"no_edit": figures}}
 
-    def run(cases: int, seed: int, methods: list[str], *, progress) -> dict:
-        asked.update(cases=cases, seed=seed, methods=methods)
+    def run(cases: int, seed: int, methods: list[str], *, world: str, progress) -> dict:
+        asked.update(cases=cases, seed=seed, methods=methods, world=world)
         progress(1, 3, "no_edit")
         return report
 
     monkeypatch.setattr("dragfield.benchmarks.demo.run", run)
     path = tmp_path / "new" / "report.json"
-    result = invoke("bench", "--cases", 3, "--seed", 7, "--methods", "no_edit, dragfield", "--json", path)
+    result = invoke("bench", "--cases", 3, "--seed", 7, "--methods", "no_edit, dragfield", "--world", "figures", "--json", path)
     assert result.exit_code == 0, result.stderr
-    assert asked == {"cases": 3, "seed": 7, "methods": ["no_edit", "dragfield"]}
+    assert asked == {"cases": 3, "seed": 7, "methods": ["no_edit", "dragfield"], "world": "figures"}
     assert json.loads(path.read_text()) == report
     assert "no_edit" in result.stdout and "1.25" in result.stdout
 
