@@ -1,8 +1,8 @@
 """Is the ground that an object left a blur? Judged by the two pictures alone, by the fine detail that is there and around it.
 
 On 558 holes in photographs and drawn pictures of up to 512 px (211 of them among visible detail), 0.5 % of the untouched ground is called
-smeared, 84 % of what OpenCV's inpainting by Telea fills, 96 % of what is blurred by 4 px; counted once, by a script that was not kept. A hole
-filled with sharp nonsense is not seen.
+smeared, 84 % of what OpenCV's inpainting by Telea fills, 96 % of what is blurred by 4 px; counted once, by a script that was not kept. A
+hole filled with sharp nonsense is not seen.
 
 Convention: pictures are numpy float32 [H, W, 3] in [0, 1]; masks bool [H, W]; px are those of the picture.
 """

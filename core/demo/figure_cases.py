@@ -13,12 +13,15 @@ from functools import cached_property
 import cv2
 import numpy as np
 
+from ..masks import resample
 from ..operations import Drag, RegionOperation, Task
 from .figures import UNIT, Figure, FigureScene, part_mask, perspective, render_figure, sample_figure_scene
 
 CYCLE: tuple[Task, ...] = ("rotation", "relocation", "rotation", "deformation")
 TURNED = ("arm", "forearm", "head", "neck", "tail", "leg")
 DRAWN_OUT = ("neck", "leg", "forearm", "tail")
+CELLS = 32
+"""Side of the bundled models' grid at their own size. A thin limb can fall between its cells, where no method could drag it."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -126,7 +129,9 @@ def sample_figure_case(rng: np.random.Generator, task: Task, size: int = 256) ->
         part, moved = _propose(rng, scene, task)
         case = FigureCase(scene, part, moved, task, size)
         least = 0.0012 * size * size
-        if _inside(moved) and _inside(scene.figure) and case.region.sum() > least and case.landed.sum() > 0.7 * case.region.sum():
+        if not (_inside(moved) and _inside(scene.figure) and case.region.sum() > least and case.landed.sum() > 0.7 * case.region.sum()):
+            continue
+        if (resample(case.region, (CELLS, CELLS)) > 0.5).any():
             return case
 
 
