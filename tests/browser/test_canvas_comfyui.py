@@ -95,7 +95,7 @@ def test_the_node_is_found_by_its_name_and_can_be_drawn_on_at_once(page: Any, pr
     canvas = page.evaluate("String(app.graph.nodes[0].id)")
     hand = hand_of(page, canvas, picture=False)
     picture(page, f"comfyui_{renderer}_new")
-    assert "Connect a picture" in hand.root.locator(".df-notice").inner_text()
+    hand.root.locator(".df-notice", has_text="Connect a picture").wait_for()
     hand.key("n", "ArrowRight")
     assert [operation["kind"] for operation in operations(page.evaluate(VALUE, canvas))] == ["region"]
     assert problems == []
