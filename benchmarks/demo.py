@@ -112,6 +112,16 @@ def ours(model: DemoFlux, case: DemoCase, mask: np.ndarray) -> Outcome:
     return outcome(dragfield(*_arguments(model, case), settings=DRAGFIELD))
 
 
+def no_shadows(model: DemoFlux, case: DemoCase, mask: np.ndarray) -> Outcome:
+    """Ours as on other models: no shadow is looked for."""
+    return outcome(dragfield(*_arguments(model, case), settings=replace(DRAGFIELD, shadows="none")))
+
+
+def free_edge(model: DemoFlux, case: DemoCase, mask: np.ndarray) -> Outcome:
+    """Ours, what moved not held within 8 px of its edge."""
+    return outcome(dragfield(*_arguments(model, case), settings=replace(DRAGFIELD, free_edge=8.0)))
+
+
 METHODS: dict[str, Callable[[DemoFlux, DemoCase, np.ndarray], Outcome]] = {
     "no_edit": no_edit,
     "pixel_warp": pixel_warp,
@@ -126,7 +136,7 @@ METHODS: dict[str, Callable[[DemoFlux, DemoCase, np.ndarray], Outcome]] = {
 }
 ABLATION = ("point_flow", "region", "region_masked", "dragflow", "dragflow_adapter")
 """The paper's system, part by part; each row has all that the row before it has."""
-ON_REQUEST = {"dragflow_reference": published_code}
+ON_REQUEST = {"dragflow_reference": published_code, "dragfield_no_shadows": no_shadows, "dragfield_free_edge": free_edge}
 """Run only when asked for by name."""
 WORLDS: dict[str, Callable[[int, int], Iterable[DemoCase]]] = {"scenes": sample_cases, "figures": sample_figure_cases}
 """What the cases are drawn from: the scenes the demo models were trained on, or jointed figures, which they have never seen."""
