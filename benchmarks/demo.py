@@ -138,6 +138,8 @@ ABLATION = ("point_flow", "region", "region_masked", "dragflow", "dragflow_adapt
 """The paper's system, part by part; each row has all that the row before it has."""
 ON_REQUEST = {"dragflow_reference": published_code, "dragfield_no_shadows": no_shadows, "dragfield_free_edge": free_edge}
 """Run only when asked for by name."""
+VARIANTS = ("dragfield_no_shadows", "dragfield_free_edge")
+"""What one setting changes of `dragfield`; each is compared with it."""
 WORLDS: dict[str, Callable[[int, int], Iterable[DemoCase]]] = {"scenes": sample_cases, "figures": sample_figure_cases}
 """What the cases are drawn from: the scenes the demo models were trained on, or jointed figures, which they have never seen."""
 
@@ -155,7 +157,8 @@ def run(
 
     "methods" holds each method's means by its name.
 
-    "ablation" says of each row of ABLATION but the first what its part changes, case by case: {"over": the row before, and see `gained`}.
+    "ablation" says of each row of ABLATION but the first, and of VARIANTS, what its part changes, case by case: {"over": the row it is
+    compared with, and see `gained`}.
 
     progress(done, total, method) is told before each edit.
     """
@@ -175,8 +178,9 @@ def run(
             if progress is not None:
                 progress(i * len(methods) + j, cases * len(methods), name)
             rows[name].append(judged(case, mask, partial(known[name], model, case, mask)))
-    steps = [name for name in ABLATION if name in rows]
-    ablation = {name: {"over": before, **gained(rows[before], rows[name])} for before, name in pairwise(steps)}
+    steps = list(pairwise(name for name in ABLATION if name in rows))
+    steps += [("dragfield", name) for name in VARIANTS if name in rows and "dragfield" in rows]
+    ablation = {name: {"over": before, **gained(rows[before], rows[name])} for before, name in steps}
     means = {name: summarise(found) for name, found in rows.items()}
     return {"suite": "demo", "world": world, "cases": cases, "seed": seed, "methods": means, "ablation": ablation}
 
@@ -227,7 +231,7 @@ def summarise(rows: Sequence[dict]) -> dict:
 def gained(before: Sequence[dict], after: Sequence[dict]) -> dict[str, dict[str, float | None]]:
     """What `after` changes of the same cases: the mean of the differences and its standard error (None with one case)."""
     found = {}
-    for figure in ("centroid_error_px", "psnr_truth_mask_db"):
+    for figure in ("centroid_error_px", "psnr_truth_mask_db", "object_ssim"):
         each = [getattr(b["measured"], figure) - getattr(a["measured"], figure) for a, b in zip(before, after, strict=True)]
         found[figure] = {"mean": mean(each), "error": stdev(each) / len(each) ** 0.5 if len(each) > 1 else None}
     return found

@@ -55,7 +55,7 @@ class FigureCase:
 
     @property
     def parts(self) -> frozenset[int]:
-        """What the region holds: of what is drawn out, all beyond its middle."""
+        """Indices of the part that is dragged and of what hangs on it."""
         return frozenset(range(len(self.scene.figure.parts))) if self.part < 0 else self.scene.figure.under(self.part)
 
     @cached_property
@@ -105,9 +105,10 @@ class FigureCase:
         return render_figure(replace(self.scene, figure=moved), self.size)
 
     def _painted(self, figure: Figure) -> np.ndarray:
+        """What is seen of the dragged parts, two pixels generous; of a part that is drawn out, its outer half."""
         seen = part_mask(replace(self.scene, figure=figure), self.parts, self.size)
         if self.task == "deformation":
-            # Of the part itself, the outer half: the inner one gives.
+            # The inner half gives.
             joint, end, _ = figure.placed()[self.part]
             way = (end - joint) / max(float(np.hypot(*(end - joint))), 1e-6)
             y, x = (np.mgrid[: self.size, : self.size] + 0.5) * UNIT / self.size
