@@ -21,28 +21,29 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..core.appearance import ReadoutSettings, appearance_term, readout_of
 from ..core.backbones.noise_as_flow import NoiseAsFlow, on_unet
-from ..core.cast_shadow import shadow_finder
 from ..core.demo import flux
 from ..core.demo.cases import DemoCase, sample_cases
 from ..core.demo.directdrag_settings import DIRECTDRAG, DIRECTDRAG_FLOW
 from ..core.demo.dragflow_settings import DRAGFIELD, DRAGFLOW, MARGIN
 from ..core.demo.measure import measure, psnr
 from ..core.demo.text import embed
-from ..core.directdrag import directdrag
-from ..core.directdrag_flow import directdrag_flow
-from ..core.dragfield import dragfield
-from ..core.edit import DragFlowSettings, Edit, dragflow, inverted, masked_denoise, replay_of, with_shadows
+from ..core.edits.directdrag import directdrag
+from ..core.edits.directdrag_flow import directdrag_flow
+from ..core.edits.dragfield import dragfield
+from ..core.edits.edit import DragFlowSettings, Edit, dragflow, inverted, replay_of, with_shadows
+from ..core.edits.point_edit import points_of
+from ..core.edits.warm_start import emptied, warp_latent
 from ..core.field import DragField
-from ..core.inversion import InversionSettings, velocity_of
-from ..core.masks import adaptive_gradient_mask, to_latent
-from ..core.point_edit import points_of
-from ..core.probes import FlowProbe
-from ..core.readout import ReadoutHead, load_readout
-from ..core.region_drag import region_drag
-from ..core.soft_mask import SoftMaskSettings, point_masks
-from ..core.warm_start import emptied, warp_latent
+from ..core.field.masks import adaptive_gradient_mask, to_latent
+from ..core.model.readout import ReadoutHead, load_readout
+from ..core.optimise.appearance import ReadoutSettings, appearance_term, readout_of
+from ..core.optimise.region_drag import region_drag
+from ..core.optimise.soft_mask import SoftMaskSettings, point_masks
+from ..core.picture.cast_shadow import shadow_finder
+from ..core.sampling.inversion import InversionSettings, velocity_of
+from ..core.sampling.masked import masked_denoise
+from ..core.sampling.probes import FlowProbe
 from .demo import case_mask, summarise, to_picture
 from .points import HEAD, PointModel, empty_prompt, handle_error, load_model, point_drag_of, summarise_points
 

@@ -18,8 +18,6 @@ import torch
 from torch import Tensor
 
 from ..core.adapters.contract import Injection, Injections
-from ..core.backbone import FlowBackbone
-from ..core.cast_shadow import shadow_finder
 from ..core.demo.adapter import STRENGTH, WEIGHTS, DemoAdapter
 from ..core.demo.cases import DemoCase, sample_cases
 from ..core.demo.dragflow_settings import DRAGFIELD, DRAGFLOW, MARGIN
@@ -27,13 +25,16 @@ from ..core.demo.figure_cases import sample_figure_cases
 from ..core.demo.flux import DemoFlux, load
 from ..core.demo.measure import Measured, measure
 from ..core.demo.text import embed
-from ..core.dragfield import dragfield
-from ..core.edit import PUBLISHED, Edit, dragflow, latent_copy_paste, paste_back
-from ..core.evidence import carry
+from ..core.edits.dragfield import dragfield
+from ..core.edits.edit import PUBLISHED, Edit, dragflow, latent_copy_paste
 from ..core.field import DragField
-from ..core.masks import adaptive_gradient_mask
-from ..core.operations import Drag, PointOperation
-from ..core.preview import preview
+from ..core.field.masks import adaptive_gradient_mask
+from ..core.instruction.operations import Drag, PointOperation
+from ..core.model.backbone import FlowBackbone
+from ..core.picture.cast_shadow import shadow_finder
+from ..core.picture.compose import paste_back
+from ..core.picture.evidence import carry
+from ..core.picture.preview import preview
 
 Outcome = tuple[Tensor, int, int]
 """Picture [1, 3, H, W] and network passes forward and backward."""

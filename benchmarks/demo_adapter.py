@@ -17,16 +17,16 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..core.backbone import Conditioning, FlowBackbone
 from ..core.demo.adapter import DemoAdapter
 from ..core.demo.cases import DemoCase, sample_cases
 from ..core.demo.dragflow_settings import DRAGFLOW
 from ..core.demo.flux import DemoFlux, load
 from ..core.demo.text import embed
-from ..core.edit import DragFlowSettings, dragflow
-from ..core.inversion import InversionSettings, invert, reconstruct
-from ..core.likeness import psnr
-from ..core.taps import default_taps
+from ..core.edits.edit import DragFlowSettings, dragflow
+from ..core.model.backbone import Conditioning, FlowBackbone
+from ..core.model.taps import default_taps
+from ..core.picture.likeness import psnr
+from ..core.sampling.inversion import InversionSettings, invert, reconstruct
 from .demo import Outcome, case_mask, gained, judged, outcome, summarise, to_picture, with_adapter
 
 INVERSION = InversionSettings()

@@ -19,17 +19,17 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..core.appearance import ReadoutSettings, appearance_term, readout_of
-from ..core.backbone import Conditioning
 from ..core.backbones.unet import DiffusersUNet
 from ..core.demo.directdrag_settings import DRAG
-from ..core.handles import Handles, make_handles
-from ..core.operations import PointOperation
-from ..core.point_drag import PointDragState, point_drag
-from ..core.point_drag_settings import PointDragSettings
-from ..core.probes import NoiseProbe
-from ..core.readout import ReadoutHead
-from ..core.readout_training import new_head
+from ..core.instruction.operations import PointOperation
+from ..core.model.backbone import Conditioning
+from ..core.model.readout import ReadoutHead
+from ..core.optimise.appearance import ReadoutSettings, appearance_term, readout_of
+from ..core.optimise.handles import Handles, make_handles
+from ..core.optimise.point_drag import PointDragState, point_drag
+from ..core.optimise.point_drag_settings import PointDragSettings
+from ..core.sampling.probes import NoiseProbe
+from ..core.training.readout_training import new_head
 from .cost import count_flops, peak_memory, seconds_of, take
 from .published_points import PublishedPointDrag
 

@@ -24,19 +24,19 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..core.backbone import Autoencoder, Conditioning, NoiseBackbone
-from ..core.ddim_inversion import DDIMInversion, invert_ddim
 from ..core.demo.case_points import point_drag_of
 from ..core.demo.cases import DemoCase, sample_cases
 from ..core.demo.directdrag_settings import DIRECTDRAG
 from ..core.demo.measure import measure, psnr
 from ..core.demo.text import embed
 from ..core.demo.unet import WEIGHTS, load
-from ..core.directdrag import DirectDragSettings, ablation, directdrag
-from ..core.latent_warp import LatentWarpSettings
-from ..core.operations import Drag
-from ..core.readout import ReadoutHead, load_readout
-from ..core.soft_mask import SoftMaskSettings
+from ..core.edits.directdrag import DirectDragSettings, ablation, directdrag
+from ..core.field.latent_warp import LatentWarpSettings
+from ..core.instruction.operations import Drag
+from ..core.model.backbone import Autoencoder, Conditioning, NoiseBackbone
+from ..core.model.readout import ReadoutHead, load_readout
+from ..core.optimise.soft_mask import SoftMaskSettings
+from ..core.sampling.ddim_inversion import DDIMInversion, invert_ddim
 from .demo import case_mask, summarise, to_picture
 
 AROUND = 8

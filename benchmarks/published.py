@@ -15,11 +15,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..core.attention import Entry
-from ..core.backbone import Conditioning
 from ..core.backbones.flux import DiffusersFlux, pack
-from ..core.supervision import cut_shape
-from ..core.taps import BlockKind, default_taps
+from ..core.model.attention import Entry
+from ..core.model.backbone import Conditioning
+from ..core.model.taps import BlockKind, default_taps
+from ..core.optimise.supervision import cut_shape
 
 RATE = 1000.0
 

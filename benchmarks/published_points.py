@@ -14,15 +14,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..core.adam import Adam
-from ..core.appearance import ReadoutSettings, readout_distance, time_of
-from ..core.backbone import Conditioning
 from ..core.backbones.unet import DiffusersUNet
-from ..core.ddim import ddim_step
-from ..core.handles import Handles
-from ..core.point_drag_settings import PointDragSettings
-from ..core.probes import NoiseProbe
-from ..core.readout import NormedConv, ReadoutHead
+from ..core.model.backbone import Conditioning
+from ..core.model.readout import NormedConv, ReadoutHead
+from ..core.optimise.adam import Adam
+from ..core.optimise.appearance import ReadoutSettings, readout_distance, time_of
+from ..core.optimise.handles import Handles
+from ..core.optimise.point_drag_settings import PointDragSettings
+from ..core.sampling.ddim import ddim_step
+from ..core.sampling.probes import NoiseProbe
 
 
 class PublishedPointDrag:

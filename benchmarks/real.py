@@ -18,14 +18,14 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from ..core.cast_shadow import fit_cast_shadow
-from ..core.dragfield import DragFieldSettings, open_mask
-from ..core.evidence import carry
+from ..core.edits.dragfield import DragFieldSettings, open_mask
 from ..core.field import DragField
+from ..core.field.masks import disc, grow
 from ..core.formats.picture_file import decode
 from ..core.formats.real_motion import RealPair, read
-from ..core.masks import disc, grow
-from ..core.preview import preview
+from ..core.picture.cast_shadow import fit_cast_shadow
+from ..core.picture.evidence import carry
+from ..core.picture.preview import preview
 from . import real_edits, real_points
 from .tiny_autoencoder import TinyAutoencoder
 

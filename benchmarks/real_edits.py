@@ -16,13 +16,13 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from ..core.backbone import Autoencoder
-from ..core.evidence import carry
+from ..core.edits.warm_start import warp_latent
 from ..core.field import DragField
 from ..core.formats.real_motion import RealPair
 from ..core.instruction import DragInstruction
-from ..core.warm_start import warp_latent
-from ..core.working_size import to_picture, to_tensor, working_size
+from ..core.model.backbone import Autoencoder
+from ..core.picture.evidence import carry
+from ..core.picture.working_size import to_picture, to_tensor, working_size
 
 Made = Callable[[RealPair, DragField], np.ndarray]
 BUNDLED = "demo"
@@ -39,8 +39,8 @@ def by_model(model: str, longest: int = 512) -> dict[str, Made]:
     from ..core.backbones.flux_folder import encode_prompts, load_models
     from ..core.demo.dragflow_settings import DRAGFIELD, DRAGFLOW
     from ..core.demo.flux import WEIGHTS
-    from ..core.dragfield import DragFieldSettings, dragfield
-    from ..core.edit import PUBLISHED, dragflow
+    from ..core.edits.dragfield import DragFieldSettings, dragfield
+    from ..core.edits.edit import PUBLISHED, dragflow
 
     bundled = model == BUNDLED
     folder = WEIGHTS if bundled else Path(model)

@@ -19,14 +19,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..core.bodies import SHARE, rigid_back
-from ..core.carried import object_moves
 from ..core.field import DragField
+from ..core.field.bodies import SHARE, rigid_back
+from ..core.field.carried import object_moves
+from ..core.field.masks import default_point_radius
+from ..core.field.points import PointMoves
+from ..core.field.selection import select
 from ..core.formats.real_motion import RealPair
-from ..core.masks import default_point_radius
-from ..core.operations import Drag, PointOperation
-from ..core.points import PointMoves
-from ..core.selection import select
+from ..core.instruction.operations import Drag, PointOperation
 
 Push = Callable[[Tensor], Tensor]
 """Displacement [n, 2] of positions [n, 2], px."""

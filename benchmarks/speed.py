@@ -19,15 +19,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..core.attention import KVBank
-from ..core.backbone import Conditioning
 from ..core.backbones.flux import DiffusersFlux
-from ..core.blocks import choose_blocks
 from ..core.demo.flux import CONFIG as DEMO
 from ..core.field import DragField
-from ..core.masks import adaptive_gradient_mask, to_latent
-from ..core.operations import Drag, RegionOperation
-from ..core.region_drag import DragState, RegionDragSettings, region_drag
+from ..core.field.masks import adaptive_gradient_mask, to_latent
+from ..core.instruction.operations import Drag, RegionOperation
+from ..core.model.attention import KVBank
+from ..core.model.backbone import Conditioning
+from ..core.model.blocks import choose_blocks
+from ..core.optimise.region_drag import DragState, RegionDragSettings, region_drag
 from .cost import count_flops, minimum_flops, peak_memory, seconds_of, take
 from .published import PublishedDrag
 

@@ -17,10 +17,10 @@ from .console import choose_device, out, progress_bar
 if TYPE_CHECKING:
     from PIL import Image
 
-    from ..core.dragfield import DragFieldSettings
-    from ..core.edit import DragFlowSettings, Edit
+    from ..core.edits.dragfield import DragFieldSettings
+    from ..core.edits.edit import DragFlowSettings, Edit
+    from ..core.edits.presets import Preset
     from ..core.instruction import DragInstruction
-    from ..core.presets import Preset
 
 NOT_PUBLISHED = (
     ", but for the subject adapter: the published code runs InstantCharacter at 1.5, and its paper measures inversions of photographs at "
@@ -74,7 +74,7 @@ def edit(
         raise ValueError("--lean is of the methods for FLUX; leave it out with directdrag")
     picture, drag = read(source, instruction)
 
-    from ..core.presets import preset_named
+    from ..core.edits.presets import preset_named
 
     named = preset_named(preset, bundled=model is None)
     if method == "directdrag":
@@ -91,7 +91,7 @@ def edit(
 
     from ..core.backbones.flux_folder import PUBLISHED_T5_TOKENS, T5_TOKENS, encode_prompts, load_models
     from ..core.demo.flux import WEIGHTS
-    from ..core.working_size import to_tensor, working_size
+    from ..core.picture.working_size import to_tensor, working_size
 
     published = method == "dragflow" and named == "published"
     run, settings = chosen(method, named, lean, seed, bundled=model is None)
@@ -121,7 +121,7 @@ def edit(
 def write(result: Edit, picture: Image.Image, output: Path, method: str, *, truncated: bool, pasted: bool) -> None:
     """Save an edit and say what it took. pasted: into the picture, which keeps all pixels elsewhere."""
     from ..core.formats.picture_file import save
-    from ..core.working_size import to_picture
+    from ..core.picture.working_size import to_picture
 
     output.parent.mkdir(parents=True, exist_ok=True)
     exact = save(to_picture(result.image, picture, result.mask if pasted else None, truncated=truncated), output, like=picture)
@@ -159,8 +159,8 @@ def chosen(
 ) -> tuple[Callable[..., Edit], DragFlowSettings | DragFieldSettings]:
     """The method and its settings. `lean` keeps what attention saw in main memory."""
     from ..core.demo.dragflow_settings import DRAGFIELD, DRAGFLOW
-    from ..core.dragfield import DragFieldSettings, dragfield
-    from ..core.edit import PUBLISHED, DragFlowSettings, dragflow
+    from ..core.edits.dragfield import DragFieldSettings, dragfield
+    from ..core.edits.edit import PUBLISHED, DragFlowSettings, dragflow
 
     if method == "dragfield":
         run, settings = dragfield, replace(DRAGFIELD if bundled else DragFieldSettings(), seed=seed)

@@ -11,9 +11,9 @@ from .console import choose_device, progress_bar
 if TYPE_CHECKING:
     from PIL import Image
 
-    from ..core.edit import Edit
+    from ..core.edits.edit import Edit
+    from ..core.edits.presets import Preset
     from ..core.instruction import DragInstruction
-    from ..core.presets import Preset
 
 HEAD = "readout.safetensors"
 """The bundled model's own readout head, in its folder."""
@@ -33,11 +33,11 @@ def edit_points(
     from ..core.backbones.unet_folder import encode_unet_prompts, load_unet_models
     from ..core.demo.directdrag_settings import DIRECTDRAG
     from ..core.demo.unet import WEIGHTS
-    from ..core.directdrag import PUBLISHED, DirectDragSettings, directdrag
-    from ..core.lora import LoraSettings, applied, train_lora
-    from ..core.point_edit import points_of
-    from ..core.readout import load_readout
-    from ..core.working_size import to_tensor, working_size
+    from ..core.edits.directdrag import PUBLISHED, DirectDragSettings, directdrag
+    from ..core.edits.point_edit import points_of
+    from ..core.model.readout import load_readout
+    from ..core.picture.working_size import to_tensor, working_size
+    from ..core.training.lora import LoraSettings, applied, train_lora
 
     published = preset == "published"
     settings = PUBLISHED if published else DIRECTDRAG if model is None else DirectDragSettings()

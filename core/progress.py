@@ -4,22 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from torch import Tensor
-
-from .region_drag import DragState
 
 
 @dataclass(frozen=True, eq=False)
 class Progress:
-    """Told after every step of an edit: which stage, how far, the latent there, and the drag's own state while dragging."""
+    """Told after every step of an edit: which stage, how far, the latent there, and while dragging the state of what drags (region_drag.py,
+    point_drag.py)."""
 
     stage: Literal["invert", "drag", "denoise"]
     done: int
     total: int
     z: Tensor
-    drag: DragState | None = None
+    drag: Any = None
 
 
 Report = Callable[[Progress], None]

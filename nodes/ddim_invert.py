@@ -6,7 +6,7 @@ from functools import partial
 
 from comfy_api.latest import io
 
-from ..core.ddim_inversion import DDIMSettings, invert_ddim
+from ..core.sampling.ddim_inversion import DDIMSettings, invert_ddim
 from . import models
 from .host.comfy_unet import ComfyUNet
 from .host.out_of_memory import with_one_retry

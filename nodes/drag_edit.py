@@ -14,11 +14,11 @@ import torch
 from comfy_api.latest import io, ui
 
 from ..core.backbones.noise_as_flow import NoiseAsFlow, as_flow, on_unet
-from ..core.cutout import Edges
-from ..core.dragfield import DragFieldSettings, dragfield
-from ..core.edit import DragFlowSettings, Edit, dragflow
-from ..core.operations import Drag
-from ..core.window import Window, crop, crop_drag, stitch, window_around
+from ..core.edits.dragfield import DragFieldSettings, dragfield
+from ..core.edits.edit import DragFlowSettings, Edit, dragflow
+from ..core.instruction.operations import Drag
+from ..core.picture.cutout import Edges
+from ..core.picture.window import Window, crop, crop_drag, stitch, window_around
 from . import models, wire
 from .drag_edit_graph import inversion_graph
 from .drag_edit_points import PointSettings, check_points_only, drag_points, edit_settings, inversion_settings, open_to_points

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..core.ddim_inversion import DDIMSettings
-from ..core.inversion import InversionSettings
-from ..core.presets import Preset
-from ..core.window import Window
+from ..core.edits.presets import Preset
+from ..core.picture.window import Window
+from ..core.sampling.ddim_inversion import DDIMSettings
+from ..core.sampling.inversion import InversionSettings
 
 Graph = dict[str, dict[str, Any]]
 Link = list

@@ -8,15 +8,15 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from ..core.ddim_inversion import DDIMSettings
-from ..core.directdrag import DirectDragSettings, directdrag
-from ..core.directdrag_flow import FlowPointSettings, directdrag_flow
-from ..core.edit import Edit
-from ..core.inversion import InversionSettings
-from ..core.operations import Drag
-from ..core.point_edit import points_of
-from ..core.readout import ReadoutHead
-from ..core.soft_mask import SoftMaskSettings, point_masks
+from ..core.edits.directdrag import DirectDragSettings, directdrag
+from ..core.edits.directdrag_flow import FlowPointSettings, directdrag_flow
+from ..core.edits.edit import Edit
+from ..core.edits.point_edit import points_of
+from ..core.instruction.operations import Drag
+from ..core.model.readout import ReadoutHead
+from ..core.optimise.soft_mask import SoftMaskSettings, point_masks
+from ..core.sampling.ddim_inversion import DDIMSettings
+from ..core.sampling.inversion import InversionSettings
 from .host.autoencoder import ComfyAutoencoder
 from .host.comfy_flux import ComfyFlux
 from .host.comfy_unet import ComfyUNet

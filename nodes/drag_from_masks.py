@@ -8,10 +8,10 @@ import numpy as np
 import torch
 from comfy_api.latest import io
 
+from ..core.field.geometry import Motion, centroid
 from ..core.formats.sample import trace
-from ..core.geometry import Motion, centroid
 from ..core.instruction import DragInstruction, DrawnRegion, InstructionError
-from ..core.instruction_checks import Polygons
+from ..core.instruction.checks import Polygons
 from . import wire
 from .host.node_text import show_text
 from .types import CATEGORY

@@ -6,10 +6,10 @@ import numpy as np
 import torch
 from comfy_api.latest import io, ui
 
-from ..core.dragfield import open_mask
+from ..core.edits.dragfield import open_mask
 from ..core.field import DragField
-from ..core.masks import adaptive_gradient_mask, feather
-from ..core.operations import Drag
+from ..core.field.masks import adaptive_gradient_mask, feather
+from ..core.instruction.operations import Drag
 from . import wire
 from .types import CATEGORY, drag_input
 

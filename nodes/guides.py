@@ -8,10 +8,10 @@ from typing import Protocol
 from comfy_api.latest import io
 from torch import Tensor
 
-from ..core.appearance import AppearanceTerm, ReadoutSettings, appearance_term, read_out, readout_of, seen_at
-from ..core.guidance import Term
-from ..core.probes import FlowProbe, NoiseProbe
-from ..core.readout import ReadoutHead
+from ..core.model.readout import ReadoutHead
+from ..core.optimise.appearance import AppearanceTerm, ReadoutSettings, appearance_term, read_out, readout_of, seen_at
+from ..core.optimise.guidance import Term
+from ..core.sampling.probes import FlowProbe, NoiseProbe
 from .trajectory import Branch
 
 GuidanceType = io.Custom("DRAGFIELD_GUIDANCE")

@@ -7,7 +7,7 @@ from functools import partial
 
 from comfy_api.latest import io
 
-from ..core.inversion import invert
+from ..core.sampling.inversion import invert
 from . import models
 from .host.comfy_flux import ComfyFlux
 from .host.out_of_memory import with_one_retry

@@ -11,13 +11,13 @@ import torch
 from comfy_api.latest import io
 from torch import Tensor
 
-from ..core.directdrag import DirectDragSettings
+from ..core.edits.directdrag import DirectDragSettings
+from ..core.edits.point_edit import carried, points_of
+from ..core.edits.presets import CHOICES
+from ..core.edits.warm_start import warp_latent
 from ..core.field import DragField
-from ..core.masks import to_latent
-from ..core.operations import Drag
-from ..core.point_edit import carried, points_of
-from ..core.presets import CHOICES
-from ..core.warm_start import warp_latent
+from ..core.field.masks import to_latent
+from ..core.instruction.operations import Drag
 from . import models, wire
 from .gradient_mask import AROUND, MARGIN, editing_mask
 from .noise_trajectory import NoiseTrajectory

@@ -12,15 +12,16 @@ from functools import partial
 import torch
 from comfy_api.latest import io
 
-from ..core.attention import KVSession
-from ..core.ddim import DDIMState
-from ..core.ddim_inversion import masked_ddim
-from ..core.edit import DragFlowSettings, masked_denoise
-from ..core.inversion import reconstruct, velocity_of
-from ..core.masks import to_latent, whole_tokens
-from ..core.mutual_attention import mutual_blocks
+from ..core.edits.edit import DragFlowSettings
+from ..core.field.masks import to_latent, whole_tokens
+from ..core.model.attention import KVSession
+from ..core.model.mutual_attention import mutual_blocks
 from ..core.progress import Progress
-from ..core.solvers import FlowState
+from ..core.sampling.ddim import DDIMState
+from ..core.sampling.ddim_inversion import masked_ddim
+from ..core.sampling.inversion import reconstruct, velocity_of
+from ..core.sampling.masked import masked_denoise
+from ..core.sampling.solvers import FlowState
 from . import models, wire
 from .host.comfy_flux import ComfyFlux
 from .host.comfy_unet import ComfyUNet

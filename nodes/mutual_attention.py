@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from comfy_api.latest import io
 
-from ..core.mutual_attention import mutual_blocks
+from ..core.model.mutual_attention import mutual_blocks
 from ..core.progress import Progress
 from . import models
 from .host.comfy_unet import ComfyUNet

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from ..core.backbones.noise_as_flow import as_flow, flow_latent, noise_latent
-from ..core.ddim import NoiseSchedule
+from ..core.model.noise_schedule import NoiseSchedule
 from .trajectory import Branch, Trajectory
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from comfy_api.latest import io
 
-from ..core.edit import paste_back
+from ..core.picture.compose import paste_back
 from . import wire
 from .types import CATEGORY
 

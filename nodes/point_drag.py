@@ -8,13 +8,13 @@ from functools import partial
 from comfy_api.latest import io
 from torch import Tensor
 
-from ..core.directdrag import DirectDragSettings
-from ..core.directdrag_flow import FlowPointSettings
-from ..core.latent_warp import LatentWarpSettings
-from ..core.point_drag import PointDragState
-from ..core.point_edit import points_of
-from ..core.probes import FlowProbe, NoiseProbe
+from ..core.edits.directdrag import DirectDragSettings
+from ..core.edits.directdrag_flow import FlowPointSettings
+from ..core.edits.point_edit import points_of
+from ..core.field.latent_warp import LatentWarpSettings
+from ..core.optimise.point_drag import PointDragState
 from ..core.progress import Progress
+from ..core.sampling.probes import FlowProbe, NoiseProbe
 from . import models, wire
 from .guides import GuidanceType, Guides
 from .host.comfy_flux import ComfyFlux

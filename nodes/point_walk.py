@@ -12,17 +12,17 @@ from dataclasses import dataclass, field, replace
 import torch
 from torch import Tensor
 
-from ..core.ddim import ddim_step
-from ..core.ddim_inversion import reconstruct_ddim
-from ..core.directdrag import DirectDragSettings
-from ..core.guidance import Term
-from ..core.handles import Handles
-from ..core.inversion import velocity_of
-from ..core.point_drag import PointDragState, gave_up, point_drag
-from ..core.point_edit import carried, on_tokens
-from ..core.probes import FlowProbe, NoiseProbe
+from ..core.edits.directdrag import DirectDragSettings
+from ..core.edits.point_edit import carried, on_tokens
+from ..core.optimise.guidance import Term
+from ..core.optimise.handles import Handles
+from ..core.optimise.point_drag import PointDragState, gave_up, point_drag
 from ..core.progress import Interrupted
-from ..core.solvers import fireflow_step, start
+from ..core.sampling.ddim import ddim_step
+from ..core.sampling.ddim_inversion import reconstruct_ddim
+from ..core.sampling.inversion import velocity_of
+from ..core.sampling.probes import FlowProbe, NoiseProbe
+from ..core.sampling.solvers import fireflow_step, start
 from .guides import Guides
 from .trajectory import Branch
 

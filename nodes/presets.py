@@ -12,12 +12,12 @@ from comfy_api.latest import io
 
 from ..core.demo.directdrag_settings import DIRECTDRAG, DIRECTDRAG_FLOW
 from ..core.demo.dragflow_settings import DRAGFIELD, DRAGFLOW
-from ..core.directdrag import PUBLISHED as PUBLISHED_POINTS
-from ..core.directdrag import DirectDragSettings
-from ..core.directdrag_flow import FlowPointSettings
-from ..core.dragfield import DragFieldSettings
-from ..core.edit import PUBLISHED, DragFlowSettings
-from ..core.presets import CHOICES, FORMER, Preset, PresetChoice, preset_named
+from ..core.edits.directdrag import PUBLISHED as PUBLISHED_POINTS
+from ..core.edits.directdrag import DirectDragSettings
+from ..core.edits.directdrag_flow import FlowPointSettings
+from ..core.edits.dragfield import DragFieldSettings
+from ..core.edits.edit import PUBLISHED, DragFlowSettings
+from ..core.edits.presets import CHOICES, FORMER, Preset, PresetChoice, preset_named
 from .host.bundled import is_bundled
 from .host.node_text import show_text
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import torch
 from comfy_api.latest import io, ui
 
-from ..core.evidence import carry
 from ..core.field import DragField
-from ..core.preview import overlay
+from ..core.picture.evidence import carry
+from ..core.picture.preview import overlay
 from . import wire
 from .types import CATEGORY, deformation_input, drag_input
 

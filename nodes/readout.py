@@ -8,10 +8,10 @@ import folder_paths
 import torch
 from comfy_api.latest import io
 
-from ..core.appearance import ReadoutSettings
 from ..core.demo.flux import WEIGHTS as FLUX_WEIGHTS
 from ..core.demo.unet import WEIGHTS as UNET_WEIGHTS
-from ..core.readout import ReadoutHead, load_readout
+from ..core.model.readout import ReadoutHead, load_readout
+from ..core.optimise.appearance import ReadoutSettings
 from .guides import GuidanceType, Guides, ReadoutGuide, ReadoutHeadType
 from .types import CATEGORY
 

@@ -12,20 +12,20 @@ import torch
 from comfy_api.latest import io
 from torch import Tensor
 
-from ..core.attention import KVBank, KVSession
 from ..core.backbones.noise_as_flow import NoiseAsFlow, on_unet
-from ..core.cast_shadow import shadow_finder
-from ..core.edit import DragFlowSettings, supervised
-from ..core.evidence import FindShadow
+from ..core.edits.edit import DragFlowSettings, supervised
+from ..core.edits.warm_start import emptied, warp_latent
 from ..core.field import DragField
-from ..core.masks import to_latent
-from ..core.mutual_attention import mutual_blocks
-from ..core.operations import Drag
-from ..core.probes import FlowProbe, NoiseProbe
+from ..core.field.masks import to_latent
+from ..core.instruction.operations import Drag
+from ..core.model.attention import KVBank, KVSession
+from ..core.model.mutual_attention import mutual_blocks
+from ..core.optimise.published_regions import PublishedRegions
+from ..core.optimise.region_drag import DragState, RegionDragSettings, region_drag
+from ..core.picture.cast_shadow import shadow_finder
+from ..core.picture.evidence import FindShadow
 from ..core.progress import Interrupted, Progress
-from ..core.published_regions import PublishedRegions
-from ..core.region_drag import DragState, RegionDragSettings, region_drag
-from ..core.warm_start import emptied, warp_latent
+from ..core.sampling.probes import FlowProbe, NoiseProbe
 from . import models, wire
 from .gradient_mask import RECTANGLES, editing_mask
 from .guides import GuidanceType, Guides

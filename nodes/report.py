@@ -10,10 +10,10 @@ import numpy as np
 import torch
 from comfy_api.latest import io, ui
 
-from ..core.arrival import Arrival, arrivals
 from ..core.instruction import DragInstruction, DrawnPoints, DrawnRegion
-from ..core.likeness import psnr
-from ..core.preview import overlay
+from ..core.picture.arrival import Arrival, arrivals
+from ..core.picture.likeness import psnr
+from ..core.picture.preview import overlay
 from . import wire
 from .report_advice import BUNDLED, NOTE, advice, upstream
 from .types import CATEGORY, drag_input

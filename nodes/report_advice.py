@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from ..core.arrival import Arrival
+from ..core.picture.arrival import Arrival
 
 Prompt = dict[str, dict[str, Any]]
 Setting = tuple[str, str, Callable[[Any], bool], str]

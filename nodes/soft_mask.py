@@ -10,12 +10,12 @@ from comfy_api.latest import io, ui
 from torch import Tensor
 from torch.nn.functional import adaptive_avg_pool2d
 
-from ..core.directdrag import DirectDragSettings
-from ..core.handles import Handles
-from ..core.operations import Drag
-from ..core.point_edit import points_of
-from ..core.presets import preset_named
-from ..core.soft_mask import SIGMA_SHARE, SoftMaskSettings, point_masks
+from ..core.edits.directdrag import DirectDragSettings
+from ..core.edits.point_edit import points_of
+from ..core.edits.presets import preset_named
+from ..core.instruction.operations import Drag
+from ..core.optimise.handles import Handles
+from ..core.optimise.soft_mask import SIGMA_SHARE, SoftMaskSettings, point_masks
 from . import wire
 from .presets import PUBLISHED_POINTS, preset_input, preset_problem
 from .types import CATEGORY, drag_input

@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from comfy_api.latest import io
 
-from ..core.lora import LoraSettings
 from ..core.progress import Progress
+from ..core.training.lora import LoraSettings
 from . import models
 from .host.node_text import show_text
 from .host.progress import ComfyProgress

@@ -9,10 +9,11 @@ import folder_paths
 import torch
 from comfy_api.latest import io
 
-from ..core.frames import frame_pairs, scene_pairs
-from ..core.probes import FlowProbe, NoiseProbe
+from ..core.demo.pairs import scene_pairs
 from ..core.progress import Progress
-from ..core.readout_training import Pair, ReadoutTrainingSettings, new_head, train_readout
+from ..core.sampling.probes import FlowProbe, NoiseProbe
+from ..core.training.frames import frame_pairs
+from ..core.training.readout_training import Pair, ReadoutTrainingSettings, new_head, train_readout
 from . import models
 from .guides import ReadoutHeadType
 from .host.autoencoder import ComfyAutoencoder

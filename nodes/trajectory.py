@@ -12,8 +12,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..core.inversion import Inversion
-from ..core.presets import Preset
+from ..core.edits.presets import Preset
+from ..core.sampling.inversion import Inversion
 
 
 @dataclass(frozen=True, eq=False)

@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.nn.functional import interpolate
 
 from ..core.instruction import DragInstruction, InstructionError
-from ..core.operations import Drag
+from ..core.instruction.operations import Drag
 
 Size = tuple[int, int]
 

@@ -30,13 +30,13 @@ import numpy as np  # noqa: E402
 import torch  # noqa: E402
 
 from dragfield.benchmarks.cost import peak_memory  # noqa: E402
-from dragfield.core.attention import KVBank, choose_blocks  # noqa: E402
 from dragfield.core.demo import flux, text  # noqa: E402
 from dragfield.core.demo.cases import sample_case  # noqa: E402
 from dragfield.core.demo.dragflow_settings import DRAGFIELD, DRAGFLOW  # noqa: E402
-from dragfield.core.dragfield import dragfield  # noqa: E402
-from dragfield.core.edit import dragflow  # noqa: E402
-from dragfield.core.taps import default_taps  # noqa: E402
+from dragfield.core.edits.dragfield import dragfield  # noqa: E402
+from dragfield.core.edits.edit import dragflow  # noqa: E402
+from dragfield.core.model.attention import KVBank, choose_blocks  # noqa: E402
+from dragfield.core.model.taps import default_taps  # noqa: E402
 from dragfield.nodes.host.autoencoder import ComfyAutoencoder  # noqa: E402
 from dragfield.nodes.host.comfy_flux import ComfyFlux  # noqa: E402
 from dragfield.nodes.host.conditioning import as_native  # noqa: E402

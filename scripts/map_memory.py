@@ -15,9 +15,9 @@ import torch
 
 from dragfield.benchmarks.cost import peak_memory, seconds_of
 from dragfield.core.field import DragField
-from dragfield.core.map_reading import TILE
-from dragfield.core.operations import Drag, RegionOperation
-from dragfield.core.supervision import RegionLoss
+from dragfield.core.instruction.operations import Drag, RegionOperation
+from dragfield.core.optimise.map_reading import TILE
+from dragfield.core.optimise.supervision import RegionLoss
 
 WIDTH, CELL, PATCH = 3072, 8, 2
 CPU = torch.device("cpu")

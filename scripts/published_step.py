@@ -17,9 +17,9 @@ import torch
 from safetensors.torch import load_file
 
 from dragfield.core.formats import red_bench
-from dragfield.core.published_regions import PublishedRegions
-from dragfield.core.region_drag import present_cells
-from dragfield.core.supervision import cut_shape
+from dragfield.core.optimise.published_regions import PublishedRegions
+from dragfield.core.optimise.region_drag import present_cells
+from dragfield.core.optimise.supervision import cut_shape
 
 
 def main(folder: Path) -> None:

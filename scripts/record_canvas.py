@@ -27,7 +27,7 @@ import numpy as np
 from PIL import Image
 
 from dragfield.core.demo.cases import sample_case
-from dragfield.core.geometry import centroid
+from dragfield.core.field.geometry import centroid
 
 ROOT = Path(__file__).resolve().parents[1]
 SEED, SIZE = 27, 256

@@ -29,7 +29,7 @@ from dragfield.core.demo.adapter import DemoAdapter
 from dragfield.core.demo.cases import sample_case
 from dragfield.core.demo.flux import load
 from dragfield.core.demo.text import embed
-from dragfield.core.inversion import invert, reconstruct
+from dragfield.core.sampling.inversion import invert, reconstruct
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCS = ROOT / "web" / "docs"

@@ -6,16 +6,13 @@ Convention: that of contract.py.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..blocks import Block
-
-if TYPE_CHECKING:
-    from .contract import Injection
+from ..model.blocks import Block
 
 
 class SubjectCall:
@@ -62,13 +59,13 @@ class SubjectCall:
 
 
 class Part:
-    """One injection in one call."""
+    """One injection in one call: its `SubjectAdapter`, its strength now, and the rest as in contract.py."""
 
     def __init__(
-        self, one: Injection, strength: float, keys_values: dict[Block, tuple[Tensor, Tensor]], grid: tuple[int, int],
+        self, adapter: Any, strength: float, keys_values: dict[Block, tuple[Tensor, Tensor]], grid: tuple[int, int], area: Tensor | None,
         negative: Tensor | None,
     ) -> None:  # fmt: skip
-        self.adapter, self.strength, self.keys_values, self.grid, self.area = one.adapter, strength, keys_values, grid, one.area
+        self.adapter, self.strength, self.keys_values, self.grid, self.area = adapter, strength, keys_values, grid, area
         self.negative = negative
         # A double block, a single one and the halves of a UNet want it in other sizes, but each of them many times.
         self._areas: dict[tuple, Tensor] = {}

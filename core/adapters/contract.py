@@ -19,8 +19,8 @@ from typing import Any, Literal, Protocol
 import torch
 from torch import Tensor
 
-from ..blocks import Block
-from ..instruction_json import show
+from ..instruction.guarded_json import show
+from ..model.blocks import Block
 from .call import Part, SubjectCall
 from .kept import ROOM, Kept, Room
 from .placing import follow
@@ -159,7 +159,7 @@ class Injections:
         else:
             strengths = [one.strength_at(float(t)) for one in self.injections]
         parts = [
-            Part(one, strength, self._keys_values(i, one, float(t), like), grid, negative)
+            Part(one.adapter, strength, self._keys_values(i, one, float(t), like), grid, one.area, negative)
             for i, (one, strength) in enumerate(zip(self.injections, strengths, strict=True))
             if strength != 0.0
         ]

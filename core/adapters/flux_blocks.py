@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ..blocks import Block
+from ..model.blocks import Block
 
 HEAD = 128
 """Width of FLUX.1's attention heads."""

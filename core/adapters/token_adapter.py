@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from ..blocks import Block
+from ..model.blocks import Block
 from .contract import Subject
 from .tokens import TokenAttention, TokenLayout
 

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import Linear
 
-from ..blocks import Block
+from ..model.blocks import Block
 from .contract import Place
 from .placing import beside
 

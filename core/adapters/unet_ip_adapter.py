@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import LayerNorm, Linear
 
-from ..blocks import Block
+from ..model.blocks import Block
 from .contract import Subject
 from .resampler import HEAD, Resampler
 from .vision import CLIP, VisionEncoder

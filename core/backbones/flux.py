@@ -23,9 +23,9 @@ from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
 from ..adapters.contract import Injections
-from ..attention import OWN_KEYS_VALUES, KVSession
-from ..backbone import Conditioning, token_grid
-from ..taps import BlockKind, Tap, TapPoint, last_tap, resolve_taps
+from ..model.attention import OWN_KEYS_VALUES, KVSession
+from ..model.backbone import Conditioning, token_grid
+from ..model.taps import BlockKind, Tap, TapPoint, last_tap, resolve_taps
 from .flux_blocks import Call, Streams, double_block, single_block
 
 if TYPE_CHECKING:

@@ -17,9 +17,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..adapters.contract import SubjectCall
-from ..attention import KVCall
-from ..blocks import Block
-from ..taps import TapPoint
+from ..model.attention import KVCall
+from ..model.blocks import Block
+from ..model.taps import TapPoint
 
 
 @dataclass(frozen=True, eq=False)

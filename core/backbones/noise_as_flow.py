@@ -26,13 +26,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..attention import KVSession
-from ..backbone import Conditioning, NoiseBackbone
-from ..ddim import NoiseSchedule
-from ..ddim_inversion import DDIMInversion
-from ..inversion import Inversion, InversionSettings
-from ..region_drag import RegionDragSettings
-from ..unet_taps import UNetTap, default_unet_taps
+from ..model.attention import KVSession
+from ..model.backbone import Conditioning, NoiseBackbone
+from ..model.noise_schedule import NoiseSchedule
+from ..model.unet_taps import UNetTap, default_unet_taps
+from ..optimise.region_drag import RegionDragSettings
+from ..sampling.ddim_inversion import DDIMInversion
+from ..sampling.inversion import Inversion, InversionSettings
 
 
 class NoiseAsFlow:

@@ -17,11 +17,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..adapters.contract import Injections, SubjectCall
-from ..attention import KVCall, KVSession
-from ..backbone import Conditioning
-from ..blocks import Block
-from ..ddim import NoiseSchedule, scaled_linear
-from ..unet_taps import UNetTap, last_unet_tap, resolve_unet_taps
+from ..model.attention import KVCall, KVSession
+from ..model.backbone import Conditioning
+from ..model.blocks import Block
+from ..model.noise_schedule import NoiseSchedule, scaled_linear
+from ..model.unet_taps import UNetTap, last_unet_tap, resolve_unet_taps
 
 if TYPE_CHECKING:
     from diffusers import UNet2DConditionModel

@@ -2,8 +2,8 @@
 
     DIR/unet  vae  scheduler  text_encoder  tokenizer, for SDXL also  text_encoder_2  tokenizer_2
 
-Prompts are encoded on their own and the encoders let go. A folder without text encoders, whose vae is a demo autoencoder, is
-a demo model.
+Prompts are encoded on their own and the encoders let go. A folder that `dragfield train` wrote is read too
+(model_folder.py).
 """
 
 from __future__ import annotations
@@ -15,12 +15,9 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from ..backbone import Autoencoder, Conditioning
-from ..ddim import NoiseSchedule
-from .flux_folder import _autoencoder as read_autoencoder
-from .flux_folder import _config as read_config
-from .flux_folder import _is_demo as is_demo
-from .flux_folder import _read as read_weights
+from ..model.backbone import Autoencoder, Conditioning
+from ..model.noise_schedule import NoiseSchedule
+from .model_folder import is_own, own_prompts, read_autoencoder, read_config, read_weights
 from .unet import DiffusersUNet
 
 NOISE_KEYS = {
@@ -67,14 +64,12 @@ def encode_unet_prompts(
 ) -> list[Conditioning]:
     """One Conditioning a prompt, by the folder's own encoders: CLIP's last hidden state [1, 77, D].
 
-    SDXL has two encoders: their last hidden states but one side by side, and the second's pooled output [1, P]. A demo model's
-    words are embedded by the demo embedder. Raises: FileNotFoundError where an encoder is missing.
+    SDXL has two encoders: their last hidden states but one side by side, and the second's pooled output [1, P]. Raises:
+    FileNotFoundError where an encoder is missing.
     """
     _needs(folder, "vae")
-    if is_demo(folder):
-        from ..demo.text import embed
-
-        return [Conditioning(embed([prompt]).txt) for prompt in prompts]
+    if is_own(folder):
+        return [Conditioning(words.txt) for words in own_prompts(prompts)]
     both = (folder / "text_encoder_2").is_dir()
     states, _ = _encoded(folder, "text_encoder", "tokenizer", prompts, device, dtype, last=not both)
     if not both:

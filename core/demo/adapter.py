@@ -19,8 +19,8 @@ from torch.nn import Conv2d
 from ..adapters.contract import Subject
 from ..adapters.resampler import Resampler
 from ..adapters.tokens import TokenAttention, TokenLayout
-from ..backbone import Autoencoder
-from ..blocks import Block
+from ..model.backbone import Autoencoder
+from ..model.blocks import Block
 from .flux import CONFIG
 
 WEIGHTS = Path(__file__).parent / "weights" / "demo-flux-subject" / "adapter.safetensors"

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from ..operations import Drag, PointOperation
+from ..instruction.operations import Drag, PointOperation
 from .cases import DemoCase
 
 

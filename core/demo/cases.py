@@ -14,7 +14,7 @@ from functools import cached_property
 import cv2
 import numpy as np
 
-from ..operations import Drag, RegionOperation, Task
+from ..instruction.operations import Drag, RegionOperation, Task
 from .scenes import STRETCH_FROM, UNIT, Scene, Thing, reach, render, sample_scene, thing_mask
 
 CYCLE: tuple[Task, ...] = ("relocation", "rotation", "relocation", "deformation")

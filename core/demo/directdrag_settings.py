@@ -25,13 +25,13 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from ..appearance import ReadoutSettings
-from ..ddim_inversion import DDIMSettings
-from ..directdrag import DirectDragSettings
-from ..directdrag_flow import FlowPointSettings
-from ..inversion import InversionSettings
-from ..latent_warp import LatentWarpSettings
-from ..point_drag_settings import PointDragSettings
+from ..edits.directdrag import DirectDragSettings
+from ..edits.directdrag_flow import FlowPointSettings
+from ..field.latent_warp import LatentWarpSettings
+from ..optimise.appearance import ReadoutSettings
+from ..optimise.point_drag_settings import PointDragSettings
+from ..sampling.ddim_inversion import DDIMSettings
+from ..sampling.inversion import InversionSettings
 
 DRAG = PointDragSettings(
     rounds=5, rate_mode="normalised", rate=0.1, mask_on="step", terms_on="round", radius=8, turned=True, patience=None

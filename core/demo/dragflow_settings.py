@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from ..dragfield import DragFieldSettings
-from ..edit import DragFlowSettings
-from ..inversion import InversionSettings
-from ..region_drag import RegionDragSettings
+from ..edits.dragfield import DragFieldSettings
+from ..edits.edit import DragFlowSettings
+from ..optimise.region_drag import RegionDragSettings
+from ..sampling.inversion import InversionSettings
 
 MARGIN = DragFieldSettings().margin
 """By how much every method's mask grows beyond the paper's rectangle, as a fraction of the picture: room for a shadow."""

@@ -13,8 +13,8 @@ from functools import cached_property
 import cv2
 import numpy as np
 
-from ..masks import resample
-from ..operations import Drag, RegionOperation, Task
+from ..field.masks import resample
+from ..instruction.operations import Drag, RegionOperation, Task
 from .figures import UNIT, Figure, FigureScene, part_mask, perspective, render_figure, sample_figure_scene
 
 CYCLE: tuple[Task, ...] = ("rotation", "relocation", "rotation", "deformation")

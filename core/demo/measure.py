@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from ..likeness import psnr, ssim_map
+from ..picture.likeness import psnr, ssim_map
 from .cases import DemoCase
 from .scenes import UNIT
 

@@ -23,12 +23,13 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from ..dragfield import dragfield
-from ..edit import Edit, dragflow, paste_back
+from ..edits.dragfield import dragfield
+from ..edits.edit import Edit, dragflow
 from ..field import DragField
-from ..inversion import invert, reconstruct
-from ..preview import SOURCE, TARGET, overlay, preview
+from ..picture.compose import paste_back
+from ..picture.preview import SOURCE, TARGET, overlay, preview
 from ..progress import Progress
+from ..sampling.inversion import invert, reconstruct
 from .cases import DemoCase, sample_cases
 from .dragflow_settings import DRAGFIELD as OURS
 from .dragflow_settings import DRAGFLOW

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..backbone import Conditioning
+from ..model.backbone import Conditioning
 
 TOKENS = 20
 WIDTH = 64

@@ -18,8 +18,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..adapters.contract import Injection, Injections
-from ..backbone import Conditioning
 from ..backbones.flux import DiffusersFlux
+from ..model.backbone import Conditioning
 from .adapter import DemoAdapter
 from .plain_attention import PlainAttention
 from .text import embed

@@ -16,8 +16,8 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from ..backbone import Conditioning
 from ..backbones.flux import DiffusersFlux
+from ..model.backbone import Conditioning
 from .autoencoder import DemoAutoencoder
 from .flux import build
 from .optimisers import make_optimiser

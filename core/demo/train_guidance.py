@@ -20,8 +20,8 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from ..backbone import Conditioning
 from ..backbones.flux import DiffusersFlux
+from ..model.backbone import Conditioning
 from .optimisers import make_optimiser
 from .plain_attention import PlainAttention
 from .training import Ema, Run, cosine

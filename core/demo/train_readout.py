@@ -21,10 +21,11 @@ from typing import Literal
 
 import torch
 
-from ..frames import frame_pairs, scene_pairs
-from ..probes import FlowProbe, NoiseProbe
-from ..readout_training import Pair, ReadoutTrainingSettings, new_head, ranking, train_readout
+from ..sampling.probes import FlowProbe, NoiseProbe
+from ..training.frames import frame_pairs
+from ..training.readout_training import Pair, ReadoutTrainingSettings, new_head, ranking, train_readout
 from . import flux, unet
+from .pairs import scene_pairs
 from .text import embed
 
 FILE = "readout.safetensors"

@@ -14,7 +14,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from ..ddim import scaled_linear
+from ..model.noise_schedule import scaled_linear
 from .optimisers import Both
 from .plain_attention import PlainAttention
 from .text import embed

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ..instruction_json import InstructionError
+from ..instruction.guarded_json import InstructionError
 from . import drag100, dragbench, points_json, red_bench
 from .sample import Sample
 

@@ -15,19 +15,10 @@ import numpy as np
 from PIL import Image
 
 from ..instruction import DragInstruction, DrawnPoints
-from ..instruction_checks import fields
-from ..operations import Drag
+from ..instruction.checks import fields
+from ..instruction.operations import Drag
 from .picture_file import size_of
-from .sample import (
-    Sample,
-    from_alternating,
-    read_json,
-    read_mask,
-    to_alternating,
-    trace,
-    write_mask,
-    write_picture,
-)
+from .sample import Sample, from_alternating, read_json, read_mask, to_alternating, trace, write_mask, write_picture
 
 
 def read(folder: str | Path) -> Sample:

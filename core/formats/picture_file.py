@@ -18,8 +18,8 @@ from pathlib import Path
 import numpy as np
 from PIL import ExifTags, Image, ImageOps
 
-from ..instruction_checks import picture_size
-from ..instruction_json import InstructionError
+from ..instruction.checks import picture_size
+from ..instruction.guarded_json import InstructionError
 
 SWAPPED = (5, 6, 7, 8)
 """EXIF orientations that exchange width and height."""

@@ -17,8 +17,8 @@ from typing import Any
 
 import numpy as np
 
-from ..instruction_checks import MAX_PIXELS
-from ..instruction_json import InstructionError
+from ..instruction.checks import MAX_PIXELS
+from ..instruction.guarded_json import InstructionError
 
 _NUMPY = {(module, name): role for role, name, modules in (
     ("make", "_reconstruct", ("numpy.core.multiarray", "numpy._core.multiarray")),

@@ -25,10 +25,10 @@ from typing import Any, Literal, get_args
 import numpy as np
 
 from ..instruction import DragInstruction, DrawnPoints
-from ..instruction_checks import fields, number, picture_size
-from ..instruction_drawn import MAX_PAIRS
-from ..instruction_json import InstructionError, load_json, show
-from ..operations import Point
+from ..instruction.checks import fields, number, picture_size
+from ..instruction.drawn import MAX_PAIRS
+from ..instruction.guarded_json import InstructionError, load_json, show
+from ..instruction.operations import Point
 
 Size = tuple[int, int]
 Units = Literal["auto", "pixels", "fractions"]

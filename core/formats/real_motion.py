@@ -14,10 +14,10 @@ from pathlib import Path
 
 import numpy as np
 
-from ..geometry import Point
-from ..instruction_checks import number
-from ..instruction_json import InstructionError, show
-from ..operations import Drag, RegionOperation
+from ..field.geometry import Point
+from ..instruction.checks import number
+from ..instruction.guarded_json import InstructionError, show
+from ..instruction.operations import Drag, RegionOperation
 from .picture_file import decode, size_of
 from .sample import read_json, read_mask
 

@@ -17,11 +17,11 @@ import numpy as np
 from PIL import Image
 
 from ..instruction import DragInstruction
-from ..instruction_checks import Polygons, number
-from ..instruction_drawn import MAX_PAIRS
-from ..instruction_json import MAX_TEXT, InstructionError, load_json, show
-from ..instruction_outline import outline
-from ..operations import Drag, Point
+from ..instruction.checks import Polygons, number
+from ..instruction.drawn import MAX_PAIRS
+from ..instruction.guarded_json import MAX_TEXT, InstructionError, load_json, show
+from ..instruction.operations import Drag, Point
+from ..instruction.outline import outline
 from .picture_file import decode, reason, size_of
 
 MAX_FILE = 64 << 20

@@ -14,8 +14,8 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from ..instruction import DragInstruction, DrawnRegion
-from ..instruction_json import InstructionError, load_json, show
-from ..operations import Point, Task
+from ..instruction.guarded_json import InstructionError, load_json, show
+from ..instruction.operations import Point, Task
 
 CANDIDATES = 10
 """How many a model is asked for (DragFlow D.3)."""

@@ -21,7 +21,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from ..instruction import DragInstruction
-from ..instruction_json import show
+from ..instruction.guarded_json import show
 from ..progress import Interrupted
 from .answer import AnswerError, Intent, read_intent
 from .request import Request, as_data_url

@@ -14,9 +14,9 @@ import math
 import cv2
 import numpy as np
 
-from ..geometry import centroid
+from ..field.geometry import centroid
 from ..instruction import DragInstruction
-from ..operations import RegionOperation, Task
+from ..instruction.operations import RegionOperation, Task
 from .answer import Candidate, Intent
 
 BEHIND, AROUND = math.cos(math.radians(37)), math.cos(math.radians(78))

@@ -11,8 +11,8 @@ import cv2
 import numpy as np
 
 from ..field import DragField
-from ..geometry import centroid
-from ..operations import Drag, Point
+from ..field.geometry import centroid
+from ..instruction.operations import Drag, Point
 
 SOURCE, TARGET, ARROW = (40, 110, 255), (40, 200, 80), (255, 255, 255)
 TINT = 0.25

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..instruction import DragInstruction
-from ..operations import Drag, Point
+from ..instruction.operations import Drag, Point
 
 SMALLEST = 64
 """Pixels of the shorter side below which no disc with a field around it fits."""

@@ -12,9 +12,9 @@ from typing import Literal
 import cv2
 import numpy as np
 
-from ..geometry import centroid
-from ..ground_fill import fill_ground
-from ..operations import Drag, RegionOperation
+from ..field.geometry import centroid
+from ..instruction.operations import Drag, RegionOperation
+from ..picture.ground_fill import fill_ground
 from .contract import SelfDrag, check, plus, shifted
 
 TRIES = 24

@@ -14,9 +14,9 @@ from collections.abc import Callable
 import numpy as np
 import torch
 
-from ..geometry import centroid
-from ..operations import Drag, Point, RegionOperation
-from ..warp import sample
+from ..field.geometry import centroid
+from ..field.warp import sample
+from ..instruction.operations import Drag, Point, RegionOperation
 from .contract import SelfDrag, check, disc, plus, shifted
 
 FADE = 2.0

@@ -11,8 +11,8 @@ from collections.abc import Callable, Iterator, Mapping
 
 import torch
 
-from ...core.attention import Entry, KeysValues, KVBank
-from ...core.blocks import Block
+from ...core.model.attention import Entry, KeysValues, KVBank
+from ...core.model.blocks import Block
 
 Arrival = Callable[[], KeysValues]
 Send = Callable[[KeysValues], Arrival]

@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 import comfy.model_management
 
-from ...core.attention import KVBank
+from ...core.model.attention import KVBank
 from .bank_on_host import device_bytes, move_to_host, sent_ahead
 from .memory import PLANS, Plan, Saving, Walk, activation_bytes, choose, room_beside
 

@@ -21,11 +21,11 @@ import comfy.samplers
 import torch
 from torch import Tensor
 
-from ...core.attention import OWN_KEYS_VALUES, KVBank, KVSession, choose_blocks
-from ...core.backbone import Conditioning, token_grid
-from ...core.blocks import Block
-from ...core.inversion import InversionSettings
-from ...core.taps import Tap, last_tap, resolve_taps
+from ...core.model.attention import OWN_KEYS_VALUES, KVBank, KVSession, choose_blocks
+from ...core.model.backbone import Conditioning, token_grid
+from ...core.model.blocks import Block
+from ...core.model.taps import Tap, last_tap, resolve_taps
+from ...core.sampling.inversion import InversionSettings
 from .budget import Budget
 from .call_options import add_attention_patch, give_own_output, has_foreign_code, pytorch_attention
 from .checkpoints import checkpointed

@@ -20,9 +20,9 @@ import torch
 from comfy.patcher_extension import WrappersMP
 from torch import Tensor, nn
 
-from ...core.attention import KVCall, KVSession
-from ...core.backbone import Conditioning
-from ...core.unet_taps import UNetTap, last_unet_tap, resolve_unet_taps
+from ...core.model.attention import KVCall, KVSession
+from ...core.model.backbone import Conditioning
+from ...core.model.unet_taps import UNetTap, last_unet_tap, resolve_unet_taps
 from .budget import GIB
 from .call_options import pytorch_attention
 from .conditioning import ComfyConditioning, Native

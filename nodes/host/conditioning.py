@@ -16,7 +16,7 @@ import comfy.samplers
 import torch
 from torch import Tensor
 
-from ...core.backbone import Conditioning
+from ...core.model.backbone import Conditioning
 from .out_of_place import usable
 
 Native = Sequence[tuple[Tensor, dict[str, Any]]]

@@ -9,7 +9,7 @@ import comfy.samplers
 import torch
 from torch import Tensor
 
-from ...core.solvers import fireflow_step, start
+from ...core.sampling.solvers import fireflow_step, start
 
 
 def make_sampler() -> Any:

@@ -17,8 +17,8 @@ import torch
 from einops import rearrange
 from torch import Tensor
 
-from ...core.attention import KeysValues, KVCall
-from ...core.blocks import Block
+from ...core.model.attention import KeysValues, KVCall
+from ...core.model.blocks import Block
 
 
 def keys_values_patch(call: KVCall, image_tokens: int) -> Callable[..., dict[str, Tensor]]:

@@ -15,10 +15,10 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from ...core.attention import KeysValues, Project
-from ...core.backbone import Conditioning
-from ...core.blocks import Block
-from ...core.ddim import NoiseSchedule
+from ...core.model.attention import KeysValues, Project
+from ...core.model.backbone import Conditioning
+from ...core.model.blocks import Block
+from ...core.model.noise_schedule import NoiseSchedule
 from .comfy_unet import ComfyUNet
 from .conditioning import ComfyConditioning
 from .unet_layout import Layout, layout_of, unet_of

@@ -14,7 +14,7 @@ import comfy.samplers
 import torch
 from torch import Tensor
 
-from ...core.backbone import Conditioning
+from ...core.model.backbone import Conditioning
 from .conditioning import ComfyConditioning, Native, as_native, prepared
 
 

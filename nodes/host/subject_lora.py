@@ -10,8 +10,8 @@ import comfy.utils
 import torch
 from torch import Tensor
 
-from ...core.backbone import Conditioning
-from ...core.lora import ATTENTION, LoraSettings, to_state, train_lora
+from ...core.model.backbone import Conditioning
+from ...core.training.lora import ATTENTION, LoraSettings, to_state, train_lora
 from .comfy_flux import ComfyFlux
 from .comfy_unet import ComfyUNet
 from .conditioning import ComfyConditioning

@@ -16,7 +16,7 @@ from comfy.patcher_extension import WrappersMP
 from torch import Tensor
 
 from ...core.adapters.contract import Injection, Injections
-from ...core.blocks import Block
+from ...core.model.blocks import Block
 from .recognise import flux_of
 from .subject_unet import CALL, is_unet, negative_rows, number_in, time_at, unet_with_subjects
 from .subject_weights import Carrying, injections_on

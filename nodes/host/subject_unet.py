@@ -14,7 +14,7 @@ from comfy.patcher_extension import WrappersMP
 from torch import Tensor
 
 from ...core.adapters.contract import Injection, Injections
-from ...core.blocks import Block
+from ...core.model.blocks import Block
 from .subject_weights import Carrying, injections_on
 from .unet_layout import layout_of, unet_of
 

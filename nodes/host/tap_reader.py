@@ -14,7 +14,7 @@ import torch
 from einops import rearrange
 from torch import Tensor, nn
 
-from ...core.taps import POINTS, Tap, last_tap
+from ...core.model.taps import POINTS, Tap, last_tap
 from .replaced_forwards import replaced_forwards
 
 

@@ -13,9 +13,9 @@ import torch
 from comfy.ldm.modules.diffusionmodules.openaimodel import ResBlock, UNetModel, Upsample
 from torch import nn
 
-from ...core.blocks import Block
-from ...core.ddim import NoiseSchedule
-from ...core.unet_taps import UNetTap
+from ...core.model.blocks import Block
+from ...core.model.noise_schedule import NoiseSchedule
+from ...core.model.unet_taps import UNetTap
 
 FAMILY = "use a Stable Diffusion 1.x, 2.x or SDXL model"
 

@@ -140,7 +140,7 @@ def prompt() -> Any:
     """A core Conditioning that TINY models take."""
     import torch
 
-    from dragfield.core.backbone import Conditioning
+    from dragfield.core.model.backbone import Conditioning
 
     generator = torch.Generator().manual_seed(1)
     return Conditioning(torch.randn(1, 5, 12, generator=generator), torch.randn(1, 8, generator=generator))

@@ -18,7 +18,7 @@ from dragfield.core.demo.cases import DemoCase, sample_case
 from dragfield.core.demo.measure import Measured, measure
 from dragfield.core.demo.scenes import UNIT, Scene, thing_mask
 from dragfield.core.instruction import DragInstruction
-from dragfield.core.operations import RegionOperation
+from dragfield.core.instruction.operations import RegionOperation
 
 METHODS = {"DragfieldRegionOptimizer": "dragflow", "DragfieldPointOptimizer": "directdrag", "DragfieldLatentWarp": "latent warp"}
 """What a graph of parts does, by the node that moves something."""

@@ -18,8 +18,8 @@ from dragfield.core.demo import flux as demo
 from dragfield.core.demo import text
 from dragfield.core.demo.autoencoder import AutoencoderConfig, DemoAutoencoder
 from dragfield.core.demo.scenes import render, sample_scene
+from dragfield.core.model.taps import default_taps
 from dragfield.core.progress import Progress
-from dragfield.core.taps import default_taps
 from dragfield.nodes.host.autoencoder import ComfyAutoencoder
 from dragfield.nodes.host.comfy_flux import ComfyFlux
 from dragfield.nodes.host.conditioning import ComfyConditioning

@@ -11,9 +11,9 @@ import pytest
 import torch
 from comfy_extras.nodes_wanmove import GenerateTracks
 
-from dragfield.core.geometry import centroid
+from dragfield.core.field.geometry import centroid
 from dragfield.core.instruction import DragInstruction, InstructionError
-from dragfield.core.operations import Drag
+from dragfield.core.instruction.operations import Drag
 from dragfield.nodes.drag_from_masks import DragFromMasks
 from dragfield.nodes.drag_from_points import DragFromPoints
 

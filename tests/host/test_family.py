@@ -11,8 +11,8 @@ import comfy.supported_models
 import pytest
 import torch
 
-from dragfield.core.attention import KVBank, choose_blocks
-from dragfield.core.taps import Tap
+from dragfield.core.model.attention import KVBank, choose_blocks
+from dragfield.core.model.taps import Tap
 from dragfield.nodes.host.comfy_flux import ComfyFlux
 from dragfield.nodes.host.conditioning import ComfyConditioning
 from dragfield.nodes.host.memory import PLANS

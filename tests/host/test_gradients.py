@@ -14,8 +14,8 @@ import torch
 from comfy.ldm.flux.layers import EmbedND
 from comfy.ldm.flux.math import _apply_rope1
 
-from dragfield.core.attention import KVBank, choose_blocks
-from dragfield.core.taps import Tap
+from dragfield.core.model.attention import KVBank, choose_blocks
+from dragfield.core.model.taps import Tap
 from dragfield.nodes.host.comfy_flux import ComfyFlux
 from dragfield.nodes.host.demo_model import DemoFluxConfig, make_model, native_config, native_weights
 from dragfield.nodes.host.memory import PLANS

@@ -8,14 +8,14 @@ import pytest
 import torch
 
 from dragfield.benchmarks.cost import peak_memory
-from dragfield.core.attention import KVBank, choose_blocks
 from dragfield.core.field import DragField
-from dragfield.core.inversion import InversionSettings
-from dragfield.core.map_reading import TILE
-from dragfield.core.operations import Drag, RegionOperation
-from dragfield.core.region_drag import RegionDragSettings, run_region_drag
-from dragfield.core.supervision import RegionLoss
-from dragfield.core.taps import default_taps
+from dragfield.core.instruction.operations import Drag, RegionOperation
+from dragfield.core.model.attention import KVBank, choose_blocks
+from dragfield.core.model.taps import default_taps
+from dragfield.core.optimise.map_reading import TILE
+from dragfield.core.optimise.region_drag import RegionDragSettings, run_region_drag
+from dragfield.core.optimise.supervision import RegionLoss
+from dragfield.core.sampling.inversion import InversionSettings
 from dragfield.nodes.host.bank_on_host import SentBlocks, device_bytes, move_to_host, sent_ahead
 from dragfield.nodes.host.comfy_flux import ComfyFlux
 from dragfield.nodes.host.memory import KEPT_BY_MAP, PLANS, Walk, activation_bytes, choose, read_saving

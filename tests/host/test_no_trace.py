@@ -9,9 +9,9 @@ import pytest
 import torch
 
 import nodes
-from dragfield.core.attention import KVBank, choose_blocks
-from dragfield.core.inversion import InversionSettings, invert
-from dragfield.core.taps import default_taps
+from dragfield.core.model.attention import KVBank, choose_blocks
+from dragfield.core.model.taps import default_taps
+from dragfield.core.sampling.inversion import InversionSettings, invert
 from dragfield.nodes.host.comfy_flux import ComfyFlux
 from dragfield.nodes.host.conditioning import as_native
 from dragfield.nodes.host.demo_model import make_model

@@ -12,15 +12,15 @@ import torch
 from comfy_extras.nodes_custom_sampler import BasicGuider, CFGGuider, KSamplerSelect, SamplerCustomAdvanced
 from diffusers import UNet2DConditionModel
 
-from dragfield.core.appearance import ReadoutSettings
-from dragfield.core.ddim_inversion import DDIMSettings, reconstruct_ddim
 from dragfield.core.demo.directdrag_settings import DIRECTDRAG
-from dragfield.core.directdrag import PUBLISHED, DirectDragSettings, directdrag
+from dragfield.core.edits.directdrag import PUBLISHED, DirectDragSettings, directdrag
+from dragfield.core.field.latent_warp import LatentWarpSettings
 from dragfield.core.instruction import DragInstruction, DrawnPoints, DrawnRegion
-from dragfield.core.latent_warp import LatentWarpSettings
-from dragfield.core.point_drag_settings import PointDragSettings
-from dragfield.core.probes import NoiseProbe
-from dragfield.core.readout_training import new_head
+from dragfield.core.optimise.appearance import ReadoutSettings
+from dragfield.core.optimise.point_drag_settings import PointDragSettings
+from dragfield.core.sampling.ddim_inversion import DDIMSettings, reconstruct_ddim
+from dragfield.core.sampling.probes import NoiseProbe
+from dragfield.core.training.readout_training import new_head
 from dragfield.nodes import models
 from dragfield.nodes.ddim_invert import DDIMInvert
 from dragfield.nodes.drag_edit import DragEdit

@@ -12,16 +12,16 @@ from comfy_extras.nodes_custom_sampler import BasicGuider, KSamplerSelect, Sampl
 from diffusers import UNet2DConditionModel
 
 from dragfield.core.backbones.noise_as_flow import NoiseAsFlow, as_flow, noise_latent, on_unet
-from dragfield.core.ddim import ddim
-from dragfield.core.ddim_inversion import noise_of
-from dragfield.core.dragfield import DragFieldSettings, dragfield
-from dragfield.core.edit import DragFlowSettings, dragflow
+from dragfield.core.edits.dragfield import DragFieldSettings, dragfield
+from dragfield.core.edits.edit import DragFlowSettings, dragflow
 from dragfield.core.field import DragField
+from dragfield.core.field.masks import to_latent
 from dragfield.core.instruction import DragInstruction, DrawnRegion
-from dragfield.core.masks import to_latent
-from dragfield.core.probes import NoiseProbe
-from dragfield.core.readout_training import new_head
-from dragfield.core.region_drag import RegionDragSettings, run_region_drag
+from dragfield.core.optimise.region_drag import RegionDragSettings, run_region_drag
+from dragfield.core.sampling.ddim import ddim
+from dragfield.core.sampling.ddim_inversion import noise_of
+from dragfield.core.sampling.probes import NoiseProbe
+from dragfield.core.training.readout_training import new_head
 from dragfield.nodes import wire
 from dragfield.nodes.ddim_invert import DDIMInvert
 from dragfield.nodes.drag_edit import DragEdit

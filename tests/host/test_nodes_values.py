@@ -13,13 +13,13 @@ import torch
 from comfy_extras.nodes_custom_sampler import BasicGuider, SamplerCustomAdvanced
 
 from dragfield.core.demo.directdrag_settings import DIRECTDRAG
-from dragfield.core.directdrag import PUBLISHED, DirectDragSettings
+from dragfield.core.edits.directdrag import PUBLISHED, DirectDragSettings
+from dragfield.core.edits.point_edit import carried, points_of
+from dragfield.core.edits.warm_start import warp_latent
 from dragfield.core.field import DragField
+from dragfield.core.field.masks import to_latent
 from dragfield.core.instruction import DragInstruction, DrawnPoints, DrawnRegion
-from dragfield.core.masks import to_latent
-from dragfield.core.point_edit import carried, points_of
-from dragfield.core.readout import ReadoutConfig, ReadoutHead
-from dragfield.core.warm_start import warp_latent
+from dragfield.core.model.readout import ReadoutConfig, ReadoutHead
 from dragfield.nodes import models
 from dragfield.nodes.fireflow_sampler import FireFlowSampler
 from dragfield.nodes.gradient_mask import editing_mask

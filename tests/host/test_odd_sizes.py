@@ -10,22 +10,22 @@ import numpy as np
 import pytest
 import torch
 
-from dragfield.core.attention import KVBank, choose_blocks
-from dragfield.core.backbone import token_grid
 from dragfield.core.demo import text
 from dragfield.core.demo.autoencoder import AutoencoderConfig, DemoAutoencoder
 from dragfield.core.demo.cases import sample_cases
 from dragfield.core.demo.dragflow_settings import DRAGFLOW
 from dragfield.core.demo.measure import measure
-from dragfield.core.directdrag_flow import FlowPointSettings, directdrag_flow
-from dragfield.core.dragfield import DragFieldSettings, dragfield
-from dragfield.core.edit import DragFlowSettings, dragflow
+from dragfield.core.edits.directdrag_flow import FlowPointSettings, directdrag_flow
+from dragfield.core.edits.dragfield import DragFieldSettings, dragfield
+from dragfield.core.edits.edit import DragFlowSettings, dragflow
 from dragfield.core.instruction import DragInstruction, DrawnPoints, DrawnRegion
-from dragfield.core.inversion import InversionSettings, invert, reconstruct
-from dragfield.core.operations import Drag, PointOperation, RegionOperation
-from dragfield.core.point_drag_settings import PointDragSettings
-from dragfield.core.region_drag import RegionDragSettings, run_region_drag
-from dragfield.core.taps import POINTS, Tap
+from dragfield.core.instruction.operations import Drag, PointOperation, RegionOperation
+from dragfield.core.model.attention import KVBank, choose_blocks
+from dragfield.core.model.backbone import token_grid
+from dragfield.core.model.taps import POINTS, Tap
+from dragfield.core.optimise.point_drag_settings import PointDragSettings
+from dragfield.core.optimise.region_drag import RegionDragSettings, run_region_drag
+from dragfield.core.sampling.inversion import InversionSettings, invert, reconstruct
 from dragfield.nodes import models
 from dragfield.nodes.gradient_mask import GradientMask
 from dragfield.nodes.host.autoencoder import ComfyAutoencoder

@@ -6,7 +6,7 @@ import pytest
 import torch
 from comfy.ldm.flux.layers import EmbedND
 
-from dragfield.core.taps import default_taps
+from dragfield.core.model.taps import default_taps
 from dragfield.nodes.host.comfy_flux import ComfyFlux
 from dragfield.nodes.host.conditioning import ComfyConditioning, as_native
 

@@ -120,7 +120,7 @@ def test_an_empty_conditioning_is_refused():
 
 
 def test_features_of_several_prompts_are_refused(make_flux, prompt, latent):
-    from dragfield.core.taps import default_taps
+    from dragfield.core.model.taps import default_taps
 
     host, two = ComfyFlux(make_flux()), ComfyConditioning([*as_native(prompt).positive] * 2)
     assert "single prompt" in message(lambda: host.features(latent, 0.5, two, taps=default_taps(2)))

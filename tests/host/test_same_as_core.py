@@ -6,15 +6,15 @@ import numpy as np
 import pytest
 import torch
 
-from dragfield.core.attention import KVBank, choose_blocks
-from dragfield.core.backbone import FlowBackbone
 from dragfield.core.demo.autoencoder import AutoencoderConfig, DemoAutoencoder
-from dragfield.core.dragfield import DragFieldSettings, dragfield
-from dragfield.core.edit import DragFlowSettings, dragflow
-from dragfield.core.inversion import InversionSettings, invert
-from dragfield.core.operations import Drag, RegionOperation
-from dragfield.core.region_drag import RegionDragSettings
-from dragfield.core.taps import POINTS, Tap
+from dragfield.core.edits.dragfield import DragFieldSettings, dragfield
+from dragfield.core.edits.edit import DragFlowSettings, dragflow
+from dragfield.core.instruction.operations import Drag, RegionOperation
+from dragfield.core.model.attention import KVBank, choose_blocks
+from dragfield.core.model.backbone import FlowBackbone
+from dragfield.core.model.taps import POINTS, Tap
+from dragfield.core.optimise.region_drag import RegionDragSettings
+from dragfield.core.sampling.inversion import InversionSettings, invert
 from dragfield.nodes.host.autoencoder import ComfyAutoencoder
 from dragfield.nodes.host.comfy_flux import ComfyFlux
 from dragfield.nodes.host.demo_model import DemoVAE

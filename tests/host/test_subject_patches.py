@@ -11,7 +11,7 @@ from torch import Tensor
 
 from dragfield.core.adapters.contract import Injection, Injections, Subject
 from dragfield.core.adapters.tokens import TokenAttention, TokenLayout
-from dragfield.core.taps import Tap
+from dragfield.core.model.taps import Tap
 from dragfield.nodes.host.comfy_flux import ComfyFlux
 from dragfield.nodes.host.subject_patches import with_subjects
 

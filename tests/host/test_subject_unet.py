@@ -11,8 +11,8 @@ from diffusers import UNet2DConditionModel
 from torch import Tensor
 
 from dragfield.core.adapters.contract import Injection, Injections, Subject
-from dragfield.core.backbone import Conditioning
 from dragfield.core.backbones.unet import DiffusersUNet
+from dragfield.core.model.backbone import Conditioning
 from dragfield.nodes.host.comfy_unet import ComfyUNet
 from dragfield.nodes.host.demo_unet import make_unet
 from dragfield.nodes.host.subject_patches import time_of, with_subjects

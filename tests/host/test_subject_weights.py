@@ -21,7 +21,7 @@ from torch.nn import LayerNorm, Linear
 from dragfield.core.adapters.contract import Injection, Subject
 from dragfield.core.adapters.token_adapter import TokenAdapter
 from dragfield.core.adapters.tokens import TokenLayout
-from dragfield.core.taps import Tap
+from dragfield.core.model.taps import Tap
 from dragfield.nodes.host.comfy_flux import ComfyFlux
 from dragfield.nodes.host.room import device_with_room_for
 from dragfield.nodes.host.subject_patches import with_subjects

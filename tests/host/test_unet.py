@@ -8,12 +8,12 @@ import pytest
 import torch
 from diffusers import UNet2DConditionModel
 
-from dragfield.core.attention import KVBank
-from dragfield.core.backbone import Conditioning, NoiseBackbone
 from dragfield.core.backbones.unet import DiffusersUNet
-from dragfield.core.ddim_inversion import DDIMSettings, invert_ddim
-from dragfield.core.mutual_attention import mutual_attention, mutual_blocks
-from dragfield.core.unet_taps import UNetTap, default_unet_taps, readout_taps
+from dragfield.core.model.attention import KVBank
+from dragfield.core.model.backbone import Conditioning, NoiseBackbone
+from dragfield.core.model.mutual_attention import mutual_attention, mutual_blocks
+from dragfield.core.model.unet_taps import UNetTap, default_unet_taps, readout_taps
+from dragfield.core.sampling.ddim_inversion import DDIMSettings, invert_ddim
 from dragfield.nodes.host.comfy_unet import ComfyUNet
 from dragfield.nodes.host.conditioning import ComfyConditioning
 from dragfield.nodes.host.demo_unet import make_unet

@@ -11,10 +11,10 @@ import pytest
 import torch
 from diffusers import UNet2DConditionModel
 
-from dragfield.core.backbone import Conditioning
 from dragfield.core.backbones.unet import DiffusersUNet
-from dragfield.core.lora import Lora, LoraSettings, applied, fresh, from_state, to_state, train_lora
-from dragfield.core.unet_taps import UNetTap
+from dragfield.core.model.backbone import Conditioning
+from dragfield.core.model.unet_taps import UNetTap
+from dragfield.core.training.lora import Lora, LoraSettings, applied, fresh, from_state, to_state, train_lora
 from dragfield.nodes.host.comfy_unet import ComfyUNet
 from dragfield.nodes.host.demo_unet import DemoUNetLatent, make_unet, native_config, native_weights
 

@@ -9,10 +9,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from dragfield.core.backbone import Conditioning
 from dragfield.core.backbones.flux import DiffusersFlux
 from dragfield.core.demo.autoencoder import AutoencoderConfig, DemoAutoencoder
-from dragfield.core.operations import Drag, RegionOperation
+from dragfield.core.instruction.operations import Drag, RegionOperation
+from dragfield.core.model.backbone import Conditioning
 
 
 class Counted:

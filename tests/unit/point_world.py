@@ -5,10 +5,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from dragfield.core.backbone import Conditioning
-from dragfield.core.ddim import scaled_linear
-from dragfield.core.operations import PointOperation
-from dragfield.core.unet_taps import UNetTap
+from dragfield.core.instruction.operations import PointOperation
+from dragfield.core.model.backbone import Conditioning
+from dragfield.core.model.noise_schedule import scaled_linear
+from dragfield.core.model.unet_taps import UNetTap
 
 PICTURE = (128, 96)
 COND = Conditioning(torch.zeros(1, 1, 4))

@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from dragfield.core.arrival import Arrival, arrivals
 from dragfield.core.field import DragField
-from dragfield.core.operations import Drag, PointOperation, RegionOperation
-from dragfield.core.preview import preview
+from dragfield.core.instruction.operations import Drag, PointOperation, RegionOperation
+from dragfield.core.picture.arrival import Arrival, arrivals
+from dragfield.core.picture.preview import preview
 
 SIZE = (120, 90)
 

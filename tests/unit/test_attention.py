@@ -1,13 +1,13 @@
 import pytest
 import torch
 
-from dragfield.core.attention import OWN_KEYS_VALUES, KVBank, paired_entry
-from dragfield.core.backbone import Conditioning
 from dragfield.core.backbones.flux import DiffusersFlux
-from dragfield.core.blocks import choose_blocks
-from dragfield.core.schedules import flux_schedule, inversion_times, sampling_times
-from dragfield.core.solvers import fireflow
-from dragfield.core.taps import default_taps
+from dragfield.core.model.attention import OWN_KEYS_VALUES, KVBank, paired_entry
+from dragfield.core.model.backbone import Conditioning
+from dragfield.core.model.blocks import choose_blocks
+from dragfield.core.model.taps import default_taps
+from dragfield.core.sampling.schedules import flux_schedule, inversion_times, sampling_times
+from dragfield.core.sampling.solvers import fireflow
 
 diffusers = pytest.importorskip("diffusers")
 

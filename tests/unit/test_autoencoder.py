@@ -9,8 +9,8 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from dragfield.core.backbone import Autoencoder
 from dragfield.core.demo.autoencoder import AutoencoderConfig, DemoAutoencoder
+from dragfield.core.model.backbone import Autoencoder
 
 TINY = AutoencoderConfig(latent_channels=4, width=16, wide=8, encoder_blocks=(1, 1), decoder_blocks=(1, 1))
 

@@ -3,11 +3,11 @@ import copy
 import pytest
 import torch
 
-from dragfield.core.attention import KVBank
-from dragfield.core.backbone import Conditioning, FlowBackbone
 from dragfield.core.backbones.flux import DiffusersFlux, pack, unpack
-from dragfield.core.blocks import choose_blocks
-from dragfield.core.taps import Tap, default_taps
+from dragfield.core.model.attention import KVBank
+from dragfield.core.model.backbone import Conditioning, FlowBackbone
+from dragfield.core.model.blocks import choose_blocks
+from dragfield.core.model.taps import Tap, default_taps
 
 diffusers = pytest.importorskip("diffusers")
 

@@ -3,12 +3,13 @@ import copy
 import pytest
 import torch
 
-from dragfield.core.attention import KVBank
-from dragfield.core.backbone import Conditioning, NoiseBackbone
 from dragfield.core.backbones.unet import DiffusersUNet
-from dragfield.core.ddim import PICTURE, scaled_linear
-from dragfield.core.mutual_attention import mutual_attention, mutual_blocks
-from dragfield.core.unet_taps import UNetTap, default_unet_taps, readout_taps
+from dragfield.core.model.attention import KVBank
+from dragfield.core.model.backbone import Conditioning, NoiseBackbone
+from dragfield.core.model.mutual_attention import mutual_attention, mutual_blocks
+from dragfield.core.model.noise_schedule import scaled_linear
+from dragfield.core.model.unet_taps import UNetTap, default_unet_taps, readout_taps
+from dragfield.core.sampling.ddim import PICTURE
 
 diffusers = pytest.importorskip("diffusers")
 

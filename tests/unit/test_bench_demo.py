@@ -12,7 +12,7 @@ from dragfield.benchmarks.demo import METHODS, as_points, case_mask, gained, run
 from dragfield.core.demo.cases import sample_cases
 from dragfield.core.demo.flux import DemoFlux
 from dragfield.core.demo.measure import Measured
-from dragfield.core.geometry import centroid
+from dragfield.core.field.geometry import centroid
 
 pytest.importorskip("diffusers")
 

@@ -15,8 +15,8 @@ from dragfield.core.backbones.flux import DiffusersFlux
 from dragfield.core.demo.adapter import DemoAdapter
 from dragfield.core.demo.dragflow_settings import DRAGFLOW
 from dragfield.core.demo.flux import DemoFlux, build
-from dragfield.core.inversion import InversionSettings
-from dragfield.core.region_drag import RegionDragSettings
+from dragfield.core.optimise.region_drag import RegionDragSettings
+from dragfield.core.sampling.inversion import InversionSettings
 
 pytest.importorskip("diffusers")
 

@@ -15,10 +15,10 @@ pytest.importorskip("diffusers")
 
 from dragfield.benchmarks import points  # noqa: E402
 from dragfield.benchmarks.points import PointModel, handle_error, point_drag_of, run  # noqa: E402
-from dragfield.core.backbone import Conditioning  # noqa: E402
-from dragfield.core.ddim_inversion import DDIMSettings  # noqa: E402
 from dragfield.core.demo.cases import sample_cases  # noqa: E402
-from dragfield.core.readout import ReadoutConfig, ReadoutHead  # noqa: E402
+from dragfield.core.model.backbone import Conditioning  # noqa: E402
+from dragfield.core.model.readout import ReadoutConfig, ReadoutHead  # noqa: E402
+from dragfield.core.sampling.ddim_inversion import DDIMSettings  # noqa: E402
 
 sys.path.insert(0, str(Path(__file__).parent))
 from point_world import ConvBackbone  # noqa: E402

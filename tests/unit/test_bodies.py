@@ -9,9 +9,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dragfield.core.bodies import carry_bodies, rigid_back, turns
-from dragfield.core.latent_warp import LatentWarpSettings, latent_warp
-from dragfield.core.operations import PointOperation
+from dragfield.core.field.bodies import carry_bodies, rigid_back, turns
+from dragfield.core.field.latent_warp import LatentWarpSettings, latent_warp
+from dragfield.core.instruction.operations import PointOperation
 
 PICTURE = (128, 96)
 CELLS = (16, 12)

@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 import torch
 
-from dragfield.core.carried import blended
 from dragfield.core.field import DragField
-from dragfield.core.joined import travelled
-from dragfield.core.operations import Drag, PointOperation
-from dragfield.core.preview import preview
-from dragfield.core.selection import select
+from dragfield.core.field.carried import blended
+from dragfield.core.field.joined import travelled
+from dragfield.core.field.selection import select
+from dragfield.core.instruction.operations import Drag, PointOperation
+from dragfield.core.picture.preview import preview
 
 SIZE = (160, 120)
 

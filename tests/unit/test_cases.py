@@ -10,8 +10,8 @@ import pytest
 from dragfield.core.demo.cases import CYCLE, DemoCase, sample_cases
 from dragfield.core.demo.scenes import reach
 from dragfield.core.field import DragField
-from dragfield.core.geometry import centroid
-from dragfield.core.masks import adaptive_gradient_mask
+from dragfield.core.field.geometry import centroid
+from dragfield.core.field.masks import adaptive_gradient_mask
 
 TASKS = ("relocation", "rotation", "deformation")
 

@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 import pytest
 
-from dragfield.core.cast_shadow import CastShadow, fit_cast_shadow
+from dragfield.core.picture.cast_shadow import CastShadow, fit_cast_shadow
 
 SIZE = (96, 112)
 

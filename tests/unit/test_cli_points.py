@@ -17,9 +17,9 @@ from typer.testing import CliRunner, Result  # noqa: E402
 from dragfield.cli.app import app  # noqa: E402
 from dragfield.core.backbones.unet_folder import encode_unet_prompts, load_unet_models  # noqa: E402
 from dragfield.core.demo.unet import WEIGHTS  # noqa: E402
-from dragfield.core.directdrag import PUBLISHED, directdrag  # noqa: E402
+from dragfield.core.edits.directdrag import PUBLISHED, directdrag  # noqa: E402
 from dragfield.core.instruction import DragInstruction  # noqa: E402
-from dragfield.core.working_size import to_tensor  # noqa: E402
+from dragfield.core.picture.working_size import to_tensor  # noqa: E402
 
 sys.path.insert(0, str(Path(__file__).parent))
 from test_unet_folder import sd_folder  # noqa: E402, F401
@@ -58,8 +58,8 @@ def test_a_model_of_ones_own_is_dragged_as_published_at_any_size(tmp_path: Path,
 
 
 def test_published_learns_the_picture_first_and_tuned_only_if_asked(tmp_path: Path, sd_folder: Path, monkeypatch) -> None:  # noqa: F811
-    from dragfield.core import directdrag as method
-    from dragfield.core import lora
+    from dragfield.core.edits import directdrag as method
+    from dragfield.core.training import lora
 
     learnt, train = [], lora.train_lora
 

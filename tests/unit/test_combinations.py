@@ -15,9 +15,9 @@ from dragfield.benchmarks import combinations  # noqa: E402
 from dragfield.benchmarks.combinations import ROWS, Models, Region, run  # noqa: E402
 from dragfield.core.demo.cases import sample_cases  # noqa: E402
 from dragfield.core.demo.flux import DemoFlux  # noqa: E402
-from dragfield.core.inversion import InversionSettings  # noqa: E402
-from dragfield.core.readout import ReadoutConfig, ReadoutHead  # noqa: E402
-from dragfield.core.region_drag import RegionDragSettings  # noqa: E402
+from dragfield.core.model.readout import ReadoutConfig, ReadoutHead  # noqa: E402
+from dragfield.core.optimise.region_drag import RegionDragSettings  # noqa: E402
+from dragfield.core.sampling.inversion import InversionSettings  # noqa: E402
 
 NOTHING = Models(None, None, None)
 

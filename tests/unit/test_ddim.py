@@ -3,7 +3,8 @@ import math
 import pytest
 import torch
 
-from dragfield.core.ddim import PICTURE, NoiseSchedule, clean, ddim, ddim_step, ddim_times, scaled_linear
+from dragfield.core.model.noise_schedule import NoiseSchedule, scaled_linear
+from dragfield.core.sampling.ddim import PICTURE, clean, ddim, ddim_step, ddim_times
 
 SD = dict(num_train_timesteps=1000, beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear", clip_sample=False)
 

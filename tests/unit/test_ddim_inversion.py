@@ -1,13 +1,13 @@
 import pytest
 import torch
 
-from dragfield.core.attention import KVBank
-from dragfield.core.backbone import Conditioning
 from dragfield.core.backbones.unet import DiffusersUNet
-from dragfield.core.ddim import PICTURE, ddim_step
-from dragfield.core.ddim_inversion import DDIMSettings, invert_ddim, masked_ddim, reconstruct_ddim
-from dragfield.core.mutual_attention import mutual_attention, mutual_blocks
+from dragfield.core.model.attention import KVBank
+from dragfield.core.model.backbone import Conditioning
+from dragfield.core.model.mutual_attention import mutual_attention, mutual_blocks
 from dragfield.core.progress import Interrupted
+from dragfield.core.sampling.ddim import PICTURE, ddim_step
+from dragfield.core.sampling.ddim_inversion import DDIMSettings, invert_ddim, masked_ddim, reconstruct_ddim
 
 diffusers = pytest.importorskip("diffusers")
 

@@ -10,13 +10,13 @@ import pytest
 import torch
 
 from dragfield.core.adapters.contract import Injection, Injections
-from dragfield.core.backbone import Conditioning
 from dragfield.core.backbones.flux import DiffusersFlux
 from dragfield.core.demo import train_adapter, views
 from dragfield.core.demo.adapter import DemoAdapter
 from dragfield.core.demo.flux import build
 from dragfield.core.demo.scenes import reach, sample_scene
 from dragfield.core.demo.views import moved
+from dragfield.core.model.backbone import Conditioning
 
 pytest.importorskip("diffusers")
 

@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 import torch
 
-from dragfield.core.backbone import Autoencoder, Conditioning, FlowBackbone
 from dragfield.core.demo.cases import sample_cases
 from dragfield.core.demo.flux import CONFIG, DemoFlux, load
 from dragfield.core.demo.measure import measure
@@ -16,9 +15,10 @@ from dragfield.core.demo.scenes import render, sample_scene
 from dragfield.core.demo.showcase import DRAGFIELD, DRAGFLOW
 from dragfield.core.demo.text import embed
 from dragfield.core.demo.training import psnr
-from dragfield.core.dragfield import dragfield
-from dragfield.core.edit import dragflow
-from dragfield.core.inversion import invert, reconstruct
+from dragfield.core.edits.dragfield import dragfield
+from dragfield.core.edits.edit import dragflow
+from dragfield.core.model.backbone import Autoencoder, Conditioning, FlowBackbone
+from dragfield.core.sampling.inversion import invert, reconstruct
 
 pytest.importorskip("diffusers")
 

@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 import torch
 
-from dragfield.core.backbone import Autoencoder, Conditioning, NoiseBackbone
 from dragfield.core.demo import train_flux, train_unet, unet
 from dragfield.core.demo.autoencoder import AutoencoderConfig, DemoAutoencoder
 from dragfield.core.demo.text import embed
+from dragfield.core.model.backbone import Autoencoder, Conditioning, NoiseBackbone
 
 pytest.importorskip("diffusers")
 needs_muon = pytest.mark.skipif(not hasattr(torch.optim, "Muon"), reason="this torch has no Muon")

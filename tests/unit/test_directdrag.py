@@ -10,19 +10,19 @@ import numpy as np
 import pytest
 import torch
 
-from dragfield.core.ddim_inversion import DDIMSettings, invert_ddim
 from dragfield.core.demo.directdrag_settings import DIRECTDRAG
-from dragfield.core.directdrag import BASELINE, PUBLISHED, DirectDragSettings, ablation, directdrag
-from dragfield.core.directdrag_flow import FlowPointSettings, directdrag_flow
-from dragfield.core.inversion import InversionSettings
-from dragfield.core.latent_warp import LatentWarpSettings
-from dragfield.core.motion import reference_patches
-from dragfield.core.operations import Drag, PointOperation, RegionOperation
-from dragfield.core.point_drag_settings import PointDragSettings
-from dragfield.core.point_edit import carried, on_tokens, points_of
+from dragfield.core.edits.directdrag import BASELINE, PUBLISHED, DirectDragSettings, ablation, directdrag
+from dragfield.core.edits.directdrag_flow import FlowPointSettings, directdrag_flow
+from dragfield.core.edits.point_edit import carried, on_tokens, points_of
+from dragfield.core.field.latent_warp import LatentWarpSettings
+from dragfield.core.instruction.operations import Drag, PointOperation, RegionOperation
+from dragfield.core.model.readout import ReadoutConfig, ReadoutHead
+from dragfield.core.optimise.motion import reference_patches
+from dragfield.core.optimise.point_drag_settings import PointDragSettings
+from dragfield.core.optimise.soft_mask import SoftMaskSettings, point_masks
 from dragfield.core.progress import Interrupted
-from dragfield.core.readout import ReadoutConfig, ReadoutHead
-from dragfield.core.soft_mask import SoftMaskSettings, point_masks
+from dragfield.core.sampling.ddim_inversion import DDIMSettings, invert_ddim
+from dragfield.core.sampling.inversion import InversionSettings
 
 sys.path.insert(0, str(Path(__file__).parent))
 from point_world import COND, PICTURE, RIGHT, ConvBackbone  # noqa: E402

@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 import torch
 
-from dragfield.core.dragfield import DragFieldSettings, dragfield, inner, open_mask
+from dragfield.core.edits.dragfield import DragFieldSettings, dragfield, inner, open_mask
+from dragfield.core.edits.warm_start import make_warm_start
 from dragfield.core.field import DragField
-from dragfield.core.inversion import InversionSettings
-from dragfield.core.masks import to_latent
-from dragfield.core.operations import RegionOperation
-from dragfield.core.region_drag import RegionDragSettings
-from dragfield.core.warm_start import make_warm_start
+from dragfield.core.field.masks import to_latent
+from dragfield.core.instruction.operations import RegionOperation
+from dragfield.core.optimise.region_drag import RegionDragSettings
+from dragfield.core.sampling.inversion import InversionSettings
 
 pytest.importorskip("diffusers")
 

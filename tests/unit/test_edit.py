@@ -10,15 +10,17 @@ import numpy as np
 import pytest
 import torch
 
-from dragfield.core.attention import KVBank
-from dragfield.core.dragfield import DragFieldSettings, dragfield
-from dragfield.core.edit import PUBLISHED, DragFlowSettings, dragflow, latent_copy_paste, masked_denoise, paste_back
+from dragfield.core.edits.dragfield import DragFieldSettings, dragfield
+from dragfield.core.edits.edit import PUBLISHED, DragFlowSettings, dragflow, latent_copy_paste
 from dragfield.core.field import DragField
-from dragfield.core.inversion import InversionSettings, invert
-from dragfield.core.masks import to_latent
-from dragfield.core.operations import PointOperation, RegionOperation
+from dragfield.core.field.masks import to_latent
+from dragfield.core.instruction.operations import PointOperation, RegionOperation
+from dragfield.core.model.attention import KVBank
+from dragfield.core.optimise.region_drag import RegionDragSettings
+from dragfield.core.picture.compose import paste_back
 from dragfield.core.progress import Interrupted
-from dragfield.core.region_drag import RegionDragSettings
+from dragfield.core.sampling.inversion import InversionSettings, invert
+from dragfield.core.sampling.masked import masked_denoise
 
 pytest.importorskip("diffusers")
 

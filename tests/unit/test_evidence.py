@@ -7,11 +7,11 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pytest
 
-from dragfield.core.cutout import cut_out
-from dragfield.core.evidence import carry, clean_plate
 from dragfield.core.field import DragField
-from dragfield.core.masks import grow
-from dragfield.core.operations import Drag, PointOperation, RegionOperation
+from dragfield.core.field.masks import grow
+from dragfield.core.instruction.operations import Drag, PointOperation, RegionOperation
+from dragfield.core.picture.cutout import cut_out
+from dragfield.core.picture.evidence import carry, clean_plate
 
 SIZE = (128, 96)
 RED = np.array([0.8, 0.1, 0.1], np.float32)

@@ -12,12 +12,13 @@ import numpy as np
 import pytest
 import torch
 
-from dragfield.core.field import REMEMBERED, DragField, warp
-from dragfield.core.geometry import Motion, cell_centres, centroid, cut_shape, rounded_centroid, transform
-from dragfield.core.masks import resample
-from dragfield.core.moves import RegionMove
-from dragfield.core.operations import Drag, PointOperation, RegionOperation
-from dragfield.core.warp import sample, splat
+from dragfield.core.field import DragField
+from dragfield.core.field.drag_field import REMEMBERED
+from dragfield.core.field.geometry import Motion, cell_centres, centroid, cut_shape, rounded_centroid, transform
+from dragfield.core.field.masks import resample
+from dragfield.core.field.moves import RegionMove
+from dragfield.core.field.warp import sample, splat, warp
+from dragfield.core.instruction.operations import Drag, PointOperation, RegionOperation
 
 DATA = Path(os.environ.get("DRAGFIELD_DATA") or Path(__file__).parents[3] / "shared" / "data") / "red_demo"
 SIZE = (64, 48)

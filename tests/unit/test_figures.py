@@ -13,7 +13,7 @@ from dragfield.core.demo.figure_cases import CYCLE, FigureCase, sample_figure_ca
 from dragfield.core.demo.figures import UNIT, part_mask, perspective, render_figure
 from dragfield.core.demo.measure import measure, rotation_error
 from dragfield.core.field import DragField
-from dragfield.core.moves import RegionMove, motion_of
+from dragfield.core.field.moves import RegionMove, motion_of
 
 SIZE = 128
 EVERYWHERE = np.ones((SIZE, SIZE), bool)

@@ -20,7 +20,7 @@ from dragfield.core import formats
 from dragfield.core.formats import drag100, dragbench, points_json, red_bench
 from dragfield.core.formats.plain_pickle import load_plain
 from dragfield.core.instruction import DragInstruction, DrawnPoints, DrawnRegion, InstructionError
-from dragfield.core.operations import Drag, PointOperation, RegionOperation
+from dragfield.core.instruction.operations import Drag, PointOperation, RegionOperation
 
 DATA = Path(os.environ.get("DRAGFIELD_DATA") or Path(__file__).parents[3] / "shared" / "data")
 SIZE = (60, 40)

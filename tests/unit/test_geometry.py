@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from dragfield.core.geometry import (
+from dragfield.core.field.geometry import (
     Motion,
     cell_centres,
     centroid,
@@ -19,8 +19,8 @@ from dragfield.core.geometry import (
     rounded_centroid,
     transform,
 )
-from dragfield.core.moves import motion_of
-from dragfield.core.operations import RegionOperation
+from dragfield.core.field.moves import motion_of
+from dragfield.core.instruction.operations import RegionOperation
 
 
 def at(matrix: np.ndarray, *point: float) -> list[float]:

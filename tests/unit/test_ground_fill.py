@@ -6,8 +6,8 @@ import cv2
 import numpy as np
 import pytest
 
-from dragfield.core.ground_fill import SHARE, fill_ground
-from dragfield.core.preview import fill_hole
+from dragfield.core.picture.ground_fill import SHARE, fill_ground
+from dragfield.core.picture.preview import fill_hole
 
 
 def bricks(height: int = 120, width: int = 160, tilt: float = 0.0) -> np.ndarray:

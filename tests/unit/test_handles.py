@@ -6,8 +6,8 @@ import math
 
 import pytest
 
-from dragfield.core.handles import check_points, make_handles
-from dragfield.core.operations import PointOperation
+from dragfield.core.instruction.operations import PointOperation
+from dragfield.core.optimise.handles import check_points, make_handles
 
 PICTURE = (100, 60)
 

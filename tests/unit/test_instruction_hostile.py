@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from dragfield.core.formats import points_json
 from dragfield.core.formats.plain_pickle import load_plain
 from dragfield.core.instruction import DragInstruction, InstructionError
-from dragfield.core.instruction_picture import MIN_PIXELS
+from dragfield.core.instruction.on_picture import MIN_PIXELS
 
 EFFORT = settings(max_examples=250, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 

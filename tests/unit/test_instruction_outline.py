@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 
-from dragfield.core.instruction_json import InstructionError
-from dragfield.core.instruction_outline import fill, outline
+from dragfield.core.instruction.guarded_json import InstructionError
+from dragfield.core.instruction.outline import fill, outline
 
 masks = arrays(bool, array_shapes(min_dims=2, max_dims=2, min_side=1, max_side=14)).filter(np.any)
 coordinate = st.integers(0, 40).map(lambda n: n / 40)

@@ -7,8 +7,8 @@ import pytest
 
 from dragfield.core.demo.cases import sample_cases
 from dragfield.core.instruction import DragInstruction
+from dragfield.core.instruction.operations import RegionOperation
 from dragfield.core.intent.geometry import guess, guess_task
-from dragfield.core.operations import RegionOperation
 
 GROUND, THING = (60, 140, 70), (200, 60, 40)
 

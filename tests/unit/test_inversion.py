@@ -7,8 +7,8 @@ from dataclasses import replace
 import pytest
 import torch
 
-from dragfield.core.inversion import InversionSettings, invert, reconstruct
 from dragfield.core.progress import Interrupted
+from dragfield.core.sampling.inversion import InversionSettings, invert, reconstruct
 
 pytest.importorskip("diffusers")
 

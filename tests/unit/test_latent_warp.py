@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 import torch
 
-from dragfield.core.latent_warp import PUBLISHED, LatentWarpSettings, blend, fill_in_place, fill_pure, latent_warp
-from dragfield.core.operations import PointOperation
+from dragfield.core.field.latent_warp import PUBLISHED, LatentWarpSettings, blend, fill_in_place, fill_pure, latent_warp
+from dragfield.core.instruction.operations import PointOperation
 
 PICTURE = (160, 128)
 PAIRS = (PointOperation((49.0, 42.0), (126.0, 66.0)), PointOperation((121.5, 91.0), (44.0, 103.0)))

@@ -1,4 +1,6 @@
-"""An import may only point down: cli > benchmarks > core, and nodes > nodes/host > core. Read from the source text.
+"""An import may only point down: cli > benchmarks > core, and nodes > nodes/host > core. Inside of core, one room stands on another.
+
+Read from the source text.
 
 Other programs count too: core knows nothing of ComfyUI, and imports diffusers and transformers inside functions only.
 """
@@ -24,6 +26,12 @@ MAY_IMPORT = {
     "nodes": {"nodes", "core"},
     "__init__": {"nodes"},
 }
+ROOMS = (
+    "instruction", "field", "picture", "self_drags", "progress", "model", "sampling", "optimise", "adapters", "backbones", "edits",
+    "training", "formats", "intent", "demo",
+)  # fmt: skip
+"""What core consists of, from below: a room imports those before it. `core/backbones` opens models that `core/demo` trained, when asked."""
+OPENS_WHEN_ASKED = {("backbones", "demo")}
 COMFY = {
     "comfy", "comfy_api", "comfy_api_nodes", "comfy_config", "comfy_execution", "comfy_extras", "execution",
     "folder_paths", "latent_preview", "node_helpers", "nodes", "server",
@@ -106,6 +114,23 @@ def violations(path: str, source: str) -> list[str]:
     return found
 
 
+def rooms_above(path: str, source: str) -> list[str]:
+    """What a file of core imports from a room that stands on its own, one sentence each."""
+    room = PurePosixPath(path).with_suffix("").parts[1]
+    if room == "__init__":
+        return []
+    if room not in ROOMS:
+        return [f"{path}: {room} is no room of core; the rooms are {', '.join(ROOMS)}"]
+    found = []
+    for item in imports(path, source):
+        parts = item.target.split(".")
+        if parts[:2] != [PACK, "core"] or len(parts) < 3 or parts[2] not in ROOMS:
+            continue
+        if ROOMS.index(parts[2]) > ROOMS.index(room) and not (item.deferred and (room, parts[2]) in OPENS_WHEN_ASKED):
+            found.append(f"{path}:{item.line}: {room} imports {parts[2]}, which stands on it")
+    return found
+
+
 def pack_files() -> list[str]:
     folders = [ROOT / layer for layer in MAY_IMPORT]
     files = [*ROOT.glob("*.py"), *(file for folder in folders for file in folder.rglob("*.py"))]
@@ -117,8 +142,29 @@ def test_imports_only_point_down(path: str) -> None:
     assert violations(path, (ROOT / path).read_text(encoding="utf-8")) == []
 
 
+@pytest.mark.parametrize("path", [path for path in pack_files() if path.startswith("core/")])
+def test_a_room_of_core_imports_what_it_stands_on(path: str) -> None:
+    assert rooms_above(path, (ROOT / path).read_text(encoding="utf-8")) == []
+
+
+@pytest.mark.parametrize(
+    ("path", "source"),
+    [
+        ("core/field/masks.py", "from ..picture import preview"),
+        ("core/progress.py", "from .optimise.region_drag import DragState"),
+        ("core/model/backbone.py", "from ..sampling.ddim import PICTURE"),
+        ("core/training/frames.py", "def f():\n    from ..demo.cases import sample_case"),
+        ("core/edits/dragfield.py", "from ..demo.dragflow_settings import MARGIN"),
+        ("core/backbones/model_folder.py", "from ..demo.text import embed"),
+        ("core/corridor.py", "import torch"),
+    ],
+)
+def test_an_import_from_a_room_above_is_caught(path: str, source: str) -> None:
+    assert len(rooms_above(path, source)) == 1
+
+
 def test_the_whole_pack_is_read() -> None:
-    assert {"__init__.py", "core/operations.py", "cli/__init__.py"} <= set(pack_files())
+    assert {"__init__.py", "core/instruction/operations.py", "cli/__init__.py"} <= set(pack_files())
 
 
 @pytest.mark.parametrize(

@@ -1,10 +1,10 @@
 import pytest
 import torch
 
-from dragfield.core.backbone import Conditioning
 from dragfield.core.backbones.flux import DiffusersFlux
 from dragfield.core.backbones.unet import DiffusersUNet
-from dragfield.core.lora import Lora, LoraSettings, applied, fresh, from_state, to_state, train_lora
+from dragfield.core.model.backbone import Conditioning
+from dragfield.core.training.lora import Lora, LoraSettings, applied, fresh, from_state, to_state, train_lora
 
 diffusers = pytest.importorskip("diffusers")
 

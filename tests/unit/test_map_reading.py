@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 
 from dragfield.benchmarks.cost import peak_memory
-from dragfield.core.map_reading import by_tokens, distance, make_reader
+from dragfield.core.optimise.map_reading import by_tokens, distance, make_reader
 
 
 def maps(*shape, seed=0, dtype=torch.float32):

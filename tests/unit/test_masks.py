@@ -13,8 +13,8 @@ import pytest
 import torch
 
 from dragfield.core.field import DragField
-from dragfield.core.geometry import centroid
-from dragfield.core.masks import (
+from dragfield.core.field.geometry import centroid
+from dragfield.core.field.masks import (
     adaptive_gradient_mask,
     auto_soft_mask,
     default_point_radius,
@@ -25,7 +25,7 @@ from dragfield.core.masks import (
     to_latent,
     whole_tokens,
 )
-from dragfield.core.operations import Drag, PointOperation, RegionOperation
+from dragfield.core.instruction.operations import Drag, PointOperation, RegionOperation
 
 DATA = Path(os.environ.get("DRAGFIELD_DATA") or Path(__file__).parents[3] / "shared" / "data") / "red_demo"
 SIZE = (96, 64)

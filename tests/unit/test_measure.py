@@ -12,7 +12,7 @@ import pytest
 from dragfield.core.demo.cases import DemoCase, sample_cases
 from dragfield.core.demo.measure import measure, rotation_error, seam_band, source_left
 from dragfield.core.demo.scenes import render
-from dragfield.core.likeness import psnr
+from dragfield.core.picture.likeness import psnr
 
 EVERYWHERE = np.ones((256, 256), bool)
 

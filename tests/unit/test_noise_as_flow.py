@@ -12,14 +12,14 @@ import pytest
 import torch
 
 from dragfield.core.backbones.noise_as_flow import NoiseAsFlow, as_flow, noise_latent, on_unet
-from dragfield.core.ddim_inversion import DDIMSettings, invert_ddim
-from dragfield.core.edit import DragFlowSettings, dragflow
+from dragfield.core.edits.edit import DragFlowSettings, dragflow
 from dragfield.core.field import DragField
-from dragfield.core.inversion import InversionSettings, invert, reconstruct
-from dragfield.core.operations import Drag, RegionOperation
-from dragfield.core.region_drag import RegionDragSettings, region_drag, run_region_drag
-from dragfield.core.supervision import RegionLoss
-from dragfield.core.taps import Tap
+from dragfield.core.instruction.operations import Drag, RegionOperation
+from dragfield.core.model.taps import Tap
+from dragfield.core.optimise.region_drag import RegionDragSettings, region_drag, run_region_drag
+from dragfield.core.optimise.supervision import RegionLoss
+from dragfield.core.sampling.ddim_inversion import DDIMSettings, invert_ddim
+from dragfield.core.sampling.inversion import InversionSettings, invert, reconstruct
 
 sys.path.insert(0, str(Path(__file__).parent))
 from point_world import COND, PICTURE, ConvBackbone, latent  # noqa: E402

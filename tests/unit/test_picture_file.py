@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 
 from dragfield.cli.app import app
 from dragfield.core.formats.picture_file import decode, save, size_of
-from dragfield.core.instruction_json import InstructionError
+from dragfield.core.instruction.guarded_json import InstructionError
 
 WIDTH, HEIGHT = 48, 32
 # What a viewer shows of stored pixels, written out: EXIF 2.3, tag 0x0112.

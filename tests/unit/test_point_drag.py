@@ -10,13 +10,13 @@ import numpy as np
 import pytest
 import torch
 
-from dragfield.core.guidance import Weighted
-from dragfield.core.handles import make_handles
-from dragfield.core.motion import motion_loss, reference_patches
-from dragfield.core.operations import PointOperation
-from dragfield.core.point_drag import point_drag, run_point_drag
-from dragfield.core.point_drag_settings import PUBLISHED, PointDragSettings
-from dragfield.core.unet_taps import UNetTap
+from dragfield.core.instruction.operations import PointOperation
+from dragfield.core.model.unet_taps import UNetTap
+from dragfield.core.optimise.guidance import Weighted
+from dragfield.core.optimise.handles import make_handles
+from dragfield.core.optimise.motion import motion_loss, reference_patches
+from dragfield.core.optimise.point_drag import point_drag, run_point_drag
+from dragfield.core.optimise.point_drag_settings import PUBLISHED, PointDragSettings
 
 sys.path.insert(0, str(Path(__file__).parent))
 from point_world import COND, PICTURE, RIGHT, ConvBackbone, FlowConv, latent  # noqa: E402

@@ -10,11 +10,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from dragfield.core.ddim_inversion import DDIMSettings
-from dragfield.core.directdrag import PUBLISHED, DirectDragSettings, directdrag
+from dragfield.core.edits.directdrag import PUBLISHED, DirectDragSettings, directdrag
 from dragfield.core.formats import read
-from dragfield.core.readout import ReadoutConfig, ReadoutHead
-from dragfield.core.working_size import working_size
+from dragfield.core.model.readout import ReadoutConfig, ReadoutHead
+from dragfield.core.picture.working_size import working_size
+from dragfield.core.sampling.ddim_inversion import DDIMSettings
 
 sys.path.insert(0, str(Path(__file__).parent))
 from point_world import COND, ConvBackbone  # noqa: E402
@@ -66,11 +66,11 @@ def test_every_sample_goes_through(kind) -> None:
 
 def test_a_real_unet_goes_through_odd_geometry() -> None:
     diffusers = pytest.importorskip("diffusers")
-    from dragfield.core.backbone import Conditioning
     from dragfield.core.backbones.unet import DiffusersUNet
-    from dragfield.core.operations import Drag, PointOperation
-    from dragfield.core.probes import NoiseProbe
-    from dragfield.core.readout_training import new_head
+    from dragfield.core.instruction.operations import Drag, PointOperation
+    from dragfield.core.model.backbone import Conditioning
+    from dragfield.core.sampling.probes import NoiseProbe
+    from dragfield.core.training.readout_training import new_head
 
     torch.manual_seed(0)
     model = diffusers.UNet2DConditionModel(

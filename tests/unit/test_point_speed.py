@@ -8,7 +8,7 @@ import torch
 pytest.importorskip("diffusers")
 
 from dragfield.benchmarks import point_speed  # noqa: E402
-from dragfield.core.point_drag_settings import PointDragSettings  # noqa: E402
+from dragfield.core.optimise.point_drag_settings import PointDragSettings  # noqa: E402
 
 CPU = torch.device("cpu")
 SMALL = dict(norm_num_groups=8, attention_head_dim=2, cross_attention_dim=8)

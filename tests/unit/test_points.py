@@ -9,10 +9,10 @@ import pytest
 import torch
 
 from dragfield.core.field import DragField
-from dragfield.core.geometry import cell_centres
-from dragfield.core.operations import Drag, PointOperation
-from dragfield.core.points import PointMoves
-from dragfield.core.warp import splat
+from dragfield.core.field.geometry import cell_centres
+from dragfield.core.field.points import PointMoves
+from dragfield.core.field.warp import splat
+from dragfield.core.instruction.operations import Drag, PointOperation
 
 SIZE = (40, 32)
 PAIRS = (PointOperation((12.25, 10.5), (19.0, 14.0)), PointOperation((30.5, 22.75), (26.0, 27.5)))

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from dragfield.core.field import DragField
-from dragfield.core.geometry import centroid
-from dragfield.core.operations import Drag, PointOperation, RegionOperation
-from dragfield.core.preview import fill_hole, overlay, preview
+from dragfield.core.field.geometry import centroid
+from dragfield.core.instruction.operations import Drag, PointOperation, RegionOperation
+from dragfield.core.picture.preview import fill_hole, overlay, preview
 
 SIZE = (72, 56)
 

@@ -16,22 +16,22 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from dragfield.core import directdrag as module
-from dragfield.core.appearance import read_out, readout_of, seen_at
-from dragfield.core.ddim import ddim_step
-from dragfield.core.ddim_inversion import DDIMSettings
-from dragfield.core.directdrag import PUBLISHED, DirectDragSettings, directdrag
-from dragfield.core.operations import Drag, PointOperation
-from dragfield.core.point_drag import gave_up, point_drag
-from dragfield.core.point_drag_settings import PUBLISHED as PUBLISHED_DRAG
-from dragfield.core.point_drag_settings import PointDragSettings
-from dragfield.core.point_edit import points_of
-from dragfield.core.probes import NoiseProbe
-from dragfield.core.readout import ReadoutConfig, ReadoutHead
-from dragfield.core.soft_mask import PUBLISHED as PUBLISHED_MASK
-from dragfield.core.soft_mask import SoftMaskSettings, point_masks
-from dragfield.core.tracking import track
-from dragfield.core.unet_taps import default_unet_taps
+from dragfield.core.edits import directdrag as module
+from dragfield.core.edits.directdrag import PUBLISHED, DirectDragSettings, directdrag
+from dragfield.core.edits.point_edit import points_of
+from dragfield.core.instruction.operations import Drag, PointOperation
+from dragfield.core.model.readout import ReadoutConfig, ReadoutHead
+from dragfield.core.model.unet_taps import default_unet_taps
+from dragfield.core.optimise.appearance import read_out, readout_of, seen_at
+from dragfield.core.optimise.point_drag import gave_up, point_drag
+from dragfield.core.optimise.point_drag_settings import PUBLISHED as PUBLISHED_DRAG
+from dragfield.core.optimise.point_drag_settings import PointDragSettings
+from dragfield.core.optimise.soft_mask import PUBLISHED as PUBLISHED_MASK
+from dragfield.core.optimise.soft_mask import SoftMaskSettings, point_masks
+from dragfield.core.optimise.tracking import track
+from dragfield.core.sampling.ddim import ddim_step
+from dragfield.core.sampling.ddim_inversion import DDIMSettings
+from dragfield.core.sampling.probes import NoiseProbe
 
 sys.path.insert(0, str(Path(__file__).parent))
 from point_world import COND, PICTURE, ConvBackbone, latent  # noqa: E402
@@ -247,7 +247,7 @@ def test_idle_rounds_are_counted_over_timesteps_and_end_the_drag_at_exactly_the_
 def test_a_drag_that_does_not_move_its_handles_ends_where_the_published_one_does(rounds: int, timesteps: int, monkeypatch) -> None:
     """Handles that are always found where they were: idle after each round. 5 rounds: 5 at the second timestep, over. 4: 8 at the third
     is past it, as is 6 at the second: on to the end. With 4 rounds and a patience of 8 it would end at the third."""
-    from dragfield.core import point_drag as stepping
+    from dragfield.core.optimise import point_drag as stepping
 
     monkeypatch.setattr(stepping, "track", lambda maps, queries, places, *more: tuple(places))
     far = (PointOperation((16.0, 24.0), (80.0, 24.0)),)

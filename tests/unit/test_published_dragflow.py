@@ -17,14 +17,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from dragfield.core.backbone import Conditioning
-from dragfield.core.edit import PUBLISHED, DragFlowSettings, Edit, dragflow
+from dragfield.core.edits.edit import PUBLISHED, DragFlowSettings, Edit, dragflow
 from dragfield.core.formats import red_bench
-from dragfield.core.inversion import InversionSettings
-from dragfield.core.operations import Drag, RegionOperation
+from dragfield.core.instruction.operations import Drag, RegionOperation
+from dragfield.core.model.backbone import Conditioning
+from dragfield.core.optimise.published_regions import PublishedRegions
+from dragfield.core.optimise.supervision import cut_shape
 from dragfield.core.progress import Progress
-from dragfield.core.published_regions import PublishedRegions
-from dragfield.core.supervision import cut_shape
+from dragfield.core.sampling.inversion import InversionSettings
 
 GOLDEN = Path(os.environ.get("DRAGFIELD_DATA") or Path(__file__).parents[3] / "shared" / "data") / "golden_dragflow"
 CASES = ("r1_deform", "r2_trans", "r3_rot", "r4_two", "r5_odd")
@@ -157,7 +157,7 @@ def literal(backbone, z0: Tensor, drag: Drag, source: Conditioning, target: Cond
         maps = [F.pixel_shuffle(f, 2) for f in found]
         return torch.cat([F.interpolate(m, (cut[1], cut[0]), mode="bilinear", align_corners=False) for m in maps], dim=1)
 
-    from dragfield.core.taps import default_taps
+    from dragfield.core.model.taps import default_taps
 
     taps, cut = default_taps(backbone.double_blocks), (WORKING[0] // 2, WORKING[1] // 2)
     z = start = fireflow(z0, times[::-1], source, 1.0)
@@ -193,7 +193,7 @@ def literal(backbone, z0: Tensor, drag: Drag, source: Conditioning, target: Cond
 
     areas = [operation.mask.sum() / operation.mask.size for operation in drag.regions]
     raw = [min(5.0, max(1.0, 1 + 0.5 / (area + 0.1))) for area in areas]
-    from dragfield.core.masks import adaptive_gradient_mask
+    from dragfield.core.field.masks import adaptive_gradient_mask
 
     open_cells = torch.from_numpy(adaptive_gradient_mask(drag)).float()[None, None]
     open_cells = F.interpolate(open_cells, (h, w), mode="bilinear", align_corners=False) > 0.5
@@ -271,7 +271,7 @@ def test_ties_fall_as_float32_lets_them() -> None:
 
 def test_what_does_not_go_together_is_refused_in_one_sentence(tiny) -> None:
     with pytest.raises(ValueError, match="drags regions, and this drag has points"):
-        from dragfield.core.operations import PointOperation
+        from dragfield.core.instruction.operations import PointOperation
 
         PublishedRegions(Drag(RAW, points=(PointOperation((10.0, 10.0), (20.0, 20.0)),)), (48, 32))
     for change, sentence in (

@@ -19,13 +19,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from dragfield.core import directdrag as module
-from dragfield.core.backbone import Conditioning
 from dragfield.core.backbones.unet import DiffusersUNet
-from dragfield.core.ddim_inversion import DDIMSettings
-from dragfield.core.directdrag import PUBLISHED, directdrag
-from dragfield.core.operations import Drag, PointOperation
-from dragfield.core.readout import ReadoutConfig, ReadoutHead
+from dragfield.core.edits import directdrag as module
+from dragfield.core.edits.directdrag import PUBLISHED, directdrag
+from dragfield.core.instruction.operations import Drag, PointOperation
+from dragfield.core.model.backbone import Conditioning
+from dragfield.core.model.readout import ReadoutConfig, ReadoutHead
+from dragfield.core.sampling.ddim_inversion import DDIMSettings
 
 sys.path.insert(0, str(Path(__file__).parent))
 from test_published_directdrag import literal_mask  # noqa: E402

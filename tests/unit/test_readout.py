@@ -11,12 +11,12 @@ import pytest
 import torch
 from torch.nn.functional import group_norm, interpolate, linear, relu
 
-from dragfield.core.appearance import ReadoutSettings, appearance_term, readout_distance, readout_of
 from dragfield.core.field import DragField
-from dragfield.core.operations import Drag, RegionOperation
-from dragfield.core.probes import FlowProbe, NoiseProbe
-from dragfield.core.readout import ReadoutConfig, ReadoutHead, load_readout
-from dragfield.core.region_drag import RegionDragSettings, region_drag
+from dragfield.core.instruction.operations import Drag, RegionOperation
+from dragfield.core.model.readout import ReadoutConfig, ReadoutHead, load_readout
+from dragfield.core.optimise.appearance import ReadoutSettings, appearance_term, readout_distance, readout_of
+from dragfield.core.optimise.region_drag import RegionDragSettings, region_drag
+from dragfield.core.sampling.probes import FlowProbe, NoiseProbe
 
 sys.path.insert(0, str(Path(__file__).parent))
 from point_world import COND, ConvBackbone, FlowConv, latent  # noqa: E402

@@ -11,10 +11,11 @@ import numpy as np
 import pytest
 import torch
 
-from dragfield.core.frames import frame_pairs, scene_pairs, videos_in
-from dragfield.core.probes import FlowProbe, NoiseProbe
-from dragfield.core.readout import load_readout
-from dragfield.core.readout_training import ReadoutTrainingSettings, new_head, ranking, redraw, train_readout
+from dragfield.core.demo.pairs import scene_pairs
+from dragfield.core.model.readout import load_readout
+from dragfield.core.sampling.probes import FlowProbe, NoiseProbe
+from dragfield.core.training.frames import frame_pairs, videos_in
+from dragfield.core.training.readout_training import ReadoutTrainingSettings, new_head, ranking, redraw, train_readout
 
 sys.path.insert(0, str(Path(__file__).parent))
 from point_world import COND, ConvBackbone, FlowConv, latent  # noqa: E402

@@ -5,15 +5,15 @@ import numpy as np
 import pytest
 import torch
 
-from dragfield.core.attention import KVBank
-from dragfield.core.backbone import Conditioning
 from dragfield.core.backbones.flux import DiffusersFlux
-from dragfield.core.blocks import choose_blocks
 from dragfield.core.field import DragField
-from dragfield.core.operations import Drag, RegionOperation
-from dragfield.core.region_drag import PUBLISHED, RegionDragSettings, present_cells, region_drag, run_region_drag
-from dragfield.core.supervision import cell_features
-from dragfield.core.taps import Tap
+from dragfield.core.instruction.operations import Drag, RegionOperation
+from dragfield.core.model.attention import KVBank
+from dragfield.core.model.backbone import Conditioning
+from dragfield.core.model.blocks import choose_blocks
+from dragfield.core.model.taps import Tap
+from dragfield.core.optimise.region_drag import PUBLISHED, RegionDragSettings, present_cells, region_drag, run_region_drag
+from dragfield.core.optimise.supervision import cell_features
 
 CONDITIONING = Conditioning(torch.zeros(1, 1, 1), torch.zeros(1, 1))
 FEW = RegionDragSettings(transport_steps=4, intensify_steps=2, trail="free")

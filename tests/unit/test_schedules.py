@@ -4,14 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dragfield.core.schedules import (
-    custom_schedule,
-    flux_mu,
-    flux_schedule,
-    inversion_times,
-    sampling_times,
-    shift_time,
-)
+from dragfield.core.sampling.schedules import custom_schedule, flux_mu, flux_schedule, inversion_times, sampling_times, shift_time
 
 # dragflow.md section 1.1, float32 values of the published code for 512 x 512 px (1024 tokens), 25 steps.
 PUBLISHED_512 = (

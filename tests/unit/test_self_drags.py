@@ -10,8 +10,8 @@ import pytest
 import torch
 
 from dragfield.core.field import DragField
+from dragfield.core.field.warp import warp
 from dragfield.core.self_drags import SelfDrag, brought_back, over_repeated_ground, self_drags, smooth_shift, smooth_turn
-from dragfield.core.warp import warp
 
 
 def photograph(height: int = 160, width: int = 201, seed: int = 3) -> np.ndarray:

@@ -3,8 +3,8 @@ import math
 import pytest
 import torch
 
-from dragfield.core.schedules import flux_schedule, inversion_times, sampling_times
-from dragfield.core.solvers import euler, fireflow, fireflow_step, start
+from dragfield.core.sampling.schedules import flux_schedule, inversion_times, sampling_times
+from dragfield.core.sampling.solvers import euler, fireflow, fireflow_step, start
 
 
 class Decay:

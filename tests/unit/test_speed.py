@@ -10,8 +10,8 @@ from dragfield.benchmarks import speed  # noqa: E402
 from dragfield.benchmarks.cost import count_flops, minimum_flops, peak_memory  # noqa: E402
 from dragfield.benchmarks.published import PublishedDrag  # noqa: E402
 from dragfield.core.field import DragField  # noqa: E402
-from dragfield.core.operations import Drag, RegionOperation  # noqa: E402
-from dragfield.core.region_drag import PUBLISHED, region_drag  # noqa: E402
+from dragfield.core.instruction.operations import Drag, RegionOperation  # noqa: E402
+from dragfield.core.optimise.region_drag import PUBLISHED, region_drag  # noqa: E402
 
 CPU = torch.device("cpu")
 SMALL = {

@@ -9,10 +9,11 @@ import numpy as np
 import pytest
 import torch
 
-from dragfield.core.field import DragField, warp
-from dragfield.core.geometry import cell_centres, centroid
-from dragfield.core.operations import Drag, RegionOperation
-from dragfield.core.stretch import Stretch, drawn_out
+from dragfield.core.field import DragField
+from dragfield.core.field.geometry import cell_centres, centroid
+from dragfield.core.field.stretch import Stretch, drawn_out
+from dragfield.core.field.warp import warp
+from dragfield.core.instruction.operations import Drag, RegionOperation
 
 SIZE = (64, 48)
 BAR = np.s_[20:30, 10:40]

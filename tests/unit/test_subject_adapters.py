@@ -11,10 +11,10 @@ from torch import Tensor
 from dragfield.core.adapters.contract import Injection, Injections, Subject
 from dragfield.core.adapters.resampler import Resampler
 from dragfield.core.adapters.tokens import LearnedRms, TokenAttention, TokenLayout, rms
-from dragfield.core.attention import KVBank
-from dragfield.core.backbone import Conditioning
 from dragfield.core.backbones.flux import DiffusersFlux
-from dragfield.core.taps import Tap
+from dragfield.core.model.attention import KVBank
+from dragfield.core.model.backbone import Conditioning
+from dragfield.core.model.taps import Tap
 
 diffusers = pytest.importorskip("diffusers")
 

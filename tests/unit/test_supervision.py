@@ -2,7 +2,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from dragfield.core.supervision import RegionLoss, cell_features, cut_shape, feature_rows
+from dragfield.core.optimise.supervision import RegionLoss, cell_features, cut_shape, feature_rows
 
 
 class Moves:

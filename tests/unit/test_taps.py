@@ -1,6 +1,6 @@
 import pytest
 
-from dragfield.core.taps import Tap, default_taps, last_tap, parse_tap, resolve_taps
+from dragfield.core.model.taps import Tap, default_taps, last_tap, parse_tap, resolve_taps
 
 
 def test_default_taps_of_flux_are_the_published_ones_in_order():

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from dragfield.core.tracking import read, track
+from dragfield.core.optimise.tracking import read, track
 
 GRID = (40, 32)
 

@@ -12,12 +12,12 @@ import torch
 from torch import nn
 from torch.nn import Linear
 
-from dragfield.core.backbone import Conditioning
 from dragfield.core.demo import flux, train_autoencoder, train_flux, train_guidance
 from dragfield.core.demo.autoencoder import AutoencoderConfig, DemoAutoencoder
 from dragfield.core.demo.optimisers import make_optimiser
 from dragfield.core.demo.plain_attention import PlainAttention
 from dragfield.core.demo.training import Ema, Run, cosine, psnr, scene_pool, to_tensor
+from dragfield.core.model.backbone import Conditioning
 
 pytest.importorskip("diffusers")
 needs_muon = pytest.mark.skipif(not hasattr(torch.optim, "Muon"), reason="this torch has no Muon")

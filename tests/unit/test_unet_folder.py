@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from dragfield.core.backbones.unet_folder import encode_unet_prompts, load_unet_models, read_schedule
-from dragfield.core.ddim import scaled_linear
+from dragfield.core.model.noise_schedule import scaled_linear
 
 UNET = dict(
     block_out_channels=(8, 8), down_block_types=("DownBlock2D", "CrossAttnDownBlock2D"), norm_num_groups=4, layers_per_block=1,

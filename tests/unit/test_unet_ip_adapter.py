@@ -15,10 +15,10 @@ from torch import Tensor
 from dragfield.core.adapters.contract import Injection, Injections, Subject
 from dragfield.core.adapters.files import read_adapter
 from dragfield.core.adapters.unet_ip_adapter import execution_order
-from dragfield.core.attention import KVBank
-from dragfield.core.backbone import Conditioning
 from dragfield.core.backbones.unet import DiffusersUNet
-from dragfield.core.unet_taps import UNetTap
+from dragfield.core.model.attention import KVBank
+from dragfield.core.model.backbone import Conditioning
+from dragfield.core.model.unet_taps import UNetTap
 
 PICTURE = torch.rand(1, 3, 20, 20, generator=torch.Generator().manual_seed(1))
 GIVEN, CONTEXT = 5, 6

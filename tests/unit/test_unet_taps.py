@@ -1,6 +1,6 @@
 import pytest
 
-from dragfield.core.unet_taps import UNetTap, default_unet_taps, last_unet_tap, readout_taps, resolve_unet_taps
+from dragfield.core.model.unet_taps import UNetTap, default_unet_taps, last_unet_tap, readout_taps, resolve_unet_taps
 
 SD15, SDXL = (3, 3, 3, 3), (3, 3, 3)
 

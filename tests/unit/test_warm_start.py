@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 import torch
 
-from dragfield.core.evidence import carry
+from dragfield.core.edits.warm_start import make_warm_start, warp_latent
 from dragfield.core.field import DragField
-from dragfield.core.operations import Drag, RegionOperation
-from dragfield.core.warm_start import make_warm_start, warp_latent
+from dragfield.core.instruction.operations import Drag, RegionOperation
+from dragfield.core.picture.evidence import carry
 
 SIZE = (96, 64)
 

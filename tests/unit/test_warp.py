@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch.nn.functional import grid_sample
 
-from dragfield.core.geometry import Motion, cell_centres, transform
-from dragfield.core.warp import sample, splat, warp
+from dragfield.core.field.geometry import Motion, cell_centres, transform
+from dragfield.core.field.warp import sample, splat, warp
 
 
 @pytest.fixture

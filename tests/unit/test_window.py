@@ -8,10 +8,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dragfield.core.dragfield import open_mask
+from dragfield.core.edits.dragfield import open_mask
 from dragfield.core.field import DragField
-from dragfield.core.operations import Drag, PointOperation, RegionOperation
-from dragfield.core.window import Window, crop, crop_drag, stitch, window_around
+from dragfield.core.instruction.operations import Drag, PointOperation, RegionOperation
+from dragfield.core.picture.window import Window, crop, crop_drag, stitch, window_around
 
 
 def relocation(size: tuple[int, int], box: tuple[int, int, int, int], target: tuple[float, float]) -> Drag:

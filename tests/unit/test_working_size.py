@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from dragfield.core.working_size import to_picture, to_tensor, working_size
+from dragfield.core.picture.working_size import to_picture, to_tensor, working_size
 
 
 def noise(width: int, height: int) -> Image.Image:

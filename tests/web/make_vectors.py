@@ -14,22 +14,22 @@ from typing import Any
 
 import numpy as np
 
-from dragfield.core.carried import object_moves
-from dragfield.core.dragfield import open_mask
+from dragfield.core.edits.dragfield import open_mask
+from dragfield.core.edits.point_edit import points_of
 from dragfield.core.field import DragField
-from dragfield.core.geometry import centroid
-from dragfield.core.ground_fill import fill_ground
-from dragfield.core.handles import STRIDE
+from dragfield.core.field.carried import object_moves
+from dragfield.core.field.geometry import centroid
+from dragfield.core.field.joined import joined
+from dragfield.core.field.masks import adaptive_gradient_mask
+from dragfield.core.field.moves import motion_of
+from dragfield.core.field.selection import select_cells
 from dragfield.core.instruction import DragInstruction, InstructionError
-from dragfield.core.instruction_outline import fill
-from dragfield.core.joined import joined
-from dragfield.core.masks import adaptive_gradient_mask
-from dragfield.core.moves import motion_of
-from dragfield.core.operations import PointOperation
-from dragfield.core.point_edit import points_of
-from dragfield.core.preview import preview
-from dragfield.core.selection import select_cells
-from dragfield.core.soft_mask import SIGMA_SHARE, SoftMaskSettings, point_masks
+from dragfield.core.instruction.operations import PointOperation
+from dragfield.core.instruction.outline import fill
+from dragfield.core.optimise.handles import STRIDE
+from dragfield.core.optimise.soft_mask import SIGMA_SHARE, SoftMaskSettings, point_masks
+from dragfield.core.picture.ground_fill import fill_ground
+from dragfield.core.picture.preview import preview
 
 VECTORS = Path(__file__).parent / "vectors"
 

@@ -1,6 +1,6 @@
 /**
  * Where an edit by "dragfield" may change the picture: around what moves and what it leaves, with a margin (`open_mask` of
- * core/dragfield.py; the shape "around" of the Gradient Mask node). gradient_mask.mjs has DragFlow's rectangles.
+ * core/edits/dragfield.py; the shape "around" of the Gradient Mask node). gradient_mask.mjs has DragFlow's rectangles.
  *
  * Two things that core sees pixel by pixel are left out, which a margin covers: points pull nothing in from outside of the picture, and
  * stretched material that another region takes away does not stretch.

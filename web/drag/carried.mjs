@@ -1,6 +1,6 @@
 /**
  * What handle points take along on a picture, as triangles: what is around a handle moves as one body, what is joined to it
- * gives, the rest stays (core/carried.py).
+ * gives, the rest stays (core/field/carried.py).
  *
  * Convention: `size` in px; of each triangle 12 numbers: its corners on the target, then in the source. Shares are in cells
  * (selection.mjs) over the whole picture.

@@ -1,6 +1,6 @@
 /**
  * What may lie behind a thing that moves away: its surroundings, averaged ever more coarsely until the hole is full
- * (push-pull, as core/preview.py). Meant for a copy of the picture of at most `FILL_SIDE` px; drawn larger, it is soft.
+ * (push-pull, as core/picture/preview.py). Meant for a copy of the picture of at most `FILL_SIDE` px; drawn larger, it is soft.
  *
  * It depends on where the holes are, not on where things go: while a target is dragged it stays the same.
  *

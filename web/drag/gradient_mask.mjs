@@ -1,6 +1,6 @@
 /**
  * Where the edit may change the picture: one rotated rectangle around each region and its moved self, around each pair of
- * points the one around two discs (DragFlow D.2, Eq. 25-27; `adaptive_gradient_mask` of core/masks.py).
+ * points the one around two discs (DragFlow D.2, Eq. 25-27; `adaptive_gradient_mask` of core/field/masks.py).
  *
  * The rectangles are core's to a pixel, and cost what the outline costs, not what the picture does: of every column of a
  * region only its first and last pixel can be corners of the hull, and the outline's runs tell them.

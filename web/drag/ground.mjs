@@ -1,5 +1,5 @@
 /**
- * What was behind a thing that moves away: ground that the picture shows elsewhere, moved there as it is (core/ground_fill.py, whose
+ * What was behind a thing that moves away: ground that the picture shows elsewhere, moved there as it is (core/picture/ground_fill.py, whose
  * words, numbers and steps these are). What finds no place is filled smoothly, as fill.mjs does.
  *
  * Convention: pictures are RGBA of width x height px, masks Uint8Array [h * w] of 0 and 1, shifts [x, y] px.

@@ -1,6 +1,6 @@
 /**
  * How far what lies around a selection gives when it goes: what is joined to it follows, the farther the less; what is not
- * stays behind (core/joined.py).
+ * stays behind (core/field/joined.py).
  *
  * Convention: as in selection.mjs; lengths in cells.
  *

@@ -1,5 +1,5 @@
 /**
- * JSON from strangers, read as core reads it (core/instruction_json.py): no repeated keys, no endless nesting, no integers
+ * JSON from strangers, read as core reads it (core/instruction/guarded_json.py): no repeated keys, no endless nesting, no integers
  * of a million digits. `JSON.parse` alone lets all of these through, and what it accepts but core refuses would only be
  * found when the graph is queued.
  */

@@ -2,7 +2,7 @@
  * Where a region goes: core's rigid motions, angles, and the snapping of what the hand does.
  *
  * Convention: matrices act on px of a picture of `size`. Angles are in degrees, positive clockwise on the screen. A
- * forward matrix carries a source position to its target, a backward one the other way (core/geometry.py).
+ * forward matrix carries a source position to its target, a backward one the other way (core/field/geometry.py).
  *
  * @import {Matrix, Point, Region, Size} from "./types.mjs"
  */

@@ -1,5 +1,5 @@
 /**
- * What core would refuse when this drag meets this picture (core/instruction_picture.py), so that the canvas can say it
+ * What core would refuse when this drag meets this picture (core/instruction/on_picture.py), so that the canvas can say it
  * beside the operation before anything is queued.
  *
  * @import {Operation, Point, Reason, Region, Size, State} from "./types.mjs"

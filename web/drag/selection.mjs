@@ -1,6 +1,6 @@
 /**
  * What a place on a picture belongs to: a soft mask grown from a few seeds, by how unlike its surroundings it is
- * (core/selection.py, equal number by number: tests/web/vectors/selection.json).
+ * (core/field/selection.py, equal number by number: tests/web/vectors/selection.json).
  *
  * Convention: the picture in cells, rgb [h * w * 3] in [0, 1]; seeds (x, y) in cells, cell centres at (c + 0.5, r + 0.5).
  *

@@ -1,5 +1,5 @@
 /**
- * Where an edit by points alone may change the picture: what the auto soft mask leaves open at all (`point_masks` of core/soft_mask.py).
+ * Where an edit by points alone may change the picture: what the auto soft mask leaves open at all (`point_masks` of core/optimise/soft_mask.py).
  * It fades out along the way of each handle and is cut off at two standard deviations, in a square.
  *
  * Convention: as core, it is drawn in cells of two px.

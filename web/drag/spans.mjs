@@ -4,7 +4,7 @@
  * A region of a 4096 x 4096 picture is a few thousand runs, found in about a millisecond and remembered per outline, so
  * that centroid, area and overlap never cost a full raster while something is dragged.
  *
- * Convention: as core/instruction_outline.py: a pixel belongs to the outline when its centre lies inside one polygon,
+ * Convention: as core/instruction/outline.py: a pixel belongs to the outline when its centre lies inside one polygon,
  * even-odd between the rings of a polygon; a centre exactly on an edge belongs to the side of larger x or y.
  *
  * @import {Outline, Point, Polygon, Size} from "./types.mjs"

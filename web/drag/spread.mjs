@@ -1,6 +1,6 @@
 /**
  * What handle points carry along, as triangles. Each place is displaced by the mean of all displacements, weighted by
- * inverse distance (core/points.py): in the editable area as they are ("idw"), without one each fading to nothing towards a
+ * inverse distance (core/field/points.py): in the editable area as they are ("idw"), without one each fading to nothing towards a
  * circle around all points ("latent_warp"), so that the surroundings give way.
  *
  * Convention: px of a picture of `size`; of each triangle 12 numbers: its corners on the target, then in the source.

@@ -1,5 +1,5 @@
 /**
- * The material next to a deformed region, stretched or pressed along the drag, as triangles (core/stretch.py).
+ * The material next to a deformed region, stretched or pressed along the drag, as triangles (core/field/stretch.py).
  *
  * On every line along the drag, the piece from a far point f to the region's near edge e goes linearly onto the piece from
  * f to e + way. Between two lines this is a quadrangle, and two triangles draw it. f lies as far behind the region as the

@@ -3,7 +3,7 @@
  *
  * The outline runs between cell centres, where the coverage would cross the threshold, so that a soft edge gives a smooth
  * line and a hard one is cut half way. Filled again at the mask's own size, the outline of a hard mask gives back the very
- * same cells (core/instruction_outline.py has the same property with another line).
+ * same cells (core/instruction/outline.py has the same property with another line).
  *
  * Convention: `mask` is [height * width] over the whole picture, the centre of cell (c, r) at (c + 0.5, r + 0.5); outlines
  * are normalised, outsides clockwise on the screen, holes the other way. Diagonal neighbours do not touch.

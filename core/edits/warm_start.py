@@ -1,0 +1,125 @@
+"""Where an edit can start instead of at the undragged latent: the picture's own latent, already carried along by the field.
+
+Two ways. `warp_latent` works on any latent at any noise level and needs no autoencoder (RegionDrag, FastDrag): cells are carried whole, the
+vacated ones get fresh content of the same level. `WarmStart` goes through the picture: it is warped there, to a fraction of a pixel, filled
+roughly and encoded again; mixed with noise it gives a state at any time of the flow.
+
+Convention: latents [1, C, h, w] at the field's picture divided by the autoencoder's factor; t in [0, 1], 1 = noise.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn.functional import max_pool2d
+
+from ..field import DragField
+from ..field.latent_warp import fill_pure
+from ..field.warp import warp
+from ..model.backbone import Autoencoder
+from ..picture.cutout import Edges
+from ..picture.evidence import Evidence, FindShadow, carry, clean_plate
+
+
+@dataclass(frozen=True, eq=False)
+class WarmStart:
+    """The drag as evidence: what the picture would be if pixels were all that moved.
+
+    evidence: [1, C, h, w], the warped and filled picture's latent.  noise: [1, C, h, w], of unit variance; what moved brings its own.
+    moved, vacated: bool [h, w].  picture: the warped picture itself.
+    """
+
+    evidence: Tensor
+    noise: Tensor
+    moved: Tensor
+    vacated: Tensor
+    picture: Evidence
+
+    def at(self, t: float) -> Tensor:
+        """The evidence at time t: (1 - t) evidence + t noise."""
+        return (1 - t) * self.evidence + t * self.noise
+
+
+@torch.no_grad()
+def make_warm_start(
+    autoencoder: Autoencoder,
+    image: Tensor,
+    field: DragField,
+    noise: Tensor,
+    *,
+    edges: Edges = "drawn",
+    find_shadow: FindShadow | None = None,
+    renew: Tensor | None = None,
+    seed: int = 0,
+) -> WarmStart:
+    """Warp the picture by the field, fill what it vacates, encode, and carry the noise along.
+
+    Moved cells are those that what moves fills by more than half.
+
+    image: [1, 3, H, W] in [0, 1].  noise: [1, C, h, w] of the undragged picture, such as `Inversion.noise()`.
+    edges, find_shadow: see evidence.py.
+    renew: bool [h, w], cells besides the vacated ones whose noise is drawn afresh, from `seed`.
+    """
+    picture = _array(image)
+    layout = field.layout(1.0, (noise.shape[-1], noise.shape[-2]))
+    evidence = carry(picture, field, edges=edges, find_shadow=find_shadow)
+    moved = layout.moved if edges == "drawn" else _cells(evidence.moved, noise) > 0.5
+    vacated = (layout.vacated | layout.moved) & ~moved
+    warped = torch.from_numpy(evidence.image).permute(2, 0, 1)[None].to(image)
+    moved, vacated = moved.to(noise.device), vacated.to(noise.device)
+    fresh = vacated if renew is None else vacated | (renew & ~moved)
+    return WarmStart(autoencoder.encode(warped), _carried(noise, layout.backward, fresh, seed), moved, vacated, evidence)
+
+
+@torch.no_grad()
+def emptied(
+    autoencoder: Autoencoder, image: Tensor, z: Tensor, t: float, field: DragField, *, find_shadow: FindShadow | None = None, seed: int = 0
+) -> Tensor:
+    """The undragged latent z at time t with what moves taken out: there, the roughly filled picture's latent and new noise, mixed for t.
+
+    Regions that are stretched stay, and so does what points move. -> [1, C, h, w].
+    """
+    plate = clean_plate(_array(image), field, find_shadow=find_shadow)
+    cells = _cells(plate.changed, z) > 0.1
+    filled = autoencoder.encode(torch.from_numpy(plate.image).permute(2, 0, 1)[None].to(image))
+    noise = torch.randn(z.shape, generator=torch.Generator().manual_seed(seed)).to(z)
+    return torch.where(cells.to(z.device), (1 - t) * filled.to(z) + t * noise, z)
+
+
+def warp_latent(z: Tensor, t: float, field: DragField, *, z0: Tensor | None = None, progress: float = 1.0, seed: int = 0) -> Tensor:
+    """A latent at time t with whole cells carried by the field; vacated ones get ground and noise of the same level.
+
+    z0: the latent of the undragged picture; with it, ground is what lies around, a cell away from what moves (BNNI, see latent_warp.py).
+        None: the mean of what is kept.
+    progress: how much of the way, in [0, 1].
+    Cells are carried by their nearest source, not blended: averaging would take variance from the noise in them.
+    """
+    layout = field.layout(progress, (z.shape[-1], z.shape[-2]))
+    carried = warp(z, layout.backward, mode="nearest")
+    kept, vacated = layout.kept.to(z.device), layout.vacated.to(z.device)
+    mean = z[..., kept].mean(-1)[..., None, None] if bool(kept.any()) else z.mean((-2, -1), keepdim=True)
+    ground = mean.expand_as(z)
+    if z0 is not None:
+        still = max_pool2d((~kept).float()[None, None], 3, 1, 1)[0, 0] == 0
+        ground = fill_pure((1 - t) * z0.to(z), still, ground)
+    noise = torch.randn(z.shape, generator=torch.Generator().manual_seed(seed)).to(z)
+    return torch.where(vacated, ground + t * noise, carried)
+
+
+def _carried(noise: Tensor, backward: Tensor, fresh: Tensor, seed: int) -> Tensor:
+    generator = torch.Generator().manual_seed(seed)
+    drawn = torch.randn(noise.shape, generator=generator).to(noise)
+    return torch.where(fresh, drawn, warp(noise, backward, mode="nearest"))
+
+
+def _cells(mask: np.ndarray, z: Tensor) -> Tensor:
+    """Share of each cell of z's grid that a mask [H, W] covers. -> float32 [h, w]."""
+    return torch.nn.functional.adaptive_avg_pool2d(torch.from_numpy(mask)[None].float(), z.shape[-2:])[0]
+
+
+def _array(image: Tensor) -> np.ndarray:
+    """[1, 3, H, W] -> float32 [H, W, 3]."""
+    return np.ascontiguousarray(image[0].permute(1, 2, 0).float().cpu().numpy())

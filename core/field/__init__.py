@@ -1,0 +1,5 @@
+"""Which place of the source ends up where: `DragField`, what it is made of, and what reads or writes by it."""
+
+from .drag_field import DragField, Layout
+
+__all__ = ["DragField", "Layout"]

@@ -1,0 +1,7 @@
+"""What the user says: `DragInstruction`, its versioned JSON, every error that can be made in it, and the plain `Drag` in pixels."""
+
+from .drag_instruction import MAX_OPERATIONS, DragInstruction
+from .drawn import DrawnPoints, DrawnRegion
+from .guarded_json import InstructionError
+
+__all__ = ["MAX_OPERATIONS", "DragInstruction", "DrawnPoints", "DrawnRegion", "InstructionError"]

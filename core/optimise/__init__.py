@@ -1,0 +1,1 @@
+"""What moves a latent at one noise level: region and point optimisers, their losses, masks and terms."""

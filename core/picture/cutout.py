@@ -1,0 +1,65 @@
+"""From the region that was drawn to the object in it: for regions drawn by hand, which hold some of the ground around.
+
+Measured on real frames whose outlines were widened or narrowed (docs/performance.md): of outlines 3 to 10 px too wide GrabCut wins back 0.2
+to 1.1 dB where the object was and 1.5 to 2.2 dB beside it; an exact outline it spoils by 3 dB. So nothing is cut out unless asked for, and
+a mask of a segmentation model is taken as it is.
+
+Convention: pictures are float32 [H, W, 3] in [0, 1]; regions bool [H, W]; alphas float32 [H, W] in [0, 1]; lengths px of the picture.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import cv2
+import numpy as np
+
+from ..field.masks import grow
+
+Edges = Literal["drawn", "snapped"]
+BAND = 8
+"""How far inside of an outline a pixel may turn out to be ground."""
+BEYOND = 2
+"""How far outside of it a pixel may turn out to be the object's."""
+ROUNDS = 3
+SOFTNESS = 0.8
+
+
+def cut_out(image: np.ndarray, region: np.ndarray, edges: Edges = "drawn") -> np.ndarray:
+    """How much of each pixel moves with a region. -> alpha.
+
+    edges: "drawn": the region as it is; "snapped": what of it GrabCut tells from the ground around, within BAND px of its outline.
+    Raises ValueError for other edges.
+    """
+    if edges not in ("drawn", "snapped"):
+        raise ValueError(f"edges = {edges!r} is unknown: use 'drawn' or 'snapped'")
+    whole = region.astype(np.float32)
+    core = ~grow(~region, BAND)
+    near = grow(region, 3 * BAND)
+    if edges == "drawn" or not core.any() or near.all():
+        return whole
+    rows, columns = np.flatnonzero(near.any(axis=1)), np.flatnonzero(near.any(axis=0))
+    box = slice(int(rows[0]), int(rows[-1]) + 1), slice(int(columns[0]), int(columns[-1]) + 1)
+    told = np.full(region.shape, cv2.GC_BGD, np.uint8)
+    told[grow(region, BEYOND)] = cv2.GC_PR_BGD
+    told[region] = cv2.GC_PR_FGD
+    told[core] = cv2.GC_FGD
+    part = np.ascontiguousarray(told[box])
+    # Its colour models start from random samples.
+    cv2.setRNGSeed(0)
+    cv2.grabCut(_eight_bit(image[box]), part, None, np.zeros((1, 65)), np.zeros((1, 65)), ROUNDS, cv2.GC_INIT_WITH_MASK)
+    found = np.zeros_like(whole)
+    found[box] = cv2.GaussianBlur(np.isin(part, (cv2.GC_FGD, cv2.GC_PR_FGD)).astype(np.float32), (0, 0), SOFTNESS)
+    return found
+
+
+def nearest_colour(image: np.ndarray, known: np.ndarray) -> np.ndarray:
+    """Each pixel's colour from the nearest known pixel. known: bool [H, W], not empty. -> [H, W, 3], known pixels unchanged."""
+    _, labels = cv2.distanceTransformWithLabels((~known).astype(np.uint8), cv2.DIST_L2, 5, labelType=cv2.DIST_LABEL_PIXEL)
+    table = np.zeros((labels.max() + 1, image.shape[2]), image.dtype)
+    table[labels[known]] = image[known]
+    return table[labels]
+
+
+def _eight_bit(image: np.ndarray) -> np.ndarray:
+    return np.ascontiguousarray(np.rint(np.clip(image, 0, 1) * 255).astype(np.uint8))

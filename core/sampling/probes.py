@@ -1,0 +1,172 @@
+"""One way to look into a model at a noise level, whichever kind it is: what a point drag and a readout head need of it.
+
+A `Probe` is a backbone with its prompt. Timesteps of a UNet and times of a flow are both called t and passed through; only the probe knows
+which. Latents [B, C, h, w] as everywhere.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+
+from ..model.attention import KVSession
+from ..model.backbone import Conditioning, FlowBackbone, NoiseBackbone
+from ..model.taps import default_taps
+from ..model.unet_taps import default_unet_taps, readout_taps
+from .ddim import ddim_step
+
+FLOW_EMBEDDING = 256
+
+
+class Probe(Protocol):
+    """A model with its prompt.
+
+    drag_taps: where a point drag compares features.  readout_taps: what a readout head reads.  embedding_dim: width of `embedding`.
+    flow: whether t is a time in [0, 1] (True) or a timestep.
+    """
+
+    drag_taps: tuple[Any, ...]
+    readout_taps: tuple[Any, ...]
+    embedding_dim: int
+    flow: bool
+    device: torch.device
+
+    def features(self, z: Tensor, t: float, taps: Sequence[Any]) -> list[Tensor]:
+        """Maps [B, C_k, h_k, w_k] at `taps`; nothing behind the last one is computed."""
+        ...
+
+    def features_and_next(self, z: Tensor, t: float, to: float, taps: Sequence[Any]) -> tuple[list[Tensor], Tensor]:
+        """The same and the latent after a step from t to `to`, both differentiable with respect to z."""
+        ...
+
+    def embedding(self, t: float) -> Tensor:
+        """What a readout head is told of t. [1, embedding_dim], no gradient."""
+        ...
+
+    def mirrored(self, t: float) -> float:
+        """As far from pure noise as t is from the picture."""
+        ...
+
+    def noised(self, z0: Tensor, t: float, noise: Tensor) -> Tensor:
+        """The latent at t of a picture z0 mixed with `noise` of unit variance."""
+        ...
+
+    def signal(self, t: float) -> float:
+        """How much of z0 is in a latent at t: the factor of z0 in `noised`."""
+        ...
+
+
+@dataclass(frozen=True, eq=False)
+class NoiseProbe:
+    """A `Probe` of a UNet; `kv` as in its methods."""
+
+    backbone: NoiseBackbone
+    cond: Conditioning
+    kv: KVSession | None = None
+    flow = False
+
+    @property
+    def drag_taps(self) -> tuple[Any, ...]:
+        return default_unet_taps(self.backbone.up_resnets)
+
+    @property
+    def readout_taps(self) -> tuple[Any, ...]:
+        return readout_taps(self.backbone.up_resnets)
+
+    @property
+    def embedding_dim(self) -> int:
+        return self.backbone.time_embed_dim
+
+    @property
+    def device(self) -> torch.device:
+        return self.backbone.device
+
+    def features(self, z: Tensor, t: float, taps: Sequence[Any]) -> list[Tensor]:
+        return self.backbone.features(z, int(t), self.cond, taps=taps, kv=self.kv)
+
+    def features_and_next(self, z: Tensor, t: float, to: float, taps: Sequence[Any]) -> tuple[list[Tensor], Tensor]:
+        eps, found = self.backbone.noise_and_features(z, int(t), self.cond, taps=taps, kv=self.kv)
+        return found, ddim_step(z, eps, self.backbone.schedule, int(t), int(to))
+
+    def embedding(self, t: float) -> Tensor:
+        return self.backbone.time_embedding(int(t))
+
+    def mirrored(self, t: float) -> float:
+        return len(self.backbone.schedule) - 1 - t
+
+    def noised(self, z0: Tensor, t: float, noise: Tensor) -> Tensor:
+        a = self.backbone.schedule.at(int(t))
+        return math.sqrt(a) * z0 + math.sqrt(1 - a) * noise
+
+    def signal(self, t: float) -> float:
+        return math.sqrt(self.backbone.schedule.at(int(t)))
+
+
+@dataclass(frozen=True, eq=False)
+class FlowProbe:
+    """A `Probe` of a flow-matching transformer; `guidance` and `kv` as in its methods.
+
+    A transformer has no features apart from its taps, so a readout head reads those of the drag, and time reaches it as a sinusoidal
+    embedding.
+    """
+
+    backbone: FlowBackbone
+    cond: Conditioning
+    guidance: float = 1.0
+    kv: KVSession | None = None
+    flow = True
+
+    @property
+    def drag_taps(self) -> tuple[Any, ...]:
+        return default_taps(self.backbone.double_blocks)
+
+    @property
+    def readout_taps(self) -> tuple[Any, ...]:
+        return self.drag_taps
+
+    @property
+    def embedding_dim(self) -> int:
+        return FLOW_EMBEDDING
+
+    @property
+    def device(self) -> torch.device:
+        return self.backbone.device
+
+    def features(self, z: Tensor, t: float, taps: Sequence[Any]) -> list[Tensor]:
+        return self.backbone.features(z, t, self.cond, taps=taps, guidance=self.guidance, kv=self.kv)
+
+    def features_and_next(self, z: Tensor, t: float, to: float, taps: Sequence[Any]) -> tuple[list[Tensor], Tensor]:
+        v = self.backbone.velocity(z, t, self.cond, guidance=self.guidance, kv=self.kv)
+        return self.features(z, t, taps), z + (to - t) * v
+
+    def embedding(self, t: float) -> Tensor:
+        return sinusoidal(1000 * t, FLOW_EMBEDDING).to(self.backbone.device)
+
+    def mirrored(self, t: float) -> float:
+        return 1 - t
+
+    def noised(self, z0: Tensor, t: float, noise: Tensor) -> Tensor:
+        return (1 - t) * z0 + t * noise
+
+    def signal(self, t: float) -> float:
+        return 1 - t
+
+
+def probe_of(
+    backbone: NoiseBackbone | FlowBackbone, cond: Conditioning, *, guidance: float = 1.0, kv: KVSession | None = None
+) -> NoiseProbe | FlowProbe:
+    """The probe for a backbone of either kind."""
+    if hasattr(backbone, "velocity"):
+        return FlowProbe(backbone, cond, guidance, kv)
+    return NoiseProbe(backbone, cond, kv)
+
+
+def sinusoidal(t: float, width: int) -> Tensor:
+    """Cosines and sines of t at `width` / 2 frequencies from 1 down to 1/10000. -> float32 [1, width]."""
+    angles = t * torch.exp(-math.log(10000.0) * torch.arange(width // 2, dtype=torch.float32) / (width // 2))
+    return torch.cat((angles.cos(), angles.sin()))[None]
