@@ -21,29 +21,31 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..core.backbones.noise_as_flow import NoiseAsFlow, on_unet
 from ..core.demo import flux
 from ..core.demo.cases import DemoCase, sample_cases
 from ..core.demo.directdrag_settings import DIRECTDRAG, DIRECTDRAG_FLOW
 from ..core.demo.dragflow_settings import DRAGFIELD, DRAGFLOW, MARGIN
 from ..core.demo.measure import measure, psnr
 from ..core.demo.text import embed
+from ..core.edits.denoise import denoise
 from ..core.edits.directdrag import directdrag
 from ..core.edits.directdrag_flow import directdrag_flow
+from ..core.edits.drag_region import drag_region, left_behind
 from ..core.edits.dragfield import dragfield
-from ..core.edits.edit import DragFlowSettings, Edit, dragflow, inverted, replay_of, with_shadows
+from ..core.edits.dragflow import DragFlowSettings, dragflow, with_shadows
+from ..core.edits.edit import Edit, finished, inverted
+from ..core.edits.guides import OF_REGION, ReadoutGuide
 from ..core.edits.point_edit import points_of
-from ..core.edits.warm_start import emptied, warp_latent
+from ..core.edits.state import begin, last
+from ..core.edits.warm_start import warp_latent
 from ..core.field import DragField
 from ..core.field.masks import adaptive_gradient_mask, to_latent
 from ..core.model.readout import ReadoutHead, load_readout
-from ..core.optimise.appearance import ReadoutSettings, appearance_term, readout_of
-from ..core.optimise.region_drag import region_drag
+from ..core.optimise.appearance import ReadoutSettings
 from ..core.optimise.soft_mask import SoftMaskSettings, point_masks
 from ..core.picture.cast_shadow import shadow_finder
-from ..core.sampling.inversion import InversionSettings, velocity_of
-from ..core.sampling.masked import masked_denoise
-from ..core.sampling.probes import FlowProbe
+from ..core.sampling.inversion import InversionSettings
+from ..core.sampling.sampler import FlowSampler
 from .demo import case_mask, summarise, to_picture
 from .points import HEAD, PointModel, empty_prompt, handle_error, load_model, point_drag_of, summarise_points
 
@@ -75,36 +77,26 @@ class Region:
     def __call__(self, models: Models, case: DemoCase) -> Edit:
         backbone, autoencoder, image, drag = models.flux.backbone, models.flux.autoencoder, to_picture(case.source), case.drag
         prompt, settings = embed([drag.background_prompt]), self.settings
-        inversion, spent = inverted(backbone, autoencoder, image, prompt, settings.inversion, None, None, None)
+        inversion, spent = inverted(backbone, autoencoder, image, prompt, settings.inversion)
         find_shadow = shadow_finder(settings.shadows, settings.shadow_reach * min(drag.size))
-        field = DragField.from_drag(drag, deformation=settings.deformation)
-        field = field if find_shadow is None else with_shadows(field, image, find_shadow)
+        moved = DragField.from_drag(drag, settings.field)
+        field = moved if find_shadow is None else with_shadows(moved, image, find_shadow)
         if self.soft_mask:
             points = point_drag_of(case)
             mask = point_masks(points, points_of(points), inversion.z.shape[-2:], SoftMaskSettings())[1]
         else:
             mask = adaptive_gradient_mask(drag, margin=settings.mask_margin * min(drag.size))
         cells = to_latent(mask, inversion.z.shape[-2:])
-        moved = DragField.from_drag(drag, deformation="stretch")
-        behind = emptied(autoencoder, image, inversion.z, inversion.t, moved, find_shadow=find_shadow, seed=settings.seed)
-        z = inversion.z
+        state = begin(inversion, mask=cells, denoising=settings.denoising())
+        behind = left_behind(state, moved, autoencoder, image, find_shadow=find_shadow, seed=settings.seed)
         if self.warp:
-            z = torch.where(cells, warp_latent(z, inversion.t, field, z0=inversion.z0, seed=settings.seed), z)
-        terms, probe = [], FlowProbe(backbone, prompt, settings.drag.guidance)
-        if self.readout:
-            how = ReadoutSettings(weight=self.weight, range_factor=False)
-            wanted = readout_of(probe, models.head, inversion.z, inversion.t, how)
-            terms = [appearance_term(probe, models.head, z, inversion.t, wanted, how)]
-        *_, state = region_drag(
-            backbone, z, inversion.t, prompt, field, cells, settings.drag, reference=inversion.z if self.warp else None, behind=behind,
-            kv=inversion.bank.hold(eta=settings.kv_eta), terms=terms,
-        )  # fmt: skip
-        velocity = velocity_of(backbone, prompt, settings.guidance, replay_of(inversion, settings, field, backbone.patch))
-        *_, last = masked_denoise(velocity, state.z, inversion.times, cells, inversion.path)
-        return Edit(
-            image=autoencoder.decode(last.z).detach(), z=last.z, mask=mask, reconstruction=image, inversion=inversion, drag=None,
-            nfe_forward=spent + state.nfe_forward + last.nfe, nfe_backward=state.nfe_backward, seconds=0.0,
-        )  # fmt: skip
+            warped = warp_latent(inversion.z, inversion.t, field, z0=inversion.z0, seed=settings.seed)
+            state = state.moved_to(torch.where(cells, warped, inversion.z))
+        guides = [ReadoutGuide(models.head, ReadoutSettings(weight=self.weight / OF_REGION))] if self.readout else []
+        dragging, denoising = (FlowSampler(backbone, prompt, guidance) for guidance in (settings.drag.guidance, settings.guidance))
+        state = last(drag_region(dragging, state, field, settings.drag, behind=behind, own_share=settings.kv_eta, guides=guides))
+        state = last(denoise(denoising, state), state)
+        return finished(autoencoder, image, state, mask, replace(settings, paste_back=False), inversion, spent, 0.0)
 
 
 def flux_points(warp: bool = False, readout: bool = False) -> Callable[[Models, DemoCase], Edit]:
@@ -127,18 +119,15 @@ def unet_points(models: Models, case: DemoCase) -> Edit:
 
 
 def unet_dragfield(models: Models, case: DemoCase) -> Edit:
-    flow, settings = NoiseAsFlow(models.unet.backbone), replace(DRAGFIELD, inversion=UNET_INVERSION, paste_back=False)
+    settings = replace(DRAGFIELD, inversion=UNET_INVERSION, paste_back=False)
     prompt = embed([case.drag.background_prompt])
-    return dragfield(flow, models.unet.autoencoder, to_picture(case.source), case.drag, prompt, settings=settings)
+    return dragfield(models.unet.backbone, models.unet.autoencoder, to_picture(case.source), case.drag, prompt, settings=settings)
 
 
 def unet_region(models: Models, case: DemoCase) -> Edit:
-    flow = NoiseAsFlow(models.unet.backbone)
-    settings = replace(
-        DRAGFLOW, inversion=UNET_INVERSION, kv=False, paste_back=False, mask_margin=MARGIN, drag=on_unet(DRAGFLOW.drag, flow)
-    )
+    settings = replace(DRAGFLOW, inversion=UNET_INVERSION, paste_back=False, mask_margin=MARGIN)
     prompt = embed([case.drag.background_prompt])
-    return dragflow(flow, models.unet.autoencoder, to_picture(case.source), case.drag, prompt, settings=settings)
+    return dragflow(models.unet.backbone, models.unet.autoencoder, to_picture(case.source), case.drag, prompt, settings=settings)
 
 
 ROWS: dict[str, Callable[[Models, DemoCase], Edit]] = {

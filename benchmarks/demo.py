@@ -26,7 +26,8 @@ from ..core.demo.flux import DemoFlux, load
 from ..core.demo.measure import Measured, measure
 from ..core.demo.text import embed
 from ..core.edits.dragfield import dragfield
-from ..core.edits.edit import PUBLISHED, Edit, dragflow, latent_copy_paste
+from ..core.edits.dragflow import PUBLISHED, dragflow, latent_copy_paste
+from ..core.edits.edit import Edit
 from ..core.field import DragField
 from ..core.field.masks import adaptive_gradient_mask
 from ..core.instruction.operations import Drag, PointOperation
@@ -54,7 +55,7 @@ def no_edit(model: DemoFlux, case: DemoCase, mask: np.ndarray) -> Outcome:
 def pixel_warp(model: DemoFlux, case: DemoCase, mask: np.ndarray) -> Outcome:
     """Move the pixels, fill the hole from around it: the instant preview."""
     source = to_picture(case.source)
-    warped = to_picture(preview(case.source, DragField.from_drag(case.drag, deformation="stretch")))
+    warped = to_picture(preview(case.source, DragField.from_drag(case.drag)))
     return paste_back(model.autoencoder.decode(model.autoencoder.encode(warped)), source, mask), 0, 0
 
 
@@ -62,7 +63,7 @@ def pixel_warp(model: DemoFlux, case: DemoCase, mask: np.ndarray) -> Outcome:
 def shadow_warp(model: DemoFlux, case: DemoCase, mask: np.ndarray) -> Outcome:
     """The same, the thing's shadow carried along: what `dragfield` starts from."""
     source, settings = to_picture(case.source), DRAGFIELD
-    field = DragField.from_drag(case.drag, deformation=settings.deformation, stretch_length=settings.stretch_length)
+    field = DragField.from_drag(case.drag, settings.field)
     find_shadow = shadow_finder(settings.shadows, settings.margin * case.size)
     warped = to_picture(carry(case.source, field, find_shadow=find_shadow).image)
     return paste_back(model.autoencoder.decode(model.autoencoder.encode(warped)), source, mask), 0, 0
@@ -204,7 +205,7 @@ def with_adapter(model: DemoFlux, adapter: DemoAdapter, picture: Tensor) -> Flow
 
 def case_mask(case: DemoCase) -> np.ndarray:
     """Where every method is judged: the paper's rectangle around all that moves or is left, grown by MARGIN. bool [H, W]."""
-    field = DragField.from_drag(case.drag, deformation="stretch")
+    field = DragField.from_drag(case.drag)
     return adaptive_gradient_mask(case.drag, margin=MARGIN * case.size, include=field.moved() | field.vacated())
 
 

@@ -22,7 +22,7 @@ from ..core.demo.cases import DemoCase, sample_cases
 from ..core.demo.dragflow_settings import DRAGFLOW
 from ..core.demo.flux import DemoFlux, load
 from ..core.demo.text import embed
-from ..core.edits.edit import DragFlowSettings, dragflow
+from ..core.edits.dragflow import DragFlowSettings, dragflow
 from ..core.model.backbone import Conditioning, FlowBackbone
 from ..core.model.taps import default_taps
 from ..core.picture.likeness import psnr

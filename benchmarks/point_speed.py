@@ -28,7 +28,7 @@ from ..core.optimise.appearance import ReadoutSettings, appearance_term, readout
 from ..core.optimise.handles import Handles, make_handles
 from ..core.optimise.point_drag import PointDragState, point_drag
 from ..core.optimise.point_drag_settings import PointDragSettings
-from ..core.sampling.probes import NoiseProbe
+from ..core.sampling.sampler import NoiseSampler
 from ..core.training.readout_training import new_head
 from .cost import count_flops, peak_memory, seconds_of, take
 from .published_points import PublishedPointDrag
@@ -62,7 +62,7 @@ class Case:
 
     def ours(self, settings: PointDragSettings = DEFAULTS) -> Iterator[PointDragState]:
         """Our steps, endlessly enough."""
-        probe = NoiseProbe(self.backbone, self.cond)
+        probe = NoiseSampler(self.backbone, self.cond)
         wanted = readout_of(probe, self.head, self.z, TIME, self.readout)
         term = appearance_term(probe, self.head, self.z, TIME, wanted, self.readout)
         endless = replace(settings, rounds=1000, patience=None)
@@ -164,7 +164,7 @@ def make_case(width: int, size: int, device: torch.device, projection: int | Non
     z = torch.randn(1, 4, size // 8, size // 8, device=device)
     cond = Conditioning(torch.randn(1, 77, backbone.model.config.cross_attention_dim, device=device))
     projection = projection or max(1, round(384 * width / 320 / (4 * groups))) * 4 * groups
-    head = new_head(NoiseProbe(backbone, cond), projection, groups).eval().requires_grad_(False)
+    head = new_head(NoiseSampler(backbone, cond), projection, groups).eval().requires_grad_(False)
     handles = make_handles([PointOperation((0.35 * size, 0.5 * size), (0.6 * size, 0.5 * size))], (size, size), rounded=True)
     mask = torch.full((size // 8, size // 8), 0.5, device=device)
     return Case(f"sd15-{width}", size, backbone, head, z, cond, handles, mask)

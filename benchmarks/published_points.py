@@ -22,7 +22,7 @@ from ..core.optimise.appearance import ReadoutSettings, readout_distance, time_o
 from ..core.optimise.handles import Handles
 from ..core.optimise.point_drag_settings import PointDragSettings
 from ..core.sampling.ddim import ddim_step
-from ..core.sampling.probes import NoiseProbe
+from ..core.sampling.sampler import NoiseSampler
 
 
 class PublishedPointDrag:
@@ -34,7 +34,7 @@ class PublishedPointDrag:
     ) -> None:  # fmt: skip
         self.backbone, self.t, self.to, self.cond, self.handles, self.mask = backbone, t, to, cond, handles, mask
         self.settings, self.head, self.readout = settings, head, readout
-        self.probe = NoiseProbe(backbone, cond)
+        self.probe = NoiseSampler(backbone, cond)
         backbone.model.requires_grad_(True)
         if head is not None:
             head.requires_grad_(True)

@@ -40,7 +40,7 @@ def by_model(model: str, longest: int = 512) -> dict[str, Made]:
     from ..core.demo.dragflow_settings import DRAGFIELD, DRAGFLOW
     from ..core.demo.flux import WEIGHTS
     from ..core.edits.dragfield import DragFieldSettings, dragfield
-    from ..core.edits.edit import PUBLISHED, dragflow
+    from ..core.edits.dragflow import PUBLISHED, dragflow
 
     bundled = model == BUNDLED
     folder = WEIGHTS if bundled else Path(model)

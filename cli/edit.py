@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     from PIL import Image
 
     from ..core.edits.dragfield import DragFieldSettings
-    from ..core.edits.edit import DragFlowSettings, Edit
+    from ..core.edits.dragflow import DragFlowSettings
+    from ..core.edits.edit import Edit
     from ..core.edits.presets import Preset
     from ..core.instruction import DragInstruction
 
@@ -92,9 +93,10 @@ def edit(
     from ..core.backbones.flux_folder import PUBLISHED_T5_TOKENS, T5_TOKENS, encode_prompts, load_models
     from ..core.demo.flux import WEIGHTS
     from ..core.picture.working_size import to_tensor, working_size
+    from ..core.progress import RunContext
 
     published = method == "dragflow" and named == "published"
-    run, settings = chosen(method, named, lean, seed, bundled=model is None)
+    edit, settings = chosen(method, named, lean, seed, bundled=model is None)
     size = working_size(picture.size, longest or (256 if model is None else None if published else 1024))
     placed = drag.rasterise(*(picture.size if published and not longest else size))
     where = choose_device(device)
@@ -107,9 +109,9 @@ def edit(
         before, after = encode_prompts(folder, [drag.background_prompt, both], where, kind, t5_len=tokens)
         backbone, autoencoder = load_models(folder, where, kind, checkpoint_blocks=lean)
         resampling = Image.Resampling.BICUBIC if published else Image.Resampling.LANCZOS
-        result = run(
+        result = edit(
             backbone, autoencoder, to_tensor(picture, size, resampling).to(where), placed, before, after, settings,
-            report=lambda at: progress(at.done, at.total, at.stage),
+            run=RunContext(lambda at: progress(at.done, at.total, at.stage)),
         )  # fmt: skip
     write(result, picture, output, method, truncated=published, pasted=settings.paste_back)
     if method == "dragflow":
@@ -160,7 +162,7 @@ def chosen(
     """The method and its settings. `lean` keeps what attention saw in main memory."""
     from ..core.demo.dragflow_settings import DRAGFIELD, DRAGFLOW
     from ..core.edits.dragfield import DragFieldSettings, dragfield
-    from ..core.edits.edit import PUBLISHED, DragFlowSettings, dragflow
+    from ..core.edits.dragflow import PUBLISHED, DragFlowSettings, dragflow
 
     if method == "dragfield":
         run, settings = dragfield, replace(DRAGFIELD if bundled else DragFieldSettings(), seed=seed)

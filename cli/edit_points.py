@@ -37,6 +37,7 @@ def edit_points(
     from ..core.edits.point_edit import points_of
     from ..core.model.readout import load_readout
     from ..core.picture.working_size import to_tensor, working_size
+    from ..core.progress import RunContext
     from ..core.training.lora import LoraSettings, applied, train_lora
 
     published = preset == "published"
@@ -63,9 +64,8 @@ def edit_points(
                 backbone, backbone.model, z0, cond, how, report=lambda done, of, _: progress(done, of, "learning the picture")
             )
             stack.enter_context(applied(backbone.model, learnt))
-        edit = directdrag(
-            backbone, autoencoder, image, placed, cond, settings, head=head, report=lambda at: progress(at.done, at.total, at.stage)
-        )
+        run = RunContext(lambda at: progress(at.done, at.total, at.stage))
+        edit = directdrag(backbone, autoencoder, image, placed, cond, settings, head=head, run=run)
     lacks = [] if head is not None else ["the readout guidance: give a head for this model as --readout"]
     lacks += ["the single-image LoRA"] if published and not learns else []
     lacks += [f"the picture's own size: --longest {longest} makes it smaller before"] if published and longest else []

@@ -8,13 +8,15 @@ from typing import Any, Literal
 
 from torch import Tensor
 
+Stage = Literal["invert", "drag", "denoise"]
+
 
 @dataclass(frozen=True, eq=False)
 class Progress:
     """Told after every step of an edit: which stage, how far, the latent there, and while dragging the state of what drags (region_drag.py,
     point_drag.py)."""
 
-    stage: Literal["invert", "drag", "denoise"]
+    stage: Stage
     done: int
     total: int
     z: Tensor
@@ -28,11 +30,25 @@ class Interrupted(RuntimeError):
     """The edit was stopped by `should_stop`."""
 
 
-def tell(report: Report | None, progress: Progress) -> None:
-    if report is not None:
-        report(progress)
+@dataclass(frozen=True)
+class RunContext:
+    """Who is told how far a run is, and who may stop it; by default nobody.
+
+    should_stop: asked before every step; True ends the run with `Interrupted`.
+    """
+
+    report: Report | None = None
+    should_stop: Callable[[], bool] | None = None
+
+    def tell(self, stage: Stage, done: int, total: int, z: Tensor, drag: Any = None) -> None:
+        if self.report is not None:
+            self.report(Progress(stage, done, total, z, drag))
+
+    def check(self) -> None:
+        """Raises Interrupted when the run shall end."""
+        if self.should_stop is not None and self.should_stop():
+            raise Interrupted("the edit was stopped")
 
 
-def stop_if(should_stop: Callable[[], bool] | None) -> None:
-    if should_stop is not None and should_stop():
-        raise Interrupted("the edit was stopped")
+ALONE = RunContext()
+"""Nobody watches."""

@@ -11,7 +11,7 @@ from . import models
 from .host.comfy_unet import ComfyUNet
 from .host.out_of_memory import with_one_retry
 from .host.progress import ComfyProgress
-from .noise_trajectory import NoiseBranch, NoiseTrajectory
+from .trajectory import Trajectory
 from .types import CATEGORY, TrajectoryType
 
 
@@ -61,9 +61,7 @@ class DDIMInvert(io.ComfyNode):
         backbone, progress = ComfyUNet(model), ComfyProgress(model)
         pictures = models.model_latents(model, latent)
         with backbone.session():
-            how = {"report": progress, "should_stop": progress.stop_if_cancelled}
-            run = partial(invert_ddim, backbone, cond=prompt, settings=DDIMSettings(steps, strength), **how)
-            inversions = [with_one_retry(backbone, partial(run, z0=z0)) for z0 in pictures]
-        branches = tuple(NoiseBranch(inversion, inversion.z, schedule=backbone.schedule) for inversion in inversions)
-        trajectory = NoiseTrajectory(branches, prompt, dict(latent), models.pixels_per_cell(model))
+            made = partial(invert_ddim, backbone, cond=prompt, settings=DDIMSettings(steps, strength), run=progress.run())
+            inversions = [with_one_retry(backbone, partial(made, z0=z0)) for z0 in pictures]
+        trajectory = Trajectory.begin(inversions, prompt, latent, models.pixels_per_cell(model))
         return io.NodeOutput(trajectory, trajectory.noise(), dict(latent), trajectory.sigmas())

@@ -6,22 +6,24 @@ the inversion, and another target, method or prompt of the edit inverts nothing 
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, get_args
 
 import torch
 from comfy_api.latest import io, ui
 
-from ..core.backbones.noise_as_flow import NoiseAsFlow, as_flow, on_unet
 from ..core.edits.dragfield import DragFieldSettings, dragfield
-from ..core.edits.edit import DragFlowSettings, Edit, dragflow
+from ..core.edits.dragflow import DragFlowSettings, dragflow
+from ..core.edits.edit import Edit
+from ..core.edits.state import State
 from ..core.instruction.operations import Drag
 from ..core.picture.cutout import Edges
+from ..core.picture.drawn_field import DrawnField
 from ..core.picture.window import Window, crop, crop_drag, stitch, window_around
 from . import models, wire
 from .drag_edit_graph import inversion_graph
-from .drag_edit_points import PointSettings, check_points_only, drag_points, edit_settings, inversion_settings, open_to_points
+from .drag_edit_points import PointSettings, check_points_only, edit_points, edit_settings, inversion_settings, open_to_points
 from .gradient_mask import AROUND, RECTANGLES, editing_mask
 from .guides import ReadoutHeadType
 from .host.autoencoder import ComfyAutoencoder
@@ -31,7 +33,6 @@ from .host.conditioning import ComfyConditioning
 from .host.out_of_memory import with_one_retry
 from .host.progress import ComfyProgress
 from .host.recognised_backbone import backbone_for
-from .noise_trajectory import NoiseTrajectory
 from .presets import (
     CARRY,
     OWN,
@@ -44,7 +45,7 @@ from .presets import (
     tell_preset,
 )
 from .trajectory import Trajectory
-from .types import CATEGORY, TrajectoryType, drag_input
+from .types import CATEGORY, TrajectoryType, drag_or_field_input
 
 DRAGFIELD, DRAGFLOW, DIRECTDRAG = "dragfield", "dragflow", "directdrag"
 
@@ -64,7 +65,7 @@ class DragEdit(io.ComfyNode):
                 io.Model.Input("model", tooltip="A FLUX model from any loader, or Stable Diffusion 1.x, 2.x or XL."),
                 io.Vae.Input("vae"),
                 io.Image.Input("image", tooltip="A batch is edited one by one."),
-                drag_input(),
+                drag_or_field_input(),
                 io.Combo.Input(
                     "method",
                     options=[DRAGFIELD, DRAGFLOW, DIRECTDRAG],
@@ -161,27 +162,31 @@ class DragEdit(io.ComfyNode):
         )
 
     @classmethod
-    def validate_inputs(cls, drag: str | None = None, preset: str | None = None, iterations: int | None = None) -> bool | str:
+    def validate_inputs(
+        cls, drag: str | DrawnField | None = None, preset: str | None = None, iterations: int | None = None
+    ) -> bool | str:
         if iterations == 0:
             return "0 iterations move nothing: use 1 or more (published: 70), or -1 for the preset's own"
         return preset_problem(preset, CARRY) or wire.drag_problem(drag)
 
     @classmethod
     def execute(
-        cls, model, vae, image: torch.Tensor, drag: str, method: str, prompt: str, edit_prompt: str, steps: int, skip: int, iterations: int,
-        guidance: float, margin: float, fade: float, work_size: int, seed: int, clip=None, positive=None, edit_positive=None,
-        trajectory: Trajectory | None = None, warp: float = OWN, head=None, preset: str = "auto",
+        cls, model, vae, image: torch.Tensor, drag: str | DrawnField, method: str, prompt: str, edit_prompt: str, steps: int, skip: int,
+        iterations: int, guidance: float, margin: float, fade: float, work_size: int, seed: int, clip=None, positive=None,
+        edit_positive=None, trajectory: Trajectory | None = None, warp: float = OWN, head=None, preset: str = "auto",
         edges: Edges = "drawn",
     ) -> io.NodeOutput:  # fmt: skip
-        asked = wire.read_drag(drag, wire.image_size(image))
+        drawn = wire.read_field(drag, wire.image_size(image), picture=image[0] if method == DRAGFIELD else None)
+        asked = drawn.drag
         # Refuses a MODEL that can't be dragged before anything is made ready for it.
         backbone = backbone_for(model)
-        _check(backbone, asked, method, head, trajectory)
+        _check(backbone, drawn, method, head, trajectory)
         points, flow = method == DIRECTDRAG, isinstance(backbone, ComfyFlux)
         chosen, known = points_preset(preset, model, flow=flow) if points else (dragflow_preset(preset, model, flow=flow), None)
+        if drawn.made is not None and method == DRAGFLOW and chosen == "published":
+            raise ValueError("the published DragFlow reads regions alone, no field from elsewhere: set preset to 'tuned'")
         # The window has to hold all that `dragfield` takes along, which it sees on the picture.
-        seen = wire.array_of(image[0]) if method == DRAGFIELD else None
-        around = open_to_points(asked) if points else editing_mask(asked, RECTANGLES) | editing_mask(asked, AROUND, picture=seen)
+        around = open_to_points(asked) if points else editing_mask(drawn, RECTANGLES) | editing_mask(drawn, AROUND)
         window = window_around(around, asked, work_size)
         if trajectory is None:
             if positive is None and clip is None:
@@ -210,24 +215,26 @@ class DragEdit(io.ComfyNode):
             settings = _dragflow_settings(dragflow_settings(chosen, model), iterations, margin, seed, guidance, target)
         if method != DRAGFIELD:
             tell_preset(cls, chosen, "pasted back, which is not published" if chosen == "published" else "")
-        told = backbone if isinstance(backbone, ComfyFlux) and not points else None
-        one = _Editor(backbone, ComfyAutoencoder(vae, model), ComfyProgress(model, backbone=told), head)
+        told = backbone if flow and not points else None
+        # As text, a drag becomes a field on each picture of its own.
+        given = drawn.cropped(window) if isinstance(drag, DrawnField) else None
+        one = _Editor(backbone, ComfyAutoencoder(vae, model), ComfyProgress(model, backbone=told), head, given)
         small = crop_drag(asked, window)
         done = [
-            with_one_retry(backbone, partial(one.edit, picture, window, small, branch.inversion, trajectory.prompt, target, settings, fade))
-            for picture, branch in zip(wire.pictures(image), trajectory.branches, strict=True)
+            with_one_retry(backbone, partial(one.edit, picture, window, small, state, trajectory.prompt, target, settings, fade))
+            for picture, state in zip(wire.pictures(image), trajectory.branches, strict=True)
         ]
         images = torch.cat([wire.image_of(picture) for picture, _ in done])
         return io.NodeOutput(images, wire.mask_of(done[0][1]), trajectory, ui=ui.PreviewImage(images, cls=cls))
 
 
-def _check(backbone: ComfyFlux | ComfyUNet, drag: Drag, method: str, head, trajectory: Trajectory | None) -> None:
+def _check(backbone: ComfyFlux | ComfyUNet, drawn: DrawnField, method: str, head, trajectory: Trajectory | None) -> None:
     """Refuse, in one sentence each, what does not go together."""
     if method == DIRECTDRAG:
-        check_points_only(drag)
+        check_points_only(drawn.drag)
     elif head is not None:
         raise ValueError(f"a readout head guides 'directdrag' alone, the method is '{method}': disconnect the head, or change the method")
-    if trajectory is not None and isinstance(trajectory, NoiseTrajectory) != isinstance(backbone, ComfyUNet):
+    if trajectory is not None and trajectory.flow != isinstance(backbone, ComfyFlux):
         raise ValueError("the trajectory is of another kind of MODEL: use DDIM Invert for Stable Diffusion, FireFlow Invert for FLUX")
 
 
@@ -251,35 +258,31 @@ def _dragflow_settings(
     return replace(own, guidance=chosen, drag=drag, seed=seed, paste_back=False, **around)
 
 
+@dataclass(frozen=True, eq=False)
 class _Editor:
-    def __init__(self, backbone: ComfyFlux | ComfyUNet, autoencoder: ComfyAutoencoder, progress: ComfyProgress, head=None) -> None:
-        self.backbone, self.autoencoder, self.progress, self.head = backbone, autoencoder, progress, head
+    """Edits one picture after the other. given: the field, where one is connected."""
+
+    backbone: ComfyFlux | ComfyUNet
+    autoencoder: ComfyAutoencoder
+    progress: ComfyProgress
+    head: Any = None
+    given: DrawnField | None = None
 
     def edit(
-        self, picture: torch.Tensor, window: Window, drag: Any, inversion: Any, source: ComfyConditioning, target: ComfyConditioning,
+        self, picture: torch.Tensor, window: Window, drag: Drag, state: State, source: ComfyConditioning, target: ComfyConditioning,
         settings: DragFieldSettings | DragFlowSettings | PointSettings, fade: float,
     ) -> tuple[torch.Tensor, Any]:  # fmt: skip
         """One picture [1, 3, H, W] edited, and the weight float32 [H, W] of the edit in it."""
         with self.backbone.session():
-            flow, inversion, settings = self._as_flow(inversion, settings)
-            self.progress.noise = inversion.z - inversion.z0
+            inversion = models.ready(self.backbone, state).inversion
+            self.progress.noise = inversion.to_flow(inversion.z, 0) - inversion.z0
             part = crop(picture, window).to(self.backbone.device)
             settings = replace(settings, inversion=inversion.settings)
-            how = {"inversion": inversion, "report": self.progress, "should_stop": self.progress.stop_if_cancelled}
+            how = {"inversion": inversion, "run": self.progress.run()}
             if isinstance(settings, DragFieldSettings | DragFlowSettings):
                 run = dragfield if isinstance(settings, DragFieldSettings) else dragflow
-                edit: Edit = run(flow, self.autoencoder, part, drag, source, target, settings, **how)
+                field = None if self.given is None else self.given.field
+                edit: Edit = run(self.backbone, self.autoencoder, part, drag, source, target, settings, field=field, **how)
             else:
-                edit = drag_points(self.backbone, self.autoencoder, part, drag, target, settings, self.head, **how)
+                edit = edit_points(self.backbone, self.autoencoder, part, drag, target, settings, self.head, **how)
             return stitch(picture, edit.image.to(picture.device), edit.mask, window, fade)
-
-    def _as_flow(self, inversion: Any, settings: Any) -> tuple[Any, Any, Any]:
-        """The backbone, an inversion and settings as the method takes them: regions are dragged on a flow, which a UNet is made into."""
-        if isinstance(self.backbone, ComfyFlux):
-            return self.backbone, replace(inversion, bank=self.backbone.keep(inversion.bank)), settings
-        if not isinstance(settings, DragFieldSettings | DragFlowSettings):
-            return self.backbone, inversion, settings
-        flow = NoiseAsFlow(self.backbone)
-        if isinstance(settings, DragFlowSettings):
-            settings = replace(settings, drag=on_unet(settings.drag, flow))
-        return flow, as_flow(inversion, self.backbone.schedule), settings

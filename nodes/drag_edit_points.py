@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ..core.edits.directdrag import DirectDragSettings, directdrag
 from ..core.edits.directdrag_flow import FlowPointSettings, directdrag_flow
-from ..core.edits.edit import Edit
+from ..core.edits.edit import Edit, own_settings
 from ..core.edits.point_edit import points_of
 from ..core.instruction.operations import Drag
 from ..core.model.readout import ReadoutHead
@@ -39,11 +39,7 @@ def open_to_points(drag: Drag) -> np.ndarray:
 
 def inversion_settings(backbone: ComfyFlux | ComfyUNet, steps: int, skip: int, kv_blocks: str) -> InversionSettings | DDIMSettings:
     """How the picture is inverted: by FireFlow, or, as far, by DDIM."""
-    if isinstance(backbone, ComfyFlux):
-        return InversionSettings(steps, skip, kv_blocks=kv_blocks, kv_placement="cpu")
-    if skip >= steps:
-        raise ValueError(f"leaving out {skip} of {steps} steps leaves none: lower skip, or raise steps")
-    return DDIMSettings(steps, (steps - skip) / steps)
+    return own_settings(backbone, InversionSettings(steps, skip, kv_blocks=kv_blocks, kv_placement="cpu"))
 
 
 def edit_settings(
@@ -61,7 +57,7 @@ def edit_settings(
     return replace(base, drag=drag, drag_steps=steps, warp=warped(base.warp, warp), paste_back=False)
 
 
-def drag_points(
+def edit_points(
     backbone: ComfyFlux | ComfyUNet,
     autoencoder: ComfyAutoencoder,
     picture: Tensor,
@@ -71,6 +67,6 @@ def drag_points(
     head: ReadoutHead | None,
     **how: Any,
 ) -> Edit:
-    """The edit of one picture [1, 3, H, W]. how: inversion, report, should_stop, as core takes them."""
+    """The edit of one picture [1, 3, H, W]. how: inversion and run, as core takes them."""
     run = directdrag_flow if isinstance(settings, FlowPointSettings) else directdrag
     return run(backbone, autoencoder, picture, drag, prompt, settings, head=None if head is None else head.to(backbone.device), **how)

@@ -11,6 +11,7 @@ from .drag_edit import DragEdit
 from .drag_from_masks import DragFromMasks
 from .drag_from_points import DragFromPoints
 from .drag_intent import DragIntent
+from .drag_to_field import DragToField
 from .fireflow_sampler import FireFlowSampler
 from .gradient_mask import GradientMask
 from .host.drawn_scene import add_scene_route
@@ -30,16 +31,19 @@ from .soft_mask import AutoSoftMask
 from .subject import AdapterInject, EncodeSubject, LoadSubjectAdapter
 from .subject_lora import SubjectLora
 from .train_readout import TrainReadoutHead
+from .warm_start import WarmStart
 
 NODES: list[type[io.ComfyNode]] = [
     DragCanvas,
     DragFromMasks,
     DragFromPoints,
     DragIntent,
+    DragToField,
     DragPreview,
     GradientMask,
     FireFlowInvert,
     LatentWarp,
+    WarmStart,
     RegionDragOptimizer,
     GradientMaskedDenoise,
     PasteBack,

@@ -7,23 +7,20 @@ import torch
 from comfy_api.latest import io, ui
 
 from ..core.edits.dragfield import open_mask
-from ..core.field import DragField
 from ..core.field.masks import adaptive_gradient_mask, feather
-from ..core.instruction.operations import Drag
+from ..core.picture.drawn_field import DrawnField
 from . import wire
-from .types import CATEGORY, drag_input
+from .types import CATEGORY, drag_or_field_input
 
 RECTANGLES, AROUND = "rectangles", "around"
 MARGIN = 0.08
 """Of the picture's shorter side."""
 
 
-def editing_mask(drag: Drag, shape: str = RECTANGLES, margin: float = 0.0, picture: np.ndarray | None = None) -> np.ndarray:
-    """bool [H, W]. margin: fraction of the picture's shorter side.  picture: [H, W, 3], for what points belong to ("around")."""
-    px = margin * min(drag.size)
-    if shape == RECTANGLES:
-        return adaptive_gradient_mask(drag, margin=px)
-    return open_mask(DragField.from_drag(drag, deformation="stretch", picture=picture), px)
+def editing_mask(drawn: DrawnField, shape: str = RECTANGLES, margin: float = 0.0) -> np.ndarray:
+    """bool [H, W]. margin: fraction of the picture's shorter side."""
+    px = margin * min(drawn.drag.size)
+    return adaptive_gradient_mask(drawn.drag, margin=px) if shape == RECTANGLES else open_mask(drawn.field, px)
 
 
 class GradientMask(io.ComfyNode):
@@ -36,8 +33,8 @@ class GradientMask(io.ComfyNode):
             description="Where an edit may change the picture: around every region or point and where it goes. Pins stay out.",
             search_aliases=["drag mask", "edit mask", "adaptive mask", "inpaint mask from drag"],
             inputs=[
-                io.Image.Input("image", tooltip="The picture; only its size counts."),
-                drag_input(),
+                io.Image.Input("image", tooltip="The picture; only its size counts, and what handle points lie on."),
+                drag_or_field_input(),
                 io.Combo.Input(
                     "shape",
                     options=[RECTANGLES, AROUND],
@@ -60,11 +57,11 @@ class GradientMask(io.ComfyNode):
         )
 
     @classmethod
-    def validate_inputs(cls, drag: str | None = None) -> bool | str:
+    def validate_inputs(cls, drag: str | DrawnField | None = None) -> bool | str:
         return wire.drag_problem(drag)
 
     @classmethod
-    def execute(cls, image: torch.Tensor, drag: str, shape: str, margin: float, fade: float) -> io.NodeOutput:
-        asked = wire.read_drag(drag, wire.image_size(image))
-        mask = wire.mask_of(feather(editing_mask(asked, shape, margin), fade, within=asked.editable))
+    def execute(cls, image: torch.Tensor, drag: str | DrawnField, shape: str, margin: float, fade: float) -> io.NodeOutput:
+        drawn = wire.read_field(drag, wire.image_size(image), picture=image[0])
+        mask = wire.mask_of(feather(editing_mask(drawn, shape, margin), fade, within=drawn.drag.editable))
         return io.NodeOutput(mask, ui=ui.PreviewMask(mask, cls=cls))

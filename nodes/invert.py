@@ -13,7 +13,7 @@ from .host.comfy_flux import ComfyFlux
 from .host.out_of_memory import with_one_retry
 from .host.progress import ComfyProgress
 from .presets import dragflow_preset, dragflow_settings, preset_input, preset_problem, tell_preset
-from .trajectory import Branch, Trajectory
+from .trajectory import Trajectory
 from .types import CATEGORY, TrajectoryType
 
 
@@ -96,10 +96,8 @@ class FireFlowInvert(io.ComfyNode):
         if remember_on == "auto":
             calls = steps if times is None else len(times)
             settings = replace(settings, kv_placement=backbone.place(pictures[0], settings, calls * len(pictures)))
-        how = {"times": times, "report": progress, "should_stop": progress.stop_if_cancelled}
+        how = {"times": times, "run": progress.run()}
         with backbone.session():
-            branches = [with_one_retry(backbone, partial(invert, backbone, z0, prompt, settings, **how)) for z0 in pictures]
-        trajectory = Trajectory(
-            tuple(Branch(inversion, inversion.z) for inversion in branches), prompt, dict(latent), models.pixels_per_cell(model)
-        )
+            inversions = [with_one_retry(backbone, partial(invert, backbone, z0, prompt, settings, **how)) for z0 in pictures]
+        trajectory = Trajectory.begin(inversions, prompt, latent, models.pixels_per_cell(model))
         return io.NodeOutput(trajectory, trajectory.noise(), dict(latent), trajectory.sigmas())

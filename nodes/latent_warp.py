@@ -12,19 +12,22 @@ from comfy_api.latest import io
 from torch import Tensor
 
 from ..core.edits.directdrag import DirectDragSettings
-from ..core.edits.point_edit import carried, points_of
+from ..core.edits.point_edit import carried
 from ..core.edits.presets import CHOICES
+from ..core.edits.state import State
 from ..core.edits.warm_start import warp_latent
-from ..core.field import DragField
+from ..core.field import FieldSettings
+from ..core.field.drag_field import Deformation
 from ..core.field.masks import to_latent
-from ..core.instruction.operations import Drag
+from ..core.picture.drawn_field import DrawnField
+from ..core.sampling.ddim_inversion import DDIMInversion
+from ..core.sampling.inversion import Inversion
 from . import models, wire
 from .gradient_mask import AROUND, MARGIN, editing_mask
-from .noise_trajectory import NoiseTrajectory
 from .presets import CARRY, points_preset, preset_problem
 from .soft_mask import freedom
 from .trajectory import NoNoise, Trajectory
-from .types import CATEGORY, TrajectoryType, deformation_input, drag_input
+from .types import CATEGORY, TrajectoryType, deformation_input, drag_or_field_input
 
 STATE = io.MatchType.Template("state", [io.Latent, TrajectoryType])
 PIXELS_PER_CELL = 8
@@ -43,7 +46,7 @@ class LatentWarp(io.ComfyNode):
             search_aliases=["warp latent", "latent copy paste", "RegionDrag", "FastDrag", "move latent"],
             inputs=[
                 io.MatchType.Input("state", template=STATE, tooltip="A trajectory, or any LATENT."),
-                drag_input(),
+                drag_or_field_input(),
                 io.Float.Input(
                     "start_at",
                     default=1.0,
@@ -53,7 +56,7 @@ class LatentWarp(io.ComfyNode):
                     tooltip="Trajectory: the time to start from, 1 noisiest; the nearest one of the inversion is taken.",
                 ),
                 io.Int.Input("seed", default=0, min=0, max=0xFFFFFFFFFFFFFFFF, control_after_generate=True, tooltip="Of the fresh noise."),
-                deformation_input("stretch"),
+                deformation_input(),
                 io.Mask.Input(
                     "mask", optional=True, tooltip="Where the latent may change. Without it: what moves, what it leaves, and a margin."
                 ),
@@ -92,23 +95,24 @@ class LatentWarp(io.ComfyNode):
         )
 
     @classmethod
-    def validate_inputs(cls, drag: str | None = None, points: str | None = None) -> bool | str:
+    def validate_inputs(cls, drag: str | DrawnField | None = None, points: str | None = None) -> bool | str:
         return preset_problem(points, FIELD, CARRY) or wire.drag_problem(drag)
 
     @classmethod
     def execute(
-        cls, state: Any, drag: str, start_at: float, seed: int, deformation: str, mask: torch.Tensor | None = None, model=None,
-        noise_level: float = 0.0, ratio: float = 1.0, points: str = FIELD, image: torch.Tensor | None = None,
+        cls, state: Any, drag: str | DrawnField, start_at: float, seed: int, deformation: Deformation, mask: torch.Tensor | None = None,
+        model=None, noise_level: float = 0.0, ratio: float = 1.0, points: str = FIELD, image: torch.Tensor | None = None,
     ) -> io.NodeOutput:  # fmt: skip
-        picture = None if image is None else wire.array_of(image[0])
-        how = _Warp(seed, deformation, ratio, None if points == FIELD else points_preset(points, model, flow=False)[1], picture)
+        settings = None if points == FIELD else points_preset(points, model, flow=False)[1]
+        how = _Warp(seed, FieldSettings(deformation), ratio, settings, None if image is None else image[0])
         if isinstance(state, Trajectory):
-            flow = state.as_flow() if isinstance(state, NoiseTrajectory) else state
-            index = min(flow.branches[0].inversion.index_at(start_at), len(flow.branches[0].inversion.times) - 2)
-            at = [_State(branch.inversion.path[index], branch.inversion.times[index], branch.inversion.z0) for branch in flow.branches]
-            states, area, kept = how(at, drag, state.size, mask)
-            warped = flow.moved_to(states, index, area, kept)
-            warped = state.as_moved(warped) if isinstance(state, NoiseTrajectory) else warped
+            inversion = state.branches[0].inversion
+            index = min(range(len(inversion.times) - 1), key=lambda i: abs(inversion.level(i) - start_at))
+            at = [_State.of(branch.inversion, index) for branch in state.branches]
+            latents, area, kept = how(at, drag, state.size, mask)
+            cells = to_latent(area, state.cells)
+            moved = [_moved(branch, index, z, cells, kept) for branch, z in zip(state.branches, latents, strict=True)]
+            warped = state.moved_to(moved, area)
             return io.NodeOutput(warped, warped.noise(), warped.sigmas())
         if noise_level > 0 and model is None:
             raise ValueError(
@@ -131,26 +135,39 @@ class _State:
     t: float
     z0: Tensor | None
 
+    @classmethod
+    def of(cls, inversion: Inversion | DDIMInversion, index: int) -> _State:
+        """The undragged picture at one of its inversion's times."""
+        return cls(inversion.to_flow(inversion.path[index], index), inversion.level(index), inversion.z0)
+
+
+def _moved(branch: State, index: int, z: Tensor, cells: Tensor, kept: Tensor | None) -> State:
+    """The branch at another of its times with a flow's latent there."""
+    if kept is not None and branch.kept is not None:
+        kept = kept & branch.kept
+    z, kept = branch.inversion.from_flow(z, index), branch.kept if kept is None else kept
+    return branch.moved_to(z, index=index, first=index, mask=cells.to(z.device), kept=kept, held=None)
+
 
 @dataclass(frozen=True)
 class _Warp:
     """What the widgets say. points: how handle points carry; None: by the field, on `picture` if there is one."""
 
     seed: int
-    deformation: str
+    field: FieldSettings
     ratio: float
     points: DirectDragSettings | None
-    picture: np.ndarray | None = None
+    picture: Tensor | None = None
 
     def __call__(
-        self, states: Sequence[_State], drag: str, size: wire.Size, mask: Tensor | None
+        self, states: Sequence[_State], drag: str | DrawnField, size: wire.Size, mask: Tensor | None
     ) -> tuple[list[Tensor], np.ndarray, Tensor | None]:
         """The latents carried inside of the mask; the mask, bool [H, W]; and the cells left alone, bool [h, w], None where points move."""
-        asked = wire.read_drag(drag, size)
+        drawn = wire.read_field(drag, size, self.field, self.picture)
         if self.points is None:
-            return self._by_field(states, asked, mask)
-        preset = self.points
-        handles = points_of(asked, preset.rounded, preset.clamp)
+            return self._by_field(states, drawn, mask)
+        preset, asked = self.points, drawn.drag
+        handles = preset.handles(asked)
         free, area = freedom(asked, handles, mask, tuple(states[0].z.shape[-2:]), preset.soft_mask)
         warp = replace(preset.warp, ratio=self.ratio)
 
@@ -160,9 +177,9 @@ class _Warp:
 
         return self._inside(area, states, moved), area, None
 
-    def _by_field(self, states: Sequence[_State], asked: Drag, mask: Tensor | None) -> tuple[list[Tensor], np.ndarray, Tensor]:
-        field = DragField.from_drag(asked, deformation=self.deformation, picture=self.picture)
-        area = editing_mask(asked, AROUND, MARGIN, self.picture) if mask is None else wire.bool_mask(mask, asked.size)
+    def _by_field(self, states: Sequence[_State], drawn: DrawnField, mask: Tensor | None) -> tuple[list[Tensor], np.ndarray, Tensor]:
+        field = drawn.field
+        area = editing_mask(drawn, AROUND, MARGIN) if mask is None else wire.bool_mask(mask, drawn.drag.size)
         kept = field.kept(self.ratio, (states[0].z.shape[-1], states[0].z.shape[-2]))
 
         def moved(state: _State) -> Tensor:

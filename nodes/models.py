@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from ..core.edits.state import State
+from . import wire
 from .host.conditioning import ComfyConditioning
 from .trajectory import Trajectory
 
@@ -49,3 +52,24 @@ def check_same_latents(model: Any, trajectory: Trajectory) -> None:
         raise ValueError(
             f"the trajectory has latents of {found} channels, this MODEL takes {wanted}: invert with the MODEL that you edit with"
         )
+
+
+def ready(backbone: Any, state: State) -> State:
+    """The state with its inversion's keys and values where the backbone's calls read them."""
+    inversion = state.inversion
+    if not inversion.flow:
+        return state
+    cold = state.cold
+    state = replace(state, inversion=replace(inversion, bank=backbone.keep(inversion.bank)))
+    return replace(state, z=state.undragged) if cold else state
+
+
+def inverted_pictures(image: Tensor, trajectory: Trajectory) -> list[Tensor]:
+    """The pictures [1, 3, H, W] that a trajectory's latents were. Refuses others by their size or number."""
+    if wire.image_size(image) != trajectory.size or len(image) != len(trajectory.branches):
+        (width, height), (w, h) = wire.image_size(image), trajectory.size
+        raise ValueError(
+            f"the image is {len(image)} of {width} x {height} px, the trajectory of {len(trajectory.branches)} of {w} x {h}: connect what "
+            "was encoded and inverted"
+        )
+    return list(wire.pictures(image))

@@ -10,7 +10,7 @@ from . import models
 from .host.comfy_unet import ComfyUNet
 from .host.mutual_patch import watch, with_originals
 from .host.progress import ComfyProgress
-from .noise_trajectory import NoiseTrajectory
+from .trajectory import Trajectory
 from .types import CATEGORY, TrajectoryType
 
 ITS_OWN = -1
@@ -48,8 +48,8 @@ class MutualSelfAttention(io.ComfyNode):
         )
 
     @classmethod
-    def execute(cls, model, trajectory, first: int, remember_on: str) -> io.NodeOutput:
-        if not isinstance(trajectory, NoiseTrajectory):
+    def execute(cls, model, trajectory: Trajectory, first: int, remember_on: str) -> io.NodeOutput:
+        if trajectory.flow:
             raise ValueError(
                 "this trajectory is a flow model's, whose original Gradient-Masked Denoise hands on: give one that began with DDIM Invert"
             )

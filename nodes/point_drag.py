@@ -10,25 +10,24 @@ from torch import Tensor
 
 from ..core.edits.directdrag import DirectDragSettings
 from ..core.edits.directdrag_flow import FlowPointSettings
-from ..core.edits.point_edit import points_of
+from ..core.edits.drag_points import between, drag_points
+from ..core.edits.state import State, last, run_to_end
 from ..core.field.latent_warp import LatentWarpSettings
-from ..core.optimise.point_drag import PointDragState
+from ..core.model.attention import KVSession
+from ..core.picture.drawn_field import DrawnField
 from ..core.progress import Progress
-from ..core.sampling.probes import FlowProbe, NoiseProbe
+from ..core.sampling.sampler import sampler_of
 from . import models, wire
 from .guides import GuidanceType, Guides
 from .host.comfy_flux import ComfyFlux
 from .host.comfy_unet import ComfyUNet
-from .host.conditioning import ComfyConditioning
 from .host.node_text import show_text
 from .host.out_of_memory import with_one_retry
 from .host.progress import ComfyProgress
-from .noise_trajectory import NoiseTrajectory
-from .point_walk import PointWalk
 from .presets import CARRY, OWN, points_preset, preset_input, preset_problem, tell_preset
 from .soft_mask import freedom
-from .trajectory import Branch, Trajectory
-from .types import CATEGORY, TrajectoryType, drag_input
+from .trajectory import Trajectory
+from .types import CATEGORY, TrajectoryType, drag_or_field_input
 
 PointSettings = DirectDragSettings | FlowPointSettings
 
@@ -46,7 +45,7 @@ class PointDragOptimizer(io.ComfyNode):
             inputs=[
                 io.Model.Input("model", tooltip="The one that inverted the picture."),
                 TrajectoryType.Input("trajectory"),
-                drag_input(),
+                drag_or_field_input(),
                 GuidanceType.Input("guidance", optional=True, tooltip="From Readout Guidance: what else shall hold while dragging."),
                 io.Mask.Input(
                     "mask", optional=True, tooltip="How freely each place may change, greys count. Without it, what Auto Soft Mask makes."
@@ -99,7 +98,7 @@ class PointDragOptimizer(io.ComfyNode):
 
     @classmethod
     def validate_inputs(
-        cls, drag: str | None = None, rounds: int | None = None, iterations: int | None = None, preset: str | None = None
+        cls, drag: str | DrawnField | None = None, rounds: int | None = None, iterations: int | None = None, preset: str | None = None
     ) -> bool | str:
         if any(count is not None and count != OWN and count < 1 for count in (rounds, iterations)):
             return f"{rounds} rounds of {iterations} iterations move nothing: use at least 1 of each (published: 10 and 3), or -1"
@@ -107,56 +106,57 @@ class PointDragOptimizer(io.ComfyNode):
 
     @classmethod
     def execute(
-        cls, model, trajectory: Trajectory, drag: str, drag_steps: int, rounds: int, iterations: int, rate: float, warp: float,
+        cls, model, trajectory: Trajectory, drag: str | DrawnField, drag_steps: int, rounds: int, iterations: int, rate: float, warp: float,
         mask_weight: float, preset: str, guidance: Guides = (), mask: Tensor | None = None, positive=None,
     ) -> io.NodeOutput:  # fmt: skip
         models.check_same_latents(model, trajectory)
-        flow = not isinstance(trajectory, NoiseTrajectory)
+        flow = trajectory.flow
         chosen, known = points_preset(preset, model, flow=flow)
-        settings = _settings(known, rounds, iterations, rate, warp, mask_weight)
-        steps = drag_steps or settings.drag_steps
-        if steps > len(trajectory.times) - 2:
+        settings = _settings(known, drag_steps, rounds, iterations, rate, warp, mask_weight)
+        if settings.drag_steps > len(trajectory.times) - 2:
             raise ValueError(
-                f"dragging at {steps} steps leaves none to denoise of the {len(trajectory.times) - 1} that this trajectory has: use "
-                f"drag_steps of at most {len(trajectory.times) - 2}, or invert with more steps"
+                f"dragging at {settings.drag_steps} steps leaves none to denoise of the {len(trajectory.times) - 1} that this trajectory "
+                f"has: use drag_steps of at most {len(trajectory.times) - 2}, or invert with more steps"
             )
-        asked = wire.read_drag(drag, trajectory.size)
-        handles = points_of(asked, settings.rounded, settings.clamp)
+        asked = wire.read_field(drag, trajectory.size).drag
+        handles = settings.handles(asked)
         free, support = freedom(asked, handles, mask, trajectory.cells, settings.soft_mask)
         prompt = trajectory.prompt if positive is None else models.prompt_of(positive)
+        # Who connects a mask means it for all that follows.
+        denoising = settings.denoising() if mask is None else replace(settings.denoising(), hold=True)
         backbone = ComfyFlux(model) if flow else ComfyUNet(model)
         tell_preset(cls, chosen)
-        told = _Told(ComfyProgress(model, cls.hidden.unique_id), cls.hidden.unique_id, steps, settings)
-        walks = []
+        progress = ComfyProgress(model, cls.hidden.unique_id)
+        run = progress.run(partial(_told, cls.hidden.unique_id))
+        states, samplers = [], []
         with backbone.session():
             for branch in trajectory.branches:
-                told.progress.noise = branch.undragged - branch.inversion.z0
-                stop = told.progress.stop_if_cancelled
-                walk = PointWalk(_probe(backbone, prompt, branch, flow), free, settings, guidance, told, stop)
-                walks.append((walk, with_one_retry(backbone, partial(walk.run, branch, handles, steps))))
+                state = replace(models.ready(backbone, branch), mask=free, denoising=denoising)
+                progress.noise = state.inversion.to_flow(state.undragged, state.index) - state.inversion.z0
+                sampler = sampler_of(backbone, prompt, guidance=state.denoising.guidance, kv=_remembered(settings, state))
+                walk = partial(run_to_end, drag_points, sampler, state, handles, settings, run, guides=guidance)
+                states.append(with_one_retry(backbone, walk))
+                samplers.append(sampler)
             # A sampler denoises a batch as one, so who arrived early catches up.
-            index = max(walked.branch.index for _, walked in walks)
-            branches = tuple(walk.denoised_to(walked.branch, index) for walk, walked in walks)
-        moved = replace(trajectory, branches=branches, mask=support)
-        distance = max(max(walked.handles.distances_px()) for _, walked in walks)
+            index = max(state.index for state in states)
+            states = [last(between(sampler, state, until=index), state) for sampler, state in zip(samplers, states, strict=True)]
+        moved = trajectory.moved_to(states, support)
+        left = [handles if state.drag is None else state.drag.handles for state in states]
+        distance = max(max(found.distances_px()) for found in left)
         return io.NodeOutput(moved, moved.noise(), moved.sigmas(), wire.mask_of(support), distance)
 
 
 def _settings(
-    known: PointSettings, rounds: int, iterations: int, rate: float, warp: float, mask_weight: float
-) -> DirectDragSettings:
-    """What the widgets make of a preset; a flow's takes the form of a UNet's, which `PointWalk` reads."""
-    own = known if isinstance(known, DirectDragSettings) else replace(
-        DirectDragSettings(), drag=known.drag, drag_steps=known.drag_steps, soft_mask=known.soft_mask, warp=known.warp,
-        warp_within=known.warp_within, readout=known.readout,
-    )  # fmt: skip
-    drag = own.drag
+    known: PointSettings, drag_steps: int, rounds: int, iterations: int, rate: float, warp: float, mask_weight: float
+) -> PointSettings:
+    """What the widgets make of a preset."""
+    drag = known.drag
     drag = replace(
         drag, rate=rate * drag.rate, rounds=drag.rounds if rounds == OWN else rounds,
         steps_per_round=drag.steps_per_round if iterations == OWN else iterations,
         mask_weight=drag.mask_weight if mask_weight < 0 else mask_weight,
     )  # fmt: skip
-    return replace(own, drag=drag, warp=warped(own.warp, warp))
+    return replace(known, drag=drag, drag_steps=drag_steps or known.drag_steps, warp=warped(known.warp, warp))
 
 
 def warped(own: LatentWarpSettings | None, ratio: float) -> LatentWarpSettings | None:
@@ -166,22 +166,13 @@ def warped(own: LatentWarpSettings | None, ratio: float) -> LatentWarpSettings |
     return own if ratio < 0 else replace(own, ratio=ratio)
 
 
-def _probe(backbone: ComfyFlux | ComfyUNet, prompt: ComfyConditioning, branch: Branch, flow: bool) -> NoiseProbe | FlowProbe:
-    if not flow:
-        return NoiseProbe(backbone, prompt)
-    bank = branch.inversion.bank
-    return FlowProbe(backbone, prompt, FlowPointSettings().guidance, backbone.keep(bank).replay("matched") if bank.blocks else None)
+def _remembered(settings: PointSettings, state: State) -> KVSession | None:
+    return settings.remembered(state.inversion) if isinstance(settings, FlowPointSettings) else None
 
 
-class _Told:
-    """Bar, preview, and a line on the node: how far, the loss, how many pixels are left."""
-
-    def __init__(self, progress: ComfyProgress, node_id: str | None, steps: int, settings: DirectDragSettings) -> None:
-        self.progress, self.node_id = progress, node_id
-        self.each = settings.drag.rounds * settings.drag.steps_per_round
-        self.total = steps * self.each
-
-    def __call__(self, state: PointDragState, turn: int) -> None:
-        done = turn * self.each + state.step
-        self.progress(Progress("drag", done, self.total, state.z, state))
-        show_text(f"{done}/{self.total}, loss {float(state.loss):.4g}, {max(state.distances):.1f} px left", self.node_id)
+def _told(node_id: str | None, progress: Progress) -> None:
+    """A line on the node: how far, the loss, how many pixels are left."""
+    if progress.stage == "drag":
+        state = progress.drag
+        text = f"{progress.done}/{progress.total}, loss {float(state.loss):.4g}, {max(state.distances):.1f} px left"
+        show_text(text, node_id)

@@ -16,7 +16,7 @@ from ..core.edits.directdrag import PUBLISHED as PUBLISHED_POINTS
 from ..core.edits.directdrag import DirectDragSettings
 from ..core.edits.directdrag_flow import FlowPointSettings
 from ..core.edits.dragfield import DragFieldSettings
-from ..core.edits.edit import PUBLISHED, DragFlowSettings
+from ..core.edits.dragflow import PUBLISHED, DragFlowSettings
 from ..core.edits.presets import CHOICES, FORMER, Preset, PresetChoice, preset_named
 from .host.bundled import is_bundled
 from .host.node_text import show_text

@@ -5,11 +5,13 @@ from __future__ import annotations
 import torch
 from comfy_api.latest import io, ui
 
-from ..core.field import DragField
+from ..core.field import FieldSettings
+from ..core.field.drag_field import Deformation
+from ..core.picture.drawn_field import DrawnField
 from ..core.picture.evidence import carry
 from ..core.picture.preview import overlay
 from . import wire
-from .types import CATEGORY, deformation_input, drag_input
+from .types import CATEGORY, deformation_input, drag_or_field_input
 
 
 class DragPreview(io.ComfyNode):
@@ -24,11 +26,11 @@ class DragPreview(io.ComfyNode):
             search_aliases=["warp preview", "instant drag", "warp image", "show drag"],
             inputs=[
                 io.Image.Input("image"),
-                drag_input(),
+                drag_or_field_input(),
                 io.Float.Input(
                     "progress", default=1.0, min=0.0, max=1.0, step=0.05, tooltip="How much of the way: 0 nothing, 1 all of it."
                 ),
-                deformation_input("stretch"),
+                deformation_input(),
             ],
             outputs=[
                 io.Image.Output("warped", tooltip="The picture warped by the drag."),
@@ -40,17 +42,16 @@ class DragPreview(io.ComfyNode):
         )
 
     @classmethod
-    def validate_inputs(cls, drag: str | None = None) -> bool | str:
+    def validate_inputs(cls, drag: str | DrawnField | None = None) -> bool | str:
         return wire.drag_problem(drag)
 
     @classmethod
-    def execute(cls, image: torch.Tensor, drag: str, progress: float, deformation: str) -> io.NodeOutput:
-        asked = wire.read_drag(drag, wire.image_size(image))
-        arrays = [wire.array_of(one) for one in image]
-        field = DragField.from_drag(asked, deformation=deformation, picture=arrays[0])
+    def execute(cls, image: torch.Tensor, drag: str | DrawnField, progress: float, deformation: Deformation) -> io.NodeOutput:
+        drawn = wire.read_field(drag, wire.image_size(image), FieldSettings(deformation), image[0])
+        arrays, field, asked = [wire.array_of(one) for one in image], drawn.field, drawn.drag
         layout = field.layout(progress)
         warped = torch.cat([wire.image_of(carry(array, field, progress=progress).image) for array in arrays])
-        drawn = torch.cat([wire.image_of(overlay(array, asked, field)) for array in arrays])
-        shown = ui.PreviewImage(torch.cat([warped, drawn]), cls=cls)
+        marked = torch.cat([wire.image_of(overlay(array, asked, field)) for array in arrays])
+        shown = ui.PreviewImage(torch.cat([warped, marked]), cls=cls)
         moved, vacated = (wire.mask_of(cells.numpy()) for cells in (layout.moved, layout.vacated))
-        return io.NodeOutput(warped, drawn, moved, vacated, ui=shown)
+        return io.NodeOutput(warped, marked, moved, vacated, ui=shown)

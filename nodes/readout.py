@@ -10,9 +10,10 @@ from comfy_api.latest import io
 
 from ..core.demo.flux import WEIGHTS as FLUX_WEIGHTS
 from ..core.demo.unet import WEIGHTS as UNET_WEIGHTS
+from ..core.edits.guides import ReadoutGuide
 from ..core.model.readout import ReadoutHead, load_readout
 from ..core.optimise.appearance import ReadoutSettings
-from .guides import GuidanceType, Guides, ReadoutGuide, ReadoutHeadType
+from .guides import GuidanceType, Guides, ReadoutHeadType
 from .types import CATEGORY
 
 FOLDER = "readout_heads"

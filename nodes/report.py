@@ -12,11 +12,12 @@ from comfy_api.latest import io, ui
 
 from ..core.instruction import DragInstruction, DrawnPoints, DrawnRegion
 from ..core.picture.arrival import Arrival, arrivals
+from ..core.picture.drawn_field import DrawnField
 from ..core.picture.likeness import psnr
 from ..core.picture.preview import overlay
 from . import wire
 from .report_advice import BUNDLED, NOTE, advice, upstream
-from .types import CATEGORY, drag_input
+from .types import CATEGORY, drag_or_field_input
 
 
 class DragReport(io.ComfyNode):
@@ -32,7 +33,7 @@ class DragReport(io.ComfyNode):
             inputs=[
                 io.Image.Input("before", tooltip="The picture before the edit."),
                 io.Image.Input("after", tooltip="The edited picture, or a batch of them: each is judged."),
-                drag_input(),
+                drag_or_field_input(),
                 io.Mask.Input(
                     "mask", optional=True, tooltip="Where the picture was allowed to change; outside, it is checked that it didn't."
                 ),
@@ -50,13 +51,14 @@ class DragReport(io.ComfyNode):
         )
 
     @classmethod
-    def validate_inputs(cls, drag: str | None = None) -> bool | str:
+    def validate_inputs(cls, drag: str | DrawnField | None = None) -> bool | str:
         return wire.drag_problem(drag)
 
     @classmethod
     def execute(
-        cls, before: torch.Tensor, after: torch.Tensor, drag: str, mask: torch.Tensor | None = None, truth: torch.Tensor | None = None
-    ) -> io.NodeOutput:
+        cls, before: torch.Tensor, after: torch.Tensor, drag: str | DrawnField, mask: torch.Tensor | None = None,
+        truth: torch.Tensor | None = None,
+    ) -> io.NodeOutput:  # fmt: skip
         size = wire.image_size(before)
         for name, image in (("edited", after), ("true", truth)):
             if image is not None and wire.image_size(image) != size:
@@ -67,7 +69,7 @@ class DragReport(io.ComfyNode):
         counts = sorted({len(image) for image in (before, after, truth) if image is not None} - {1})
         if len(counts) > 1:
             raise ValueError(f"batches of {' and '.join(map(str, counts))} pictures do not belong together: give one, or as many of each")
-        asked = wire.read_drag(drag, size)
+        asked = wire.read_field(drag, size).drag
         area = None if mask is None else wire.bool_mask(mask, size, above=0.0)
         nodes = upstream(cls.hidden.prompt, cls.hidden.unique_id, "after") if cls.hidden else []
         judged: list[tuple[list[Arrival], dict]] = []
@@ -95,7 +97,8 @@ class DragReport(io.ComfyNode):
         of_each = zip(*(found for found, _ in judged), strict=True)
         worst = [max(ones, key=lambda one: (not one.arrived, not one.good, one.off)) for ones in of_each]
         shown = ui.PreviewImage(picture, cls=cls).as_dict() | ui.PreviewText(text).as_dict()
-        told = _for_canvas(drag, worst, [advice(one, nodes) for one in worst])
+        text_of = drag.text if isinstance(drag, DrawnField) else drag
+        told = _for_canvas(text_of, worst, [advice(one, nodes) for one in worst]) if text_of else {}
         shown["dragfield"] = [told | {"after": ui.PreviewImage(after[:1, ..., :3], cls=cls).as_dict()["images"][0]}]
         arrived, off = all(one.arrived for one in every), max(one.off for one in every)
         numbers = judged[0][1] | ({"pictures": [numbers for _, numbers in judged]} if len(judged) > 1 else {})

@@ -1,10 +1,11 @@
-"""What FireFlow Invert hands on: each picture's way to its noise, and the state that an edit has reached on it.
+"""What an inversion node hands on: each picture's way to its noise, and the state that an edit has reached on it.
 
 Everything here is a value: a node that moves the state makes a new Trajectory and leaves the old one to whoever else is linked to it.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -13,51 +14,36 @@ import torch
 from torch import Tensor
 
 from ..core.edits.presets import Preset
+from ..core.edits.state import State, begin
+from ..core.sampling.ddim_inversion import DDIMInversion
 from ..core.sampling.inversion import Inversion
-
-
-@dataclass(frozen=True, eq=False)
-class Branch:
-    """One picture.
-
-    z: [1, C, h, w], its latent now, at time `inversion.times[index]`; at first that is the inverted latent itself.
-    """
-
-    inversion: Inversion
-    z: Tensor
-    index: int = 0
-
-    @property
-    def t(self) -> float:
-        return self.inversion.times[self.index]
-
-    @property
-    def undragged(self) -> Tensor:
-        """The inversion's own latent at this time."""
-        return self.inversion.path[self.index]
-
-    def noise(self) -> Tensor:
-        """The noise that, mixed with the picture's latent at this time, gives z: (z - (1 - t) z_0) / t."""
-        return (self.z - (1 - self.t) * self.inversion.z0) / self.t
 
 
 @dataclass(frozen=True, eq=False)
 class Trajectory:
     """The pictures of one LATENT, all at the same times.
 
-    prompt: host's ComfyConditioning that they were inverted with.  latent: the LATENT they came from.  factor: px per latent cell.
-    mask: bool [H, W] px, where an edit may change the pictures; None until a node has decided.
-    kept: bool [h, w], latent cells that no drag of a region has moved, left or covered; None: all. Points don't tell.
+    branches: one state a picture.  prompt: host's ComfyConditioning that they were inverted with.  latent: the LATENT they came from.
+    factor: px per latent cell.  mask: bool [H, W] px, where an edit may change the pictures; None until a node has decided.
     preset: what a region was dragged by; None: no region was.
     """
 
-    branches: tuple[Branch, ...]
+    branches: tuple[State, ...]
     prompt: Any
     latent: dict[str, Any]
     factor: int
     mask: np.ndarray | None = None
-    kept: Tensor | None = None
     preset: Preset | None = None
+
+    @classmethod
+    def begin(cls, inversions: Sequence[Inversion | DDIMInversion], prompt: Any, latent: dict[str, Any], factor: int) -> Trajectory:
+        """The trajectory of pictures that nothing has moved yet."""
+        return cls(tuple(begin(inversion) for inversion in inversions), prompt, dict(latent), factor)
+
+    @property
+    def flow(self) -> bool:
+        """Whether it is of a flow model; else of one that predicts noise."""
+        return self.branches[0].inversion.flow
 
     @property
     def size(self) -> tuple[int, int]:
@@ -72,26 +58,22 @@ class Trajectory:
 
     @property
     def times(self) -> tuple[float, ...]:
-        """What is left to visit, from the state's time to 0."""
+        """What is left to visit, from the state's time to the picture's."""
         first = self.branches[0]
         return first.inversion.times[first.index :]
 
     def sigmas(self) -> Tensor:
-        return torch.tensor(self.times)
+        """What is left as ComfyUI's samplers count it."""
+        first = self.branches[0]
+        return torch.tensor([first.inversion.sigma(index) for index in range(first.index, len(first.inversion.times))])
 
     def noise(self) -> StateNoise:
         return StateNoise(torch.cat([branch.noise() for branch in self.branches]).cpu())
 
-    def moved_to(
-        self, states: list[Tensor], index: int | None = None, mask: np.ndarray | None = None, kept: Tensor | None = None
-    ) -> Trajectory:
-        """The same pictures with other states. kept: what this drag left alone."""
-        if kept is not None and self.kept is not None:
-            kept = kept & self.kept
-        branches = tuple(
-            replace(branch, z=z, index=branch.index if index is None else index) for branch, z in zip(self.branches, states, strict=True)
-        )
-        return replace(self, branches=branches, mask=self.mask if mask is None else mask, kept=self.kept if kept is None else kept)
+    def moved_to(self, branches: Sequence[State], mask: np.ndarray | None = None, preset: Preset | None = None) -> Trajectory:
+        """The same pictures in other states. mask, preset: None for what they were."""
+        mask, preset = self.mask if mask is None else mask, self.preset if preset is None else preset
+        return replace(self, branches=tuple(branches), mask=mask, preset=preset)
 
 
 class StateNoise:

@@ -2,39 +2,59 @@
 
 from __future__ import annotations
 
+from typing import get_args
+
 from comfy_api.latest import io
 
+from ..core.field.drag_field import Deformation
+
 CATEGORY = "dragfield"
+DEFORMATIONS = get_args(Deformation)
 
 TrajectoryType = io.Custom("DRAGFIELD_TRAJECTORY")
 """Carries a `trajectory.Trajectory`."""
 
 
+FieldType = io.Custom("DRAGFIELD_FIELD")
+"""Carries a core DrawnField."""
+
+
 def drag_input(optional: bool = False) -> io.String.Input:
-    """A drag, always linked: it is drawn in a Drag Canvas, or made by another node."""
+    """A drag as text, always linked: it is drawn in a Drag Canvas, or made by another node."""
     return io.String.Input(
         "drag", force_input=True, optional=optional, tooltip="What goes where: from Drag Canvas, Drag From Masks or Drag From Points."
     )
 
 
-def deformation_input(default: str) -> io.Combo.Input:
-    return io.Combo.Input(
-        "deformation",
-        options=["stretch", "rigid"],
-        default=default,
-        advanced=True,
-        tooltip="How a deformed region moves: 'stretch' keeps it connected with what it is pulled from, 'rigid' moves it alone (DragFlow).",
+def drag_or_field_input() -> io.MultiType.Input:
+    """A drag as text or as a field, always linked."""
+    return io.MultiType.Input(
+        "drag", [io.String, FieldType],
+        tooltip="What goes where: from Drag Canvas, Drag From Masks or Drag From Points, or a field from Drag to Field.",
     )
 
 
-def guidance_input(default: float) -> io.Float.Input:
+def deformation_input(*before: str) -> io.Combo.Input:
+    """before: choices that this node has besides, the first of them its default."""
+    return io.Combo.Input(
+        "deformation",
+        options=[*before, *DEFORMATIONS],
+        advanced=True,
+        tooltip="How a deformed region moves: 'stretch' keeps it connected with what it is pulled from, 'rigid' moves it alone (DragFlow). "
+        "A field that is connected has been made already.",
+    )
+
+
+def guidance_input(default: float | None = None) -> io.Float.Input:
+    """default: None where it is the method's own."""
+    own = "the method's own" if default is None else f"{default:g}"
     return io.Float.Input(
         "guidance",
         default=0.0,
         min=0.0,
         max=100.0,
         step=0.1,
-        tooltip=f"Distilled guidance. 0 takes what a FluxGuidance node wrote into the prompt, or {default:g} where there is none.",
+        tooltip=f"Distilled guidance. 0 takes what a FluxGuidance node wrote into the prompt, or {own} where there is none.",
     )
 
 

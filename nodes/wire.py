@@ -13,8 +13,10 @@ import torch
 from torch import Tensor
 from torch.nn.functional import interpolate
 
+from ..core.field import FieldSettings
 from ..core.instruction import DragInstruction, InstructionError
 from ..core.instruction.operations import Drag
+from ..core.picture.drawn_field import DrawnField
 
 Size = tuple[int, int]
 
@@ -88,9 +90,27 @@ def read_drag(drag: str, size: Size) -> Drag:
     return instruction.rasterise(*size)
 
 
-def drag_problem(drag: str | None) -> bool | str:
+def read_field(drag: str | DrawnField, size: Size, settings: FieldSettings | None = None, picture: Tensor | None = None) -> DrawnField:
+    """A drag on a picture of `size` as a field, from text, or as it came.
+
+    settings, picture: for text alone; None for the defaults; one picture [H, W, C] of an IMAGE, on which points find what they belong to.
+    Raises ValueError for a field of another size, InstructionError as `read_drag`.
+    """
+    if not isinstance(drag, DrawnField):
+        asked = read_drag(drag, size)
+        seen = None if picture is None or not asked.points else array_of(picture)
+        return DrawnField(asked, settings or FieldSettings(), seen, text=drag)
+    if drag.drag.size != size:
+        raise ValueError(
+            f"the field was made for a picture of {drag.drag.size[0]} x {drag.drag.size[1]} px, this one has {size[0]} x {size[1]}: make "
+            "it for this picture (Drag to Field)"
+        )
+    return drag
+
+
+def drag_problem(drag: str | DrawnField | None) -> bool | str:
     """For `validate_inputs`: True, or the sentence that says what is wrong. None is a link, whose text isn't known yet."""
-    if drag is None:
+    if drag is None or isinstance(drag, DrawnField):
         return True
     try:
         DragInstruction.from_json(drag)

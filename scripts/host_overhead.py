@@ -34,7 +34,7 @@ from dragfield.core.demo import flux, text  # noqa: E402
 from dragfield.core.demo.cases import sample_case  # noqa: E402
 from dragfield.core.demo.dragflow_settings import DRAGFIELD, DRAGFLOW  # noqa: E402
 from dragfield.core.edits.dragfield import dragfield  # noqa: E402
-from dragfield.core.edits.edit import dragflow  # noqa: E402
+from dragfield.core.edits.dragflow import dragflow  # noqa: E402
 from dragfield.core.model.attention import KVBank, choose_blocks  # noqa: E402
 from dragfield.core.model.taps import default_taps  # noqa: E402
 from dragfield.nodes.host.autoencoder import ComfyAutoencoder  # noqa: E402
@@ -68,10 +68,9 @@ class Sides:
             with torch.inference_mode():
                 backbone = ComfyFlux(self.model)
                 progress = ComfyProgress(self.model, backbone=backbone)
-                told = {"report": progress, "should_stop": progress.stop_if_cancelled}
                 vae, prompt = ComfyAutoencoder(self.vae, self.model), as_native(self.prompt)
                 with backbone.session():
-                    return method(backbone, vae, self.image.clone(), self.drag, prompt, settings=settings, **told)
+                    return method(backbone, vae, self.image.clone(), self.drag, prompt, settings=settings, run=progress.run())
 
         return core, host
 

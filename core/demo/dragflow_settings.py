@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ..edits.dragfield import DragFieldSettings
-from ..edits.edit import DragFlowSettings
+from ..edits.dragflow import DragFlowSettings
 from ..optimise.region_drag import RegionDragSettings
 from ..sampling.inversion import InversionSettings
 

@@ -24,11 +24,12 @@ from PIL import Image
 from torch import Tensor
 
 from ..edits.dragfield import dragfield
-from ..edits.edit import Edit, dragflow
+from ..edits.dragflow import dragflow
+from ..edits.edit import Edit
 from ..field import DragField
 from ..picture.compose import paste_back
 from ..picture.preview import SOURCE, TARGET, overlay, preview
-from ..progress import Progress
+from ..progress import Progress, RunContext
 from ..sampling.inversion import invert, reconstruct
 from .cases import DemoCase, sample_cases
 from .dragflow_settings import DRAGFIELD as OURS
@@ -115,19 +116,19 @@ def show(model: DemoFlux, case: DemoCase, name: str, tell: Callable[[int, str], 
     image, cond = _tensor(case.source), embed([case.drag.background_prompt])
     with torch.no_grad():
         began = time.perf_counter()
-        inversion = invert(backbone, autoencoder.encode(image), cond, DRAGFLOW.inversion, report=tell(0, "inversion"))
+        inversion = invert(backbone, autoencoder.encode(image), cond, DRAGFLOW.inversion, run=RunContext(tell(0, "inversion")))
         inverting = time.perf_counter() - began
         tell(1, "reconstruction")
         # Denoised from the inverted latent itself: the free reconstruction, back along the path, would prove nothing.
         rebuilt = _array(autoencoder.decode(reconstruct(backbone, inversion, cond)[-1]))
         coded = _array(autoencoder.decode(inversion.z0))
         began = time.perf_counter()
-        warped = preview(case.source, DragField.from_drag(case.drag, deformation=DRAGFIELD.deformation))
+        warped = preview(case.source, DragField.from_drag(case.drag, DRAGFIELD.field))
         warping = time.perf_counter() - began
         through = autoencoder.decode(autoencoder.encode(_tensor(warped)))
     question = (backbone, autoencoder, image, case.drag, cond)
-    published = dragflow(*question, settings=DRAGFLOW, inversion=inversion, report=tell(2, "dragflow"))
-    ours = dragfield(*question, settings=DRAGFIELD, inversion=inversion, report=tell(3, "dragfield"))
+    published = dragflow(*question, settings=DRAGFLOW, inversion=inversion, run=RunContext(tell(2, "dragflow")))
+    ours = dragfield(*question, settings=DRAGFIELD, inversion=inversion, run=RunContext(tell(3, "dragfield")))
     mask = published.mask | ours.mask
 
     # As in the benchmark, the warp passes through the autoencoder once, so that all results pay for it alike.

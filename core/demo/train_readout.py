@@ -21,7 +21,7 @@ from typing import Literal
 
 import torch
 
-from ..sampling.probes import FlowProbe, NoiseProbe
+from ..sampling.sampler import FlowSampler, NoiseSampler
 from ..training.frames import frame_pairs
 from ..training.readout_training import Pair, ReadoutTrainingSettings, new_head, ranking, train_readout
 from . import flux, unet
@@ -61,10 +61,10 @@ def train(
     """
     if model == "unet":
         loaded = unet.load(weights or unet.WEIGHTS, device)
-        probe = NoiseProbe(loaded.backbone, embed([""]))
+        probe = NoiseSampler(loaded.backbone, embed([""]))
     else:
         loaded = flux.load(weights or flux.WEIGHTS, device)
-        probe = FlowProbe(loaded.backbone, embed([""]))
+        probe = FlowSampler(loaded.backbone, embed([""]))
     head = new_head(probe, projection=PROJECTION, groups=GROUPS, named=f"demo-{model}")
     settings = replace(SETTINGS[model], steps=steps, rate=learning_rate or SETTINGS[model].rate)
 

@@ -10,8 +10,7 @@ all from a time on. What lies outside of the mask follows the inversion.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
@@ -19,18 +18,21 @@ import torch
 from torch import Tensor
 from torch.nn.functional import interpolate
 
-from ..field import DragField
+from ..field import DragField, FieldSettings
 from ..field.masks import grow, to_latent
 from ..instruction.operations import Drag
-from ..model.backbone import Autoencoder, Conditioning, FlowBackbone
-from ..optimise.region_drag import DragState, RegionDragSettings, region_drag
+from ..model.backbone import Autoencoder, Conditioning
+from ..optimise.region_drag import RegionDragSettings
 from ..picture.cast_shadow import Shadows, shadow_finder
-from ..picture.compose import paste_back, picture_of
+from ..picture.compose import picture_of
 from ..picture.cutout import Edges
-from ..progress import Progress, Report, stop_if, tell
-from ..sampling.inversion import Inversion, InversionSettings, velocity_of
-from ..sampling.solvers import FlowState, Velocity, fireflow_step, start
-from .edit import Edit, inverted, untouched
+from ..progress import ALONE, RunContext
+from ..sampling.inversion import InversionSettings
+from ..sampling.sampler import sampler_of
+from .denoise import denoise
+from .drag_region import drag_region
+from .edit import AnyBackbone, AnyInversion, Edit, check_picture, finished, inverted, untouched
+from .state import DenoiseSettings, Held, State, begin, last
 from .warm_start import WarmStart, make_warm_start
 
 
@@ -50,8 +52,7 @@ class DragFieldSettings:
     renew: "vacated" draws new noise only where the region was; "mask" wherever the mask is open and nothing moved in, so that old shadows
         go too.
     refine: region supervision of the start, before denoising; None: none.
-    deformation: "stretch" keeps a dragged end connected, "rigid" is DragFlow's.
-    stretch_length: how much material behind a dragged end gives, in multiples of the drag's length, see `Stretch`.
+    field: how the drag becomes a field.
     margin: how far around the region, where it was and where it lands, the picture may change, as a fraction of its shorter side: room
         for shadows and seams.
     """
@@ -66,16 +67,19 @@ class DragFieldSettings:
     detail: bool = True
     renew: Literal["vacated", "mask"] = "vacated"
     refine: RegionDragSettings | None = None
-    deformation: Literal["stretch", "rigid"] = "stretch"
-    stretch_length: float = 0.5
+    field: FieldSettings = FieldSettings()
     margin: float = 0.08
     paste_back: bool = True
     feather: float = 0.0
     seed: int = 0
 
+    def denoising(self) -> DenoiseSettings:
+        """How the start becomes a picture."""
+        return DenoiseSettings(guidance=self.guidance, attention=None)
+
 
 def dragfield(
-    backbone: FlowBackbone,
+    backbone: AnyBackbone,
     autoencoder: Autoencoder,
     image: Tensor,
     drag: Drag,
@@ -83,57 +87,54 @@ def dragfield(
     target: Conditioning | None = None,
     settings: DragFieldSettings = DragFieldSettings(),
     *,
-    inversion: Inversion | None = None,
-    report: Report | None = None,
-    should_stop: Callable[[], bool] | None = None,
+    inversion: AnyInversion | None = None,
+    field: DragField | None = None,
+    run: RunContext = ALONE,
 ) -> Edit:
     """Edit `image` [1, 3, H, W] by a warm start from the field. Arguments as for `dragflow`."""
     began = time.perf_counter()
     target = target or source
-    field = DragField.from_drag(
-        drag, deformation=settings.deformation, stretch_length=settings.stretch_length, picture=picture_of(image) if drag.points else None
-    )
-    mask = open_mask(field, settings.margin * min(drag.size))
-    inversion, spent = inverted(backbone, autoencoder, image, source, settings.inversion, inversion, report, should_stop)
+    check_picture(image, autoencoder.factor)
+    field = DragField.from_drag(drag, settings.field, picture=picture_of(image) if drag.points else None) if field is None else field
+    mask = open_mask(field, settings.margin * min(field.size))
+    inversion, spent = inverted(backbone, autoencoder, image, source, settings.inversion, inversion, run)
     if not field.moves():
         return untouched(autoencoder, image, inversion, spent, began)
+    state = warm_started(autoencoder, image, field, inversion, mask, settings)
+    if settings.refine is not None:
+        behind = inversion.to_flow(state.z, state.index)
+        sampler = sampler_of(backbone, target, guidance=settings.refine.guidance)
+        state = last(drag_region(sampler, state, field, settings.refine, run, behind=behind, hold_attention=False), state)
+    state = last(denoise(sampler_of(backbone, target, guidance=settings.guidance), state, run), state)
+    with torch.no_grad():
+        edited = state.held.detailed(autoencoder.decode(state.z))
+    own = 0.0 if state.held.own is None else float(state.held.own[mask].mean())
+    return finished(autoencoder, image, state, mask, settings, inversion, spent, began, edited, own)
+
+
+@torch.no_grad()
+def warm_started(
+    autoencoder: Autoencoder, image: Tensor, field: DragField, inversion: AnyInversion, mask: np.ndarray, settings: DragFieldSettings
+) -> State:
+    """The state that a warm start gives, at the time nearest to `settings.start_at`, with what is held of it.
+
+    mask: bool [H, W], from `open_mask`.
+    """
     cells = to_latent(mask, inversion.z.shape[-2:]).to(inversion.z.device)
     renew = cells if settings.renew == "mask" else None
-    find_shadow = shadow_finder(settings.shadows, settings.margin * min(drag.size))
+    find_shadow = shadow_finder(settings.shadows, settings.margin * min(field.size))
     warm = make_warm_start(
         autoencoder, image, field, inversion.noise(), edges=settings.edges, find_shadow=find_shadow, renew=renew, seed=settings.seed
     )
-    held = inner(warm.moved, settings.free_edge * warm.moved.shape[-1] / drag.size[0]) & cells
-
-    first = inversion.index_at(settings.start_at)
-    times, path = inversion.times[first:], inversion.path[first:]
-    z = torch.where(cells, warm.at(times[0]), path[0])
-    state: DragState | None = None
-    if settings.refine is not None:
-        for state in region_drag(
-            backbone, z, times[0], target, field, cells, settings.refine, reference=path[0], behind=z, should_stop=should_stop
-        ):
-            z = state.z
-            tell(report, Progress("drag", state.step, settings.refine.transport_steps + settings.refine.intensify_steps, z, state))
-    velocity = velocity_of(backbone, target, settings.guidance, None)
-    flow = start(z, times[0])
-    for done, (to, kept) in enumerate(zip(times[1:], path[1:], strict=True), start=1):
-        stop_if(should_stop)
-        flow = _held_step(velocity, flow, to, cells, kept, warm, held if to >= settings.hold_until else None)
-        tell(report, Progress("denoise", done, len(times) - 1, flow.z))
-    with torch.no_grad():
-        reconstruction, edited = autoencoder.decode(path[-1]), autoencoder.decode(flow.z)
-        own = 0.0
-        if settings.detail:
-            share = own_share(warm, held if settings.hold_until == 0 else None, image)
-            edited = (edited + lost_detail(autoencoder, warm, share).to(edited)).clamp(0, 1)
-            own = float(share[mask].mean())
-    return Edit(
-        image=paste_back(edited, image, mask, settings.feather) if settings.paste_back else edited, z=flow.z, mask=mask,
-        reconstruction=reconstruction, inversion=inversion, drag=state,
-        nfe_forward=spent + flow.nfe + (state.nfe_forward if state else 0), nfe_backward=state.nfe_backward if state else 0,
-        seconds=time.perf_counter() - began, own_pixels=own,
-    )  # fmt: skip
+    held = inner(warm.moved, settings.free_edge * warm.moved.shape[-1] / field.size[0]) & cells
+    detail = own = None
+    if settings.detail:
+        own = own_share(warm, held if settings.hold_until == 0 else None, image)
+        detail = lost_detail(autoencoder, warm, own)
+    levels = [inversion.level(index) for index in range(len(inversion.times))]
+    index = min(range(len(levels)), key=lambda i: abs(levels[i] - settings.start_at))
+    state = begin(inversion, index, mask=cells, held=Held(warm, held, settings.hold_until, detail, own), denoising=settings.denoising())
+    return state.moved_to(torch.where(cells, inversion.from_flow(warm.at(levels[index]), index), state.z))
 
 
 def inner(moved: Tensor, depth: float) -> Tensor:
@@ -174,19 +175,3 @@ def open_mask(field: DragField, margin: float) -> np.ndarray:
     if not mask.any():
         raise ValueError("nothing of the picture may change: the drag moves nothing, or its pins and editable area leave no room")
     return mask
-
-
-@torch.no_grad()
-def _held_step(
-    velocity: Velocity, flow: FlowState, to: float, cells: Tensor, kept: Tensor, warm: WarmStart, held: Tensor | None
-) -> FlowState:
-    """One FireFlow step; then the background is the path's and the cells `held`, bool [h, w], are the evidence at the new time.
-
-    Where a cell is held, the slope that the next step starts from is the evidence's own, noise - data.
-    """
-    flow = fireflow_step(velocity, flow, to)
-    z = torch.where(cells, flow.z, kept)
-    if held is None:
-        return replace(flow, z=z)
-    z = torch.where(held, warm.at(to), z)
-    return replace(flow, z=z, velocity=torch.where(held, warm.noise - warm.evidence, flow.velocity))

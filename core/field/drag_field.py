@@ -18,8 +18,8 @@ the centre of cell (c, r) at (c + 0.5, r + 0.5). Results are CPU tensors [h, w] 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
-from typing import Literal, NamedTuple
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal, NamedTuple, Protocol, get_args
 
 import numpy as np
 import torch
@@ -29,14 +29,33 @@ from ..instruction.operations import Drag, RegionOperation
 from .carried import object_moves
 from .geometry import Point, Size, cell_centres
 from .masks import default_point_radius, region_weights, resample
-from .moves import RegionMove, motion_of
+from .moves import Departure, Landing, RegionMove, motion_of
 from .points import PointMode, PointMoves
 from .stretch import Stretch
+
+Deformation = Literal["stretch", "rigid"]
 
 REMEMBERED = 4
 """Layouts that a field keeps: an iteration of a drag asks for the same one once for each operation."""
 REMEMBERED_CELLS = 1 << 18
 """Grids of more cells are laid out anew each time: four of a whole photograph would fill the memory."""
+
+
+class Move(Protocol):
+    """What a field asks of what it lays over each other: see moves.py. stretch: what gives beside it, None for nothing."""
+
+    name: str
+    mask: np.ndarray
+    stretch: Stretch | None
+    rigid: bool
+    operations: tuple[str, ...]
+    areas: tuple[float, ...]
+
+    def leaving(self, size: Size) -> Tensor: ...
+
+    def landing(self, progress: float, size: Size) -> Landing: ...
+
+    def departure(self, progress: float, size: Size) -> Departure: ...
 
 
 class Layout(NamedTuple):
@@ -58,16 +77,43 @@ class Layout(NamedTuple):
         return ~(self.moved | self.vacated)
 
 
+@dataclass(frozen=True)
+class FieldSettings:
+    """How a drag becomes a field; the same defaults for every method, node and preview.
+
+    deformation: "stretch" covers the gap behind a deformed region by stretching what lies behind. If the operation has an anchor, that is
+        the end that stays: the material between it and the region gives, and is pressed together if the region moves towards it. "rigid"
+        moves the region alone (DragFlow).
+    stretch_length: how much material gives, in multiples of the drag's length, where there is no anchor.
+    point_mode, point_fading: how points spread, see points.py. point_mode None is "idw" in an editable area. Without one it is
+        "latent_warp" within a circle around the points that is wide enough for the surroundings to give way: nothing is torn out and
+        nothing far away moves. Where the picture is known and neither is given, points take along what they belong to (carried.py).
+    point_radius: px around a handle, None for 1/16 of the shorter side. Points move what is in `Drag.editable` if that is given, else what
+        is in their radius or, if they fade, everything.
+    """
+
+    deformation: Deformation = "stretch"
+    stretch_length: float = 0.5
+    point_mode: PointMode | None = None
+    point_radius: float | None = None
+    point_fading: bool | None = None
+
+    def __post_init__(self) -> None:
+        if self.deformation not in get_args(Deformation):
+            raise ValueError(f"deformation {self.deformation!r} is unknown: use {' or '.join(get_args(Deformation))}")
+
+
 @dataclass(frozen=True, eq=False)
 class DragField:
     """A drag as a field. Make one with `from_drag`, or from moves of your own.
 
-    size: (width, height) px of the picture.  regions: moves of regions, in order.  points: moves of handle points.
+    size: (width, height) px of the picture.  regions: moves of regions, in order, or of anything that answers as a `Move` does.
+    points: moves of handle points.
     pinned, editable: bool [H, W] or None, what must not and what may change.
     """
 
     size: Size
-    regions: tuple[RegionMove, ...] = ()
+    regions: tuple[Move, ...] = ()
     points: PointMoves | None = None
     pinned: np.ndarray | None = None
     editable: np.ndarray | None = None
@@ -86,40 +132,28 @@ class DragField:
     def from_drag(
         cls,
         drag: Drag,
+        settings: FieldSettings = FieldSettings(),
         *,
-        point_mode: PointMode | None = None,
-        point_radius: float | None = None,
-        point_fading: bool | None = None,
-        deformation: Literal["rigid", "stretch"] = "rigid",
-        stretch_length: float = 1.0,
         rounded_at: Size | None = None,
         picture: np.ndarray | None = None,
         selected: np.ndarray | None = None,
+        **changes: Any,
     ) -> DragField:
         """The field that a drag asks for.
 
-        point_mode, point_fading: how points spread, see points.py.  point_radius: px around a handle, None for 1/16 of
-            the shorter side. Points move what is in `drag.editable` if that is given, else what is in their radius or,
-            if they fade, everything.
-            point_mode None is "idw" in an editable area. Without one it is "latent_warp" within a circle around the points that
-            is wide enough for the surroundings to give way: nothing is torn out and nothing far away moves.
-        deformation: "rigid" moves a deformed region like a relocated one (DragFlow); "stretch" covers the gap behind it
-            by stretching what lies behind. If the operation has an anchor, that is the end that stays: the material
-            between it and the region gives, and is pressed together if the region moves towards it.
-        stretch_length: how much material gives, in multiples of the drag's length, where there is no anchor.
         rounded_at: (w, h) of the published code's cut map to round as it does; None is exact.
-        picture: [H, W, 3] of the drag, uint8 or float in [0, 1]: points without a `point_mode` or `point_fading` then take along what they
-            belong to on it (carried.py), rather than what is close.  selected: bool or float [H, W], what that is, as the user says;
-            None: looked for. Without a picture it counts by itself.
+        picture: [H, W, 3] of the drag, uint8 or float in [0, 1]: points then take along what they belong to on it, rather than what is
+            close, unless the settings say how they spread.  selected: bool or float [H, W], what that is, as the user says; None: looked
+            for. Without a picture it counts by itself.
+        changes: of the settings, by name.
         Raises ValueError for an operation that makes no sense (see `motion_of`), and for a picture or selection of another size.
         """
-        if deformation not in ("rigid", "stretch"):
-            raise ValueError(f"deformation {deformation!r} is unknown: use rigid or stretch")
+        settings = replace(settings, **changes)
 
         def stretch_of(region: RegionOperation) -> Stretch | None:
-            if deformation == "rigid" or region.task != "deformation":
+            if settings.deformation == "rigid" or region.task != "deformation":
                 return None
-            return Stretch(stretch_length, _fraction(region.anchor, drag.size))
+            return Stretch(settings.stretch_length, _fraction(region.anchor, drag.size))
 
         moving = [region for region in drag.regions if region.task != "pin"]
         regions = tuple(
@@ -128,18 +162,18 @@ class DragField:
         )
         points = None
         if drag.points:
-            radius = default_point_radius(drag.size) if point_radius is None else point_radius
+            radius = default_point_radius(drag.size) if settings.point_radius is None else settings.point_radius
             known = picture is not None or selected is not None
-            if known and point_mode is None and point_fading is None:
+            if known and settings.point_mode is None and settings.point_fading is None:
                 _check_picture(picture, selected, drag.size)
                 points = object_moves(picture, drag.size, drag.points, radius, drag.editable, selected)
             if points is None or not points.bodies:
-                free = point_mode is None and drag.editable is None
+                free = settings.point_mode is None and drag.editable is None
                 longest = max(math.dist(point.handle, point.target) for point in drag.points)
                 # Ahead of a target the circle is at least this far: nearer than the way, what lies between would fold over itself.
                 reach = longest + 2 * radius if free else None
-                mode = point_mode or ("latent_warp" if free else "idw")
-                points = PointMoves(drag.size, drag.points, radius, mode, drag.editable, point_fading, reach)
+                mode = settings.point_mode or ("latent_warp" if free else "idw")
+                points = PointMoves(drag.size, drag.points, radius, mode, drag.editable, settings.point_fading, reach)
         pins = [region.mask for region in drag.regions if region.task == "pin"]
         return cls(drag.size, regions, points, np.logical_or.reduce(pins) if pins else None, drag.editable)
 
@@ -262,7 +296,7 @@ class DragField:
         return goal, moving
 
     @property
-    def _moves(self) -> tuple[RegionMove | PointMoves, ...]:
+    def _moves(self) -> tuple[Move | PointMoves, ...]:
         return self.regions if self.points is None else (*self.regions, self.points)
 
     def _home(self, size: Size) -> Tensor:

@@ -1,8 +1,8 @@
 """What one operation does to the picture: a region that moves rigidly, with or without material that gives beside it.
 
 A *move* answers on any grid, at any progress: which cells its content leaves, which cells it lands on and where their
-content comes from, and where its content goes. `DragField` lays several over each other. Handle points are the other
-kind, in points.py.
+content comes from, and where its content goes. `DragField` lays several over each other. Handle points are another
+kind, in points.py, and moves that are told place by place a third, in flow_move.py.
 
 Convention: positions are (x, y) in cells of the grid asked for, `size` (w, h); cell centres at (c + 0.5, r + 0.5). A
 window (x0, y0, x1, y1) is in whole cells, end exclusive, so that the cost follows the region and not the picture.
@@ -68,6 +68,11 @@ class RegionMove:
     stretch: Stretch | None = None
     name: str = "region"
     _seen: dict[Size, Tensor] = field(default_factory=dict, init=False, repr=False)
+
+    @property
+    def rigid(self) -> bool:
+        """Whether all of it moves as one piece, which can be cut out and laid down."""
+        return self.stretch is None
 
     @property
     def operations(self) -> tuple[str, ...]:

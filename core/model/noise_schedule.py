@@ -50,3 +50,22 @@ def scaled_linear(start: float = 0.00085, end: float = 0.012, timesteps: int = 1
     """The schedule of Stable Diffusion: betas linear in their square roots."""
     betas = torch.linspace(math.sqrt(start), math.sqrt(end), timesteps, dtype=torch.float64) ** 2
     return NoiseSchedule(torch.cumprod(1 - betas, 0))
+
+
+def flow_time(schedule: NoiseSchedule, step: int) -> float:
+    """The time of a timestep; 0 for the picture, any timestep below 0."""
+    if step < 0:
+        return 0.0
+    kept = schedule.at(step)
+    ratio = math.sqrt((1 - kept) / kept)
+    return ratio / (1 + ratio)
+
+
+def flow_latent(z: Tensor, t: float) -> Tensor:
+    """A latent of a model of constant variance as the flow has it at time t."""
+    return z * math.hypot(1 - t, t)
+
+
+def noise_latent(z: Tensor, t: float) -> Tensor:
+    """A flow's latent at time t as a model of constant variance sees it."""
+    return z / math.hypot(1 - t, t)

@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.nn.functional import cosine_similarity
 
 from ..model.readout import ReadoutHead
-from ..sampling.probes import Probe
+from ..sampling.sampler import Sampler
 
 Distance = Literal["cosine", "l2"]
 
@@ -77,25 +77,25 @@ class AppearanceTerm:
         return self.factor * readout_distance(found, self.wanted, self.settings.distance)
 
 
-def readout_of(probe: Probe, head: ReadoutHead, z: Tensor, t: float, settings: ReadoutSettings = ReadoutSettings()) -> Tensor:
+def readout_of(probe: Sampler, head: ReadoutHead, z: Tensor, t: float, settings: ReadoutSettings = ReadoutSettings()) -> Tensor:
     """R_0: the readout of a latent at t, without gradient. -> [1, P, h, w]"""
     return read_out(probe, head, seen_at(probe, z, t), t, settings)
 
 
-def seen_at(probe: Probe, z: Tensor, t: float) -> list[Tensor]:
+def seen_at(probe: Sampler, z: Tensor, t: float) -> list[Tensor]:
     """The features of a latent at t that a head reads, without gradient."""
     with torch.no_grad():
         return probe.features(z, t, probe.readout_taps)
 
 
-def read_out(probe: Probe, head: ReadoutHead, seen: Sequence[Tensor], t: float, settings: ReadoutSettings) -> Tensor:
+def read_out(probe: Sampler, head: ReadoutHead, seen: Sequence[Tensor], t: float, settings: ReadoutSettings) -> Tensor:
     """The readout of features as if they were of time t, which with reference = "fixed" they need not be. -> [1, P, h, w]"""
     with torch.no_grad():
         return head(seen, time_of(probe, head, t, settings), settings.size)
 
 
 def appearance_term(
-    probe: Probe, head: ReadoutHead, z: Tensor, t: float, wanted: Tensor, settings: ReadoutSettings = ReadoutSettings()
+    probe: Sampler, head: ReadoutHead, z: Tensor, t: float, wanted: Tensor, settings: ReadoutSettings = ReadoutSettings()
 ) -> AppearanceTerm:
     """The term for a drag that begins at latent z and time t and shall look like `wanted`, a `readout_of` the undragged latent.
 
@@ -106,7 +106,7 @@ def appearance_term(
     return AppearanceTerm(head, probe.readout_taps, time_of(probe, head, t, settings), wanted.detach(), factor, settings)
 
 
-def time_of(probe: Probe, head: ReadoutHead, t: float, settings: ReadoutSettings = ReadoutSettings()) -> Tensor | None:
+def time_of(probe: Sampler, head: ReadoutHead, t: float, settings: ReadoutSettings = ReadoutSettings()) -> Tensor | None:
     """What the head is told of the time, None if it takes nothing."""
     if not head.config.embedding:
         return None

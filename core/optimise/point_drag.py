@@ -28,7 +28,7 @@ from torch import Tensor
 
 from ..model.attention import KVSession
 from ..model.backbone import Conditioning, FlowBackbone, NoiseBackbone
-from ..sampling.probes import Probe, probe_of
+from ..sampling.sampler import Sampler, sampler_of
 from .adam import Adam, AlongGradient
 from .guidance import TapPlan, Term
 from .handles import Handles
@@ -98,7 +98,7 @@ def point_drag(
     """
     if z.shape[0] != 1:
         raise ValueError(f"a point drag takes one latent [1, C, h, w], got {list(z.shape)}: drag a batch one by one")
-    probe = probe_of(backbone, cond, guidance=settings.guidance, kv=kv)
+    probe = sampler_of(backbone, cond, guidance=settings.guidance, kv=kv)
     plan = TapPlan(settings.taps or probe.drag_taps, terms)
     free = None if mask is None else mask.to(z.device, torch.float32).clamp(0, 1)
     loosely = None if free is None or settings.mask_weight == 0 or settings.mask_on == "step" else 1 - free
@@ -175,7 +175,7 @@ def run_point_drag(*args, **kwargs) -> PointDragState:
     return last[0]
 
 
-def _look(probe: Probe, leaf: Tensor, t: float, to: float | None, taps: Sequence[Any]) -> tuple[list[Tensor], Tensor | None]:
+def _look(probe: Sampler, leaf: Tensor, t: float, to: float | None, taps: Sequence[Any]) -> tuple[list[Tensor], Tensor | None]:
     # A view: what counts operations by hooks on modules cannot bear a leaf as a module's input.
     z = leaf.view_as(leaf)
     if to is None:

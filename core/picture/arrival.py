@@ -127,7 +127,7 @@ def arrivals(before: np.ndarray, after: np.ndarray, drag: Drag) -> list[Arrival]
 
 def _region(before: np.ndarray, after: np.ndarray, alone: Drag, tolerance: float) -> Arrival:
     # What stretches behind a deformed region is expected too, but it is the region itself that is looked for.
-    field, rigid = DragField.from_drag(alone, deformation="stretch"), DragField.from_drag(alone)
+    field, rigid = DragField.from_drag(alone), DragField.from_drag(alone, deformation="rigid")
     expected = preview(before, field)
     landed = rigid.moved().numpy()
     start = centroid(alone.regions[0].mask)

@@ -91,7 +91,7 @@ def clean_plate(
 ) -> CleanPlate:
     """Lift the field's regions and their shadows. What is stretched or pulled by points is left where it is."""
     image = image.astype(np.float32)
-    lifted = [_lift(image, move, edges, find_shadow) for move in field.regions if move.stretch is None]
+    lifted = [_lift(image, move, edges, find_shadow) for move in field.regions if move.rigid]
     return _plate(image, lifted, np.zeros(image.shape[:2], bool), fill)
 
 
@@ -105,8 +105,8 @@ def carry(
     """
     image = image.astype(np.float32)
     layout = field.layout(progress)
-    stretched = [move.stretch is not None for move in field.regions]
-    lifted = [_lift(image, move, edges, find_shadow) for move in field.regions if move.stretch is None]
+    stretched = [not move.rigid for move in field.regions]
+    lifted = [_lift(image, move, edges, find_shadow) for move in field.regions if move.rigid]
     vacated, moved_in = layout.vacated.numpy(), layout.moved.numpy()
     plate = _plate(image, lifted, vacated, fill)
     share = moved_in.astype(np.float32)

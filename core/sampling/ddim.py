@@ -75,6 +75,7 @@ class DDIMState:
     eps: Tensor | None = None
     nfe: int = 0
     step: int = 0
+    slope = None
 
 
 def ddim_walk_step(noise: Noise, schedule: NoiseSchedule, state: DDIMState, to: int) -> DDIMState:

@@ -9,8 +9,9 @@ is exact; `reconstruct_ddim` asks the network again, and shows how far it really
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -18,7 +19,8 @@ from torch import Tensor
 from ..model.attention import KVBank, KVSession
 from ..model.backbone import Conditioning, NoiseBackbone
 from ..model.blocks import Block
-from ..progress import Progress, Report, stop_if, tell
+from ..model.noise_schedule import NoiseSchedule, flow_latent, flow_time, noise_latent
+from ..progress import ALONE, RunContext
 from .ddim import PICTURE, DDIMState, Noise, Timesteps, ddim_times, ddim_walk_step
 
 
@@ -41,7 +43,7 @@ class DDIMInversion:
     """A picture on its way to noise.
 
     z0: [1, C, h, w].  times: descending timesteps, from `t` to PICTURE.  path: the latent at each of them, path[-1] is z0.
-    bank: keys and values seen on the way, one entry a network call, named by the timestep the network was told.
+    bank: keys and values seen on the way, one entry a network call, named by the timestep the network was told.  schedule: of the model.
     """
 
     z0: Tensor
@@ -50,6 +52,8 @@ class DDIMInversion:
     bank: KVBank
     settings: DDIMSettings
     nfe: int
+    schedule: NoiseSchedule
+    flow = False
 
     @property
     def t(self) -> int:
@@ -66,6 +70,28 @@ class DDIMInversion:
             return len(self.times) - 1
         return min(range(len(self.times) - 1), key=lambda i: abs(self.times[i] - t))
 
+    def level(self, index: int) -> float:
+        """Time of a flow that has as much noise as there is at an index, in [0, 1]; 0 for the picture."""
+        return flow_time(self.schedule, self.times[index])
+
+    def to_flow(self, z: Tensor, index: int) -> Tensor:
+        """A latent of that index as a flow has it, (1 - t) picture + t noise."""
+        return flow_latent(z, self.level(index))
+
+    def from_flow(self, z: Tensor, index: int) -> Tensor:
+        """The other way."""
+        return noise_latent(z, self.level(index))
+
+    def sigma(self, index: int) -> float:
+        """How much noise there is to one part of the picture, as ComfyUI's samplers count it."""
+        a = self.schedule.at(self.times[index])
+        return math.sqrt((1 - a) / a)
+
+    def noise(self, index: int = 0, z: Tensor | None = None) -> Tensor:
+        """The noise that, mixed with the picture's latent, gives z, or path[index] for None: (z - sqrt(a) z_0) / sqrt(1 - a)."""
+        a = self.schedule.at(self.times[index])
+        return ((self.path[index] if z is None else z) - math.sqrt(a) * self.z0) / math.sqrt(1 - a)
+
 
 @torch.no_grad()
 def invert_ddim(
@@ -74,8 +100,7 @@ def invert_ddim(
     cond: Conditioning,
     settings: DDIMSettings = DDIMSettings(),
     *,
-    report: Report | None = None,
-    should_stop: Callable[[], bool] | None = None,
+    run: RunContext = ALONE,
 ) -> DDIMInversion:
     """Carry a latent z0 [1, C, h, w] to its noise by DDIM, one evaluation a step."""
     times = ddim_times(backbone.schedule, settings.steps, settings.strength)
@@ -83,11 +108,11 @@ def invert_ddim(
     noise = noise_of(backbone, cond, bank.capture() if bank.blocks else None)
     state, path = DDIMState(PICTURE, z0), [z0]
     for done, to in enumerate(times[-2::-1], start=1):
-        stop_if(should_stop)
+        run.check()
         state = ddim_walk_step(noise, backbone.schedule, state, to)
         path.append(state.z)
-        tell(report, Progress("invert", done, len(times) - 1, state.z))
-    return DDIMInversion(z0, times, tuple(reversed(path)), bank, settings, state.nfe)
+        run.tell("invert", done, len(times) - 1, state.z)
+    return DDIMInversion(z0, times, tuple(reversed(path)), bank, settings, state.nfe, backbone.schedule)
 
 
 @torch.no_grad()
@@ -97,7 +122,7 @@ def reconstruct_ddim(
     cond: Conditioning,
     *,
     kv: KVSession | None = None,
-    should_stop: Callable[[], bool] | None = None,
+    run: RunContext = ALONE,
 ) -> tuple[Tensor, ...]:
     """Denoise the inverted latent itself: the latent at each of `inversion.times`, the last being the reconstruction of z0.
 
@@ -107,44 +132,10 @@ def reconstruct_ddim(
     state = DDIMState(inversion.t, inversion.z)
     path = [state.z]
     for to in inversion.times[1:]:
-        stop_if(should_stop)
+        run.check()
         state = ddim_walk_step(noise, backbone.schedule, state, to)
         path.append(state.z)
     return tuple(path)
-
-
-@torch.no_grad()
-def masked_ddim(
-    backbone: NoiseBackbone,
-    z: Tensor,
-    cond: Conditioning,
-    times: Sequence[int],
-    mask: Tensor | None,
-    path: Sequence[Tensor],
-    *,
-    looks: Iterable[Block] = (),
-    source: Conditioning | None = None,
-    own_share: float = 0.0,
-) -> Iterator[DDIMState]:
-    """DDIM from z along descending `times`; after each step the latent outside of `mask` is the path's. The twin of edit.masked_denoise.
-
-    mask: bool [h, w], None to leave everything to the model.  path: latents at `times`.
-    looks: self-attentions, such as `mutual_blocks(backbone)`, that find the keys and values of the path's own latent at that time, for one
-        more evaluation a step.  source: the prompt of that latent; None: cond.  own_share: how much of their own they keep, in [0, 1].
-    Yields the states after each step.
-    """
-    bank = KVBank(looks)
-    state = DDIMState(times[0], z)
-    for to, before, after in zip(times[1:], path, path[1:], strict=False):
-        kv = None
-        if bank.blocks:
-            bank.entries.clear()
-            backbone.noise(before, state.t, source or cond, kv=bank.capture())
-            kv = bank.hold(eta=own_share)
-        state = ddim_walk_step(noise_of(backbone, cond, kv), backbone.schedule, state, to)
-        kept = state.z if mask is None else torch.where(mask, state.z, after)
-        state = replace(state, z=kept, nfe=state.nfe + bool(bank.blocks))
-        yield state
 
 
 def noise_of(backbone: NoiseBackbone, cond: Conditioning, kv: KVSession | None) -> Noise:

@@ -8,7 +8,6 @@ costs nothing: it ends exactly at the picture's own latent.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -17,7 +16,7 @@ from torch import Tensor
 
 from ..model.attention import KVBank, KVSession, choose_blocks
 from ..model.backbone import Conditioning, FlowBackbone
-from ..progress import Progress, Report, stop_if, tell
+from ..progress import ALONE, RunContext
 from .schedules import Schedule, custom_schedule, flux_schedule, sampling_times
 from .solvers import Velocity, fireflow_step, start
 
@@ -54,6 +53,7 @@ class Inversion:
     bank: KVBank
     settings: InversionSettings
     nfe: int
+    flow = True
 
     @property
     def t(self) -> float:
@@ -68,10 +68,26 @@ class Inversion:
         """Index of the sampling time nearest to t."""
         return min(range(len(self.times)), key=lambda i: abs(self.times[i] - t))
 
-    def noise(self, index: int = 0) -> Tensor:
-        """The noise that, mixed with the picture's latent, gives path[index]: (z_t - (1 - t) z_0) / t."""
+    def level(self, index: int) -> float:
+        """Time of the flow at an index, in [0, 1]; what `times` themselves are here."""
+        return self.times[index]
+
+    def to_flow(self, z: Tensor, index: int) -> Tensor:
+        """A latent of that index as a flow has it, (1 - t) picture + t noise: itself."""
+        return z
+
+    def from_flow(self, z: Tensor, index: int) -> Tensor:
+        """The other way."""
+        return z
+
+    def sigma(self, index: int) -> float:
+        """How much noise there is to one part of the picture, as ComfyUI's samplers count it."""
+        return self.times[index]
+
+    def noise(self, index: int = 0, z: Tensor | None = None) -> Tensor:
+        """The noise that, mixed with the picture's latent, gives z, or path[index] for None: (z - (1 - t) z_0) / t."""
         t = self.times[index]
-        return (self.path[index] - (1 - t) * self.z0) / t
+        return ((self.path[index] if z is None else z) - (1 - t) * self.z0) / t
 
 
 @torch.no_grad()
@@ -82,8 +98,7 @@ def invert(
     settings: InversionSettings = InversionSettings(),
     *,
     times: Schedule | None = None,
-    report: Report | None = None,
-    should_stop: Callable[[], bool] | None = None,
+    run: RunContext = ALONE,
 ) -> Inversion:
     """Carry a latent z0 [1, C, h, w] along the flow to its noise by FireFlow, remembering keys and values (DragFlow 3.1, 3.3).
 
@@ -104,10 +119,10 @@ def invert(
     state = start(z0, times[-1])
     path = [z0]
     for done, to in enumerate(times[-2::-1], start=1):
-        stop_if(should_stop)
+        run.check()
         state = fireflow_step(velocity, state, to)
         path.append(state.z)
-        tell(report, Progress("invert", done, len(times) - 1, state.z))
+        run.tell("invert", done, len(times) - 1, state.z)
     return Inversion(z0, times, tuple(reversed(path)), bank, settings, state.nfe)
 
 
@@ -119,14 +134,14 @@ def reconstruct(
     *,
     guidance: float = 1.0,
     kv: KVSession | None = None,
-    should_stop: Callable[[], bool] | None = None,
+    run: RunContext = ALONE,
 ) -> tuple[Tensor, ...]:
     """Denoise the inverted latent itself: the latent at each sampling time, the last being the reconstruction of z0."""
     velocity = velocity_of(backbone, cond, guidance, kv)
     state = start(inversion.z, inversion.t)
     path = [state.z]
     for to in inversion.times[1:]:
-        stop_if(should_stop)
+        run.check()
         state = fireflow_step(velocity, state, to)
         path.append(state.z)
     return tuple(path)

@@ -36,6 +36,10 @@ class FlowState:
     nfe: int
     step: int
 
+    @property
+    def slope(self) -> Tensor | None:
+        return self.velocity
+
 
 def fireflow_step(velocity: Velocity, state: FlowState, to: float) -> FlowState:
     """From state.t to `to` by the midpoint rule whose first slope is the last step's midpoint velocity (FireFlow Eq.

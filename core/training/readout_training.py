@@ -24,7 +24,7 @@ from ..optimise.appearance import readout_distance
 from ..sampling.ddim import PICTURE, ddim
 from ..sampling.ddim_inversion import noise_of
 from ..sampling.inversion import velocity_of
-from ..sampling.probes import FlowProbe, NoiseProbe
+from ..sampling.sampler import FlowSampler, NoiseSampler
 from ..sampling.solvers import fireflow
 
 Pair = tuple[Tensor, Tensor]
@@ -79,9 +79,9 @@ class TrainingState:
     seconds: float
 
 
-def new_head(probe: NoiseProbe | FlowProbe, projection: int = 384, groups: int = 32, *, named: str = "", seed: int = 0) -> ReadoutHead:
+def new_head(probe: NoiseSampler | FlowSampler, projection: int = 384, groups: int = 32, *, named: str = "", seed: int = 0) -> ReadoutHead:
     """An untrained head for a model's readout taps. projection, groups: see `ReadoutConfig`."""
-    if isinstance(probe, NoiseProbe):
+    if isinstance(probe, NoiseSampler):
         dims = tuple(probe.backbone.channels(tap) for tap in probe.readout_taps)
     else:
         dims = (probe.backbone.width,) * len(probe.readout_taps)
@@ -91,7 +91,7 @@ def new_head(probe: NoiseProbe | FlowProbe, projection: int = 384, groups: int =
 
 
 def train_readout(
-    probe: NoiseProbe | FlowProbe,
+    probe: NoiseSampler | FlowSampler,
     autoencoder: Autoencoder,
     head: ReadoutHead,
     pairs: Iterator[Pair],
@@ -133,7 +133,7 @@ def train_readout(
 
 @torch.no_grad()
 def ranking(
-    probe: NoiseProbe | FlowProbe,
+    probe: NoiseSampler | FlowSampler,
     autoencoder: Autoencoder,
     head: ReadoutHead,
     pairs: Iterator[Pair],
@@ -154,9 +154,9 @@ def ranking(
 
 
 @torch.no_grad()
-def redraw(probe: NoiseProbe | FlowProbe, z0: Tensor, noise: Tensor, strength: float = 0.5, steps: int = 10) -> Tensor:
+def redraw(probe: NoiseSampler | FlowSampler, z0: Tensor, noise: Tensor, strength: float = 0.5, steps: int = 10) -> Tensor:
     """SDEdit: the latent z0 [1, C, h, w] taken `strength` of the way to noise, and back by the model in `steps` steps."""
-    if isinstance(probe, FlowProbe):
+    if isinstance(probe, FlowSampler):
         times = tuple(strength * (1 - i / steps) for i in range(steps + 1))
         *_, last = fireflow(velocity_of(probe.backbone, probe.cond, probe.guidance, None), probe.noised(z0, times[0], noise), times)
         return last.z
@@ -168,7 +168,9 @@ def redraw(probe: NoiseProbe | FlowProbe, z0: Tensor, noise: Tensor, strength: f
 
 
 @torch.no_grad()
-def _triplet(probe: NoiseProbe | FlowProbe, autoencoder: Autoencoder, pair: Pair, settings: ReadoutTrainingSettings, generator) -> Tensor:
+def _triplet(
+    probe: NoiseSampler | FlowSampler, autoencoder: Autoencoder, pair: Pair, settings: ReadoutTrainingSettings, generator: torch.Generator
+) -> Tensor:
     """Latents [3, C, h, w] of anchor, positive and negative."""
     anchor, positive = (autoencoder.encode(picture.to(probe.device)) for picture in pair)
     negative = redraw(probe, anchor, _noise(anchor, generator), settings.strength, settings.redraw_steps)
@@ -177,7 +179,7 @@ def _triplet(probe: NoiseProbe | FlowProbe, autoencoder: Autoencoder, pair: Pair
 
 @torch.no_grad()
 def _look(
-    probe: NoiseProbe | FlowProbe, three: Tensor, head: ReadoutHead, settings: ReadoutTrainingSettings, generator
+    probe: NoiseSampler | FlowSampler, three: Tensor, head: ReadoutHead, settings: ReadoutTrainingSettings, generator
 ) -> tuple[list[Tensor], Tensor | None]:
     """Features of a triplet at one random level, and what the head is told of it."""
     low, high = settings.level

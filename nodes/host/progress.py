@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, Protocol
 
 import comfy.model_management
@@ -9,7 +10,7 @@ import comfy.utils
 import latent_preview
 from torch import Tensor
 
-from ...core.progress import Progress
+from ...core.progress import Progress, RunContext
 
 
 class Foretelling(Protocol):
@@ -20,10 +21,10 @@ class Foretelling(Protocol):
 
 
 class ComfyProgress:
-    """A core `Report`, and a `should_stop` that ends the edit as ComfyUI ends any node.
+    """Reports of a core run, and the end of it as ComfyUI ends any node.
 
         progress = ComfyProgress(patcher, backbone=backbone)
-        dragflow(..., report=progress, should_stop=progress.stop_if_cancelled)
+        dragflow(..., run=progress.run())
 
     The bar runs over the whole stage and starts again with the next one. The preview, in the method that the user chose, shows the picture
     that the latent will become, at no cost: `backbone` has it from the velocity of the step just done; while dragging, which asks for no
@@ -37,6 +38,16 @@ class ComfyProgress:
         self._bar: comfy.utils.ProgressBar | None = None
         self._stage: str | None = None
         self.noise: Tensor | None = None
+
+    def run(self, told: Callable[[Progress], None] | None = None) -> RunContext:
+        """For a core run. told: who hears of it too."""
+
+        def report(progress: Progress) -> None:
+            self(progress)
+            if told is not None:
+                told(progress)
+
+        return RunContext(report, self.stop_if_cancelled)
 
     def __call__(self, progress: Progress) -> None:
         self.stop_if_cancelled()

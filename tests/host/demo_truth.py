@@ -20,7 +20,10 @@ from dragfield.core.demo.scenes import UNIT, Scene, thing_mask
 from dragfield.core.instruction import DragInstruction
 from dragfield.core.instruction.operations import RegionOperation
 
-METHODS = {"DragfieldRegionOptimizer": "dragflow", "DragfieldPointOptimizer": "directdrag", "DragfieldLatentWarp": "latent warp"}
+METHODS = {
+    "DragfieldRegionOptimizer": "dragflow", "DragfieldPointOptimizer": "directdrag", "DragfieldLatentWarp": "latent warp",
+    "DragfieldWarmStart": "dragfield",
+}  # fmt: skip
 """What a graph of parts does, by the node that moves something."""
 
 

@@ -11,6 +11,7 @@ import torch
 import nodes
 from dragfield.core.model.attention import KVBank, choose_blocks
 from dragfield.core.model.taps import default_taps
+from dragfield.core.progress import RunContext
 from dragfield.core.sampling.inversion import InversionSettings, invert
 from dragfield.nodes.host.comfy_flux import ComfyFlux
 from dragfield.nodes.host.conditioning import as_native
@@ -130,7 +131,7 @@ def test_an_edit_cancelled_between_its_steps_ends_as_any_node_does(run, latent, 
             comfy.model_management.interrupt_current_processing()
 
     with pytest.raises(comfy.model_management.InterruptProcessingException):
-        whole_run(backbone, latent, prompt, report=report, should_stop=progress.stop_if_cancelled)
+        whole_run(backbone, latent, prompt, run=RunContext(report, progress.stop_if_cancelled))
     check()
 
 

@@ -19,7 +19,7 @@ from dragfield.core.instruction import DragInstruction, DrawnPoints, DrawnRegion
 from dragfield.core.optimise.appearance import ReadoutSettings
 from dragfield.core.optimise.point_drag_settings import PointDragSettings
 from dragfield.core.sampling.ddim_inversion import DDIMSettings, reconstruct_ddim
-from dragfield.core.sampling.probes import NoiseProbe
+from dragfield.core.sampling.sampler import NoiseSampler
 from dragfield.core.training.readout_training import new_head
 from dragfield.nodes import models
 from dragfield.nodes.ddim_invert import DDIMInvert
@@ -158,7 +158,7 @@ def as_sampled(model: Any, z: torch.Tensor) -> torch.Tensor:
 
 def head_for(model: Any) -> Any:
     with torch.inference_mode(False):
-        return new_head(NoiseProbe(ComfyUNet(model), None), 8, 1).requires_grad_(False)
+        return new_head(NoiseSampler(ComfyUNet(model), None), 8, 1).requires_grad_(False)
 
 
 def test_euler_from_the_inverted_noise_is_ddim_and_comes_back(model: Any, positive: list, z: torch.Tensor) -> None:
@@ -181,15 +181,16 @@ def test_the_nodes_in_a_row_are_cores_directdrag(model: Any, positive: list, z: 
     guidance = ReadoutGuidance.execute(head, **GUIDANCE).result[0] if guided else ()
     trajectory, _, latent, _ = invert(model, positive, z)
     dragged, noise, sigmas, _, _ = Optimizer.execute(model, trajectory, DRAG, **OPTIMIZER, guidance=guidance).result
-    looking = Mutual.execute(model, dragged, -1, "cpu").result[0]
-    found = sampled(looking, positive, noise, sigmas, latent)
+    found = GradientMaskedDenoise.execute(model, dragged, 0.0, "preset", 0.0).result[0]["samples"]
     settings = DirectDragSettings(
         inversion=DDIMSettings(**WALK), drag=PointDragSettings(rounds=2, steps_per_round=1), drag_steps=2,
         readout=ReadoutSettings(weight=5.0),
     )  # fmt: skip
     edit = wanted(model, positive, z, settings, head=head)
-    assert torch.allclose(found, as_sampled(model, edit.z), atol=2e-3)
-    assert not torch.allclose(found, sampled(model, positive, noise, sigmas, latent), atol=2e-3)
+    assert torch.equal(found, edit.z)
+    looking = Mutual.execute(model, dragged, -1, "cpu").result[0]
+    seen, blind = (sampled(one, positive, noise, sigmas, latent) for one in (looking, model))
+    assert not torch.allclose(seen, blind, atol=2e-3)
 
 
 def test_the_reference_preset_is_cores_reference(model: Any, positive: list, z: torch.Tensor) -> None:
@@ -435,7 +436,7 @@ def test_running_out_of_memory_once_is_followed_by_one_try_with_twice_the_room(m
         load(self, z, entries, need)
 
     monkeypatch.setattr(ComfyUNet, "_load", told)
-    monkeypatch.setattr(ComfyUNet, "noise_and_features", _out_at(9, ComfyUNet.noise_and_features))
+    monkeypatch.setattr(ComfyUNet, "features", _out_at(4, ComfyUNet.features))
     assert torch.allclose(edited(model, positive)[0], wanted, atol=1e-5)
     needs = sorted({need for need in asked if need})
     assert len(needs) == 2 and needs[1] == 2 * needs[0]

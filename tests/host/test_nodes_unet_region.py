@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -11,16 +12,17 @@ import torch
 from comfy_extras.nodes_custom_sampler import BasicGuider, KSamplerSelect, SamplerCustomAdvanced
 from diffusers import UNet2DConditionModel
 
-from dragfield.core.backbones.noise_as_flow import NoiseAsFlow, as_flow, noise_latent, on_unet
 from dragfield.core.edits.dragfield import DragFieldSettings, dragfield
-from dragfield.core.edits.edit import DragFlowSettings, dragflow
+from dragfield.core.edits.dragflow import DragFlowSettings, dragflow
 from dragfield.core.field import DragField
 from dragfield.core.field.masks import to_latent
 from dragfield.core.instruction import DragInstruction, DrawnRegion
+from dragfield.core.model.noise_schedule import flow_latent, noise_latent
 from dragfield.core.optimise.region_drag import RegionDragSettings, run_region_drag
 from dragfield.core.sampling.ddim import ddim
 from dragfield.core.sampling.ddim_inversion import noise_of
-from dragfield.core.sampling.probes import NoiseProbe
+from dragfield.core.sampling.noise_as_flow import NoiseAsFlow
+from dragfield.core.sampling.sampler import NoiseSampler
 from dragfield.core.training.readout_training import new_head
 from dragfield.nodes import wire
 from dragfield.nodes.ddim_invert import DDIMInvert
@@ -32,7 +34,6 @@ from dragfield.nodes.invert import FireFlowInvert
 from dragfield.nodes.latent_warp import LatentWarp
 from dragfield.nodes.masked_denoise import GradientMaskedDenoise
 from dragfield.nodes.mutual_attention import MutualSelfAttention
-from dragfield.nodes.noise_trajectory import NoiseTrajectory
 from dragfield.nodes.readout import ReadoutGuidance
 from dragfield.nodes.region_optimizer import RegionDragOptimizer
 
@@ -109,12 +110,11 @@ def test_the_node_is_cores_region_drag_on_the_noise_as_a_flow(model: Any, positi
     dragged, _, _, mask, residual = Optimizer.execute(model, trajectory, DRAG, **OPTIMIZER).result
     drag, own = REGION.rasterise(*SIZE), trajectory.branches[0].inversion
     with ComfyUNet(model).session() as backbone:
-        flow, inversion = NoiseAsFlow(backbone), as_flow(own, backbone.schedule)
-        state = run_region_drag(
-            flow, inversion.z, inversion.t, trajectory.prompt, DragField.from_drag(drag, deformation="rigid"),
-            to_latent(wire.bool_mask(mask, SIZE), (8, 12)), on_unet(RegionDragSettings(2, 1), flow),
-        )  # fmt: skip
-    assert isinstance(dragged, NoiseTrajectory) and torch.equal(dragged.branches[0].z, noise_latent(state.z, inversion.t))
+        flow, t = NoiseAsFlow(backbone), own.level(0)
+        settings = replace(RegionDragSettings(2, 1), taps=flow.taps, reference_grid="tokens")
+        cells, field = to_latent(wire.bool_mask(mask, SIZE), (8, 12)), DragField.from_drag(drag)
+        state = run_region_drag(flow, flow_latent(own.z, t), t, trajectory.prompt, field, cells, settings)
+    assert not dragged.flow and torch.equal(dragged.branches[0].z, noise_latent(state.z, t))
     assert residual == float(state.residual) and not torch.allclose(dragged.branches[0].z, own.z, atol=1e-3)
 
 
@@ -162,8 +162,8 @@ def test_a_warped_trajectory_carries_its_cells_and_starts_the_drag_warm(model: A
     trajectory = invert(model, positive, z)[0]
     warped, noise, sigmas = LatentWarp.execute(trajectory, DRAG, 1.0, 0, "rigid", torch.ones(1, SIZE[1], SIZE[0])).result
     branch = warped.branches[0]
-    assert isinstance(warped, NoiseTrajectory) and torch.allclose(branch.z[..., 2:6, 5:9], branch.undragged[..., 2:6, 2:6], atol=1e-6)
-    kept = branch.schedule.at(branch.t)
+    assert not warped.flow and torch.allclose(branch.z[..., 2:6, 5:9], branch.undragged[..., 2:6, 2:6], atol=1e-6)
+    kept = branch.inversion.schedule.at(branch.t)
     mixed = math.sqrt(kept) * z + math.sqrt(1 - kept) * noise.generate_noise({"samples": z})
     assert torch.allclose(mixed, branch.z, atol=1e-5) and len(sigmas) == len(warped.times)
     later = LatentWarp.execute(trajectory, DRAG, 0.3, 0, "rigid").result[0]
@@ -174,7 +174,7 @@ def test_a_warped_trajectory_carries_its_cells_and_starts_the_drag_warm(model: A
 
 def test_a_readout_holds_a_region_too(model: Any, positive: list, z: torch.Tensor) -> None:
     with torch.inference_mode(False):
-        head = new_head(NoiseProbe(ComfyUNet(model), None), 8, 1).requires_grad_(False)
+        head = new_head(NoiseSampler(ComfyUNet(model), None), 8, 1).requires_grad_(False)
     terms = ReadoutGuidance.execute(head, 1e4, "cosine", "each_time", "true").result[0]
     trajectory = invert(model, positive, z)[0]
     free, held = (Optimizer.execute(model, trajectory, DRAG, **OPTIMIZER, terms=t).result[0].branches[0].z for t in ((), terms))
@@ -243,7 +243,7 @@ EDIT = {
 
 
 @pytest.mark.parametrize("method", ["dragfield", "dragflow"])
-def test_drag_edit_drags_regions_as_core_does_on_the_noise_as_a_flow(model: Any, positive: list, method: str, monkeypatch: Any) -> None:
+def test_drag_edit_drags_regions_as_core_does(model: Any, positive: list, method: str, monkeypatch: Any) -> None:
     monkeypatch.setattr("dragfield.nodes.drag_edit.ui.PreviewImage", lambda *_, **__: None)
     image = torch.rand(1, SIZE[1], SIZE[0], 3, generator=torch.Generator().manual_seed(5))
     trajectory = invert(model, positive, model.model.latent_format.process_out(Blocks().encode(image)))[0]
@@ -252,15 +252,14 @@ def test_drag_edit_drags_regions_as_core_does_on_the_noise_as_a_flow(model: Any,
     closed = mask[0] == 0
     assert used is trajectory and closed.any() and torch.equal(found[0][closed], image[0][closed]) and not torch.equal(found, image)
     with ComfyUNet(model).session() as backbone:
-        flow, inversion = NoiseAsFlow(backbone), as_flow(trajectory.branches[0].inversion, backbone.schedule)
+        inversion = trajectory.branches[0].inversion
         common = {"inversion": inversion.settings, "paste_back": True}
         if method == "dragfield":
             run, settings = dragfield, DragFieldSettings(**common)
         else:
-            drag = on_unet(RegionDragSettings(3, 4), flow)
-            run, settings = dragflow, DragFlowSettings(drag=drag, mask_margin=0.08, shadow_reach=0.08, **common)
+            run, settings = dragflow, DragFlowSettings(drag=RegionDragSettings(3, 4), mask_margin=0.08, shadow_reach=0.08, **common)
         wanted = run(
-            flow, ComfyAutoencoder(Blocks(), model), image.clone().movedim(-1, 1), REGION.rasterise(*SIZE), trajectory.prompt,
+            backbone, ComfyAutoencoder(Blocks(), model), image.clone().movedim(-1, 1), REGION.rasterise(*SIZE), trajectory.prompt,
             settings=settings, inversion=inversion,
         )  # fmt: skip
     assert torch.allclose(found, wanted.image.movedim(1, -1), atol=1e-4)

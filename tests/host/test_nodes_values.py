@@ -20,6 +20,7 @@ from dragfield.core.field import DragField
 from dragfield.core.field.masks import to_latent
 from dragfield.core.instruction import DragInstruction, DrawnPoints, DrawnRegion
 from dragfield.core.model.readout import ReadoutConfig, ReadoutHead
+from dragfield.core.picture.drawn_field import DrawnField
 from dragfield.nodes import models
 from dragfield.nodes.fireflow_sampler import FireFlowSampler
 from dragfield.nodes.gradient_mask import editing_mask
@@ -115,23 +116,28 @@ def test_the_originals_keys_and_values_go_where_the_drag_left_things_alone(
     def denoised(dragged: Any, attention: str = "matched", **other: Any) -> torch.Tensor:
         return GradientMaskedDenoise.execute(model, dragged, 0.0, attention, 0.0, **other).result[0]["samples"]
 
+    def with_kept(dragged: Any, cells: torch.Tensor | None) -> Any:
+        return replace(dragged, branches=tuple(replace(branch, kept=cells) for branch in dragged.branches))
+
     def injected_into(cells: torch.Tensor) -> torch.Tensor:
-        return denoised(replace(trajectory, kept=cells))
+        return denoised(with_kept(trajectory, cells))
 
     for dragged in (
         Optimizer.execute(model, trajectory, DRAG, **OPTIMIZER).result[0],
         LatentWarp.execute(trajectory, DRAG, 1.0, 0, "stretch").result[0],
     ):
         # (96, 64) px are 12 x 8 cells; the corner stays where it is, the region's middle does not.
-        assert dragged.kept.shape == (8, 12) and dragged.kept[-1, 0] and not dragged.kept[3, 3]
+        kept = dragged.branches[0].kept
+        assert kept.shape == (8, 12) and kept[-1, 0] and not kept[3, 3]
         into_kept, everywhere = denoised(dragged), denoised(dragged, inject_into="all")
         assert not torch.allclose(into_kept, everywhere, atol=1e-4)
-        assert torch.equal(denoised(replace(dragged, kept=None)), everywhere)
+        assert torch.equal(denoised(with_kept(dragged, None)), everywhere)
     # A second drag leaves alone what both do.
     further = DragInstruction((DrawnRegion("relocation", SQUARE, (0.35, 0.8)),), size=SIZE).to_json()
     twice = LatentWarp.execute(dragged, further, 1.0, 0, "stretch").result[0]
     alone = LatentWarp.execute(trajectory, further, 1.0, 0, "stretch").result[0]
-    assert torch.equal(twice.kept, dragged.kept & alone.kept) and not torch.equal(twice.kept, alone.kept)
+    both, after = twice.branches[0].kept, alone.branches[0].kept
+    assert torch.equal(both, kept & after) and not torch.equal(both, after)
     everything, nothing = torch.ones(8, 12, dtype=torch.bool), torch.zeros(8, 12, dtype=torch.bool)
     assert torch.allclose(injected_into(everything), denoised(trajectory), atol=1e-5)
     assert torch.allclose(injected_into(nothing), denoised(trajectory, "own"), atol=1e-5)
@@ -192,7 +198,7 @@ def test_a_latent_is_carried_part_of_the_way(latent: torch.Tensor, inference: No
         return LatentWarp.execute({"samples": latent}, DRAG, 1.0, 0, "rigid", **other).result[0]["samples"]
 
     field = DragField.from_drag(DragInstruction.from_json(DRAG).rasterise(*SIZE), deformation="rigid")
-    area = to_latent(editing_mask(DragInstruction.from_json(DRAG).rasterise(*SIZE), "around", 0.08), (8, 12))
+    area = to_latent(editing_mask(DrawnField(DragInstruction.from_json(DRAG).rasterise(*SIZE)), "around", 0.08), (8, 12))
     assert torch.equal(warped(ratio=0.5), torch.where(area, warp_latent(latent, 0.0, field, z0=latent, progress=0.5), latent))
     assert torch.equal(warped(ratio=0.0), latent) and torch.equal(warped(ratio=1.0), warped())
     assert not torch.equal(warped(ratio=0.5), warped())
@@ -224,7 +230,7 @@ def test_points_carry_a_latent_as_the_point_optimizer_does(
     wanted = torch.where(to_latent(support, (8, 12)), wanted, z)
     assert not torch.allclose(wanted, z, atol=1e-3)
     if kind == "trajectory":
-        assert torch.equal(found.branches[0].z, wanted) and found.kept is None and found.mask.tolist() == support.tolist()
+        assert torch.equal(found.branches[0].z, wanted) and found.branches[0].kept is None and found.mask.tolist() == support.tolist()
     else:
         assert torch.allclose(found["samples"], wanted if kind == "clean" else models.vae_latents(model, [wanted]), atol=1e-6)
 

@@ -17,7 +17,7 @@ from dragfield.core.demo.dragflow_settings import DRAGFLOW
 from dragfield.core.demo.measure import measure
 from dragfield.core.edits.directdrag_flow import FlowPointSettings, directdrag_flow
 from dragfield.core.edits.dragfield import DragFieldSettings, dragfield
-from dragfield.core.edits.edit import DragFlowSettings, dragflow
+from dragfield.core.edits.dragflow import DragFlowSettings, dragflow
 from dragfield.core.instruction import DragInstruction, DrawnPoints, DrawnRegion
 from dragfield.core.instruction.operations import Drag, PointOperation, RegionOperation
 from dragfield.core.model.attention import KVBank, choose_blocks

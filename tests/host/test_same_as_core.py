@@ -8,7 +8,7 @@ import torch
 
 from dragfield.core.demo.autoencoder import AutoencoderConfig, DemoAutoencoder
 from dragfield.core.edits.dragfield import DragFieldSettings, dragfield
-from dragfield.core.edits.edit import DragFlowSettings, dragflow
+from dragfield.core.edits.dragflow import DragFlowSettings, dragflow
 from dragfield.core.instruction.operations import Drag, RegionOperation
 from dragfield.core.model.attention import KVBank, choose_blocks
 from dragfield.core.model.backbone import FlowBackbone

@@ -33,6 +33,8 @@ class ConvBackbone:
 
     def noise(self, z, t, cond, *, level=None, kv=None) -> Tensor:
         self.calls.append(("noise", int(t), ()))
+        if kv is not None:
+            kv.begin(t)
         return torch.nn.functional.conv2d(z, self.smooth.to(z.dtype))
 
     def features(self, z, t, cond, *, taps, kv=None) -> list[Tensor]:

@@ -2,12 +2,15 @@ import pytest
 import torch
 
 from dragfield.core.backbones.unet import DiffusersUNet
+from dragfield.core.edits.denoise import denoise
+from dragfield.core.edits.state import DenoiseSettings, begin
 from dragfield.core.model.attention import KVBank
 from dragfield.core.model.backbone import Conditioning
 from dragfield.core.model.mutual_attention import mutual_attention, mutual_blocks
-from dragfield.core.progress import Interrupted
+from dragfield.core.progress import Interrupted, RunContext
 from dragfield.core.sampling.ddim import PICTURE, ddim_step
-from dragfield.core.sampling.ddim_inversion import DDIMSettings, invert_ddim, masked_ddim, reconstruct_ddim
+from dragfield.core.sampling.ddim_inversion import DDIMSettings, invert_ddim, reconstruct_ddim
+from dragfield.core.sampling.sampler import NoiseSampler
 
 diffusers = pytest.importorskip("diffusers")
 
@@ -72,7 +75,7 @@ def test_it_reports_every_step_and_stops_when_asked(backbone):
     told = []
     settings = DDIMSettings(steps=10, strength=0.5)
     with pytest.raises(Interrupted):
-        invert_ddim(backbone, Z0, COND, settings, report=told.append, should_stop=lambda: len(told) == 2)
+        invert_ddim(backbone, Z0, COND, settings, run=RunContext(told.append, lambda: len(told) == 2))
     assert [(p.stage, p.done, p.total) for p in told] == [("invert", 1, 5), ("invert", 2, 5)]
 
 
@@ -80,22 +83,26 @@ def test_where_the_mask_is_closed_a_walk_is_the_inversion_s_own(backbone):
     inversion = invert_ddim(backbone, Z0, COND, DDIMSettings(steps=10, strength=0.3))
     mask = torch.zeros(5, 6, dtype=torch.bool)
     mask[1:3, 2:5] = True
-    moved = torch.where(mask, inversion.z + 0.5, inversion.z)
-    states = list(masked_ddim(backbone, moved, COND, inversion.times, mask, inversion.path))
-    assert [state.t for state in states] == list(inversion.times[1:]) and states[-1].nfe == 3
+    alone, sampler = DenoiseSettings(attention=None), NoiseSampler(backbone, COND)
+    moved = begin(inversion, mask=mask, denoising=alone).moved_to(torch.where(mask, inversion.z + 0.5, inversion.z))
+    states = list(denoise(sampler, moved))
+    assert [state.t for state in states] == list(inversion.times[1:]) and states[-1].nfe_forward == 3
     assert torch.equal(states[-1].z[..., ~mask], Z0[..., ~mask]) and not torch.allclose(states[-1].z[..., mask], Z0[..., mask], atol=0.1)
-    *_, free = masked_ddim(backbone, inversion.z, COND, inversion.times, None, inversion.path)
+    *_, free = denoise(sampler, begin(inversion, denoising=alone))
     assert torch.equal(free.z, reconstruct_ddim(backbone, inversion, COND)[-1])
 
 
 def test_a_walk_that_looks_at_the_path_is_mutual_self_attention(backbone):
     inversion = invert_ddim(backbone, Z0, COND, DDIMSettings(steps=10, strength=0.3))
-    z, blocks = inversion.z.flip(-1), mutual_blocks(backbone, 1)
-    walk = list(masked_ddim(backbone, z, COND, inversion.times, None, inversion.path, looks=blocks))
+    z, blocks, sampler = inversion.z.flip(-1), mutual_blocks(backbone, 1), NoiseSampler(backbone, COND)
+
+    def walked(**settings):
+        return list(denoise(sampler, begin(inversion, denoising=DenoiseSettings(first=1, **settings)).moved_to(z)))
+
+    walk = walked()
     t, to = inversion.times[:2]
     both = torch.cat([inversion.z, z])
     after = ddim_step(both, backbone.noise(both, t, COND, kv=mutual_attention(blocks)), backbone.schedule, t, to)
-    assert torch.allclose(walk[0].z, after[1:], atol=1e-10) and walk[-1].nfe == 6
-    own = list(masked_ddim(backbone, z, COND, inversion.times, None, inversion.path, looks=blocks, own_share=1.0))
-    *_, plain = masked_ddim(backbone, z, COND, inversion.times, None, inversion.path)
+    assert torch.allclose(walk[0].z, after[1:], atol=1e-10) and walk[-1].nfe_forward == 6
+    own, plain = walked(own_share=1.0), walked(attention=None)[-1]
     assert torch.allclose(own[-1].z, plain.z, atol=1e-10) and not torch.allclose(walk[-1].z, plain.z, atol=1e-4)

@@ -16,7 +16,7 @@ from dragfield.core.demo.showcase import DRAGFIELD, DRAGFLOW
 from dragfield.core.demo.text import embed
 from dragfield.core.demo.training import psnr
 from dragfield.core.edits.dragfield import dragfield
-from dragfield.core.edits.edit import dragflow
+from dragfield.core.edits.dragflow import dragflow
 from dragfield.core.model.backbone import Autoencoder, Conditioning, FlowBackbone
 from dragfield.core.sampling.inversion import invert, reconstruct
 

@@ -20,7 +20,7 @@ from dragfield.core.model.readout import ReadoutConfig, ReadoutHead
 from dragfield.core.optimise.motion import reference_patches
 from dragfield.core.optimise.point_drag_settings import PointDragSettings
 from dragfield.core.optimise.soft_mask import SoftMaskSettings, point_masks
-from dragfield.core.progress import Interrupted
+from dragfield.core.progress import Interrupted, RunContext
 from dragfield.core.sampling.ddim_inversion import DDIMSettings, invert_ddim
 from dragfield.core.sampling.inversion import InversionSettings
 
@@ -126,7 +126,7 @@ def test_an_inversion_serves_several_edits_and_another_is_refused() -> None:
     again = edit(few(), inversion=first.inversion)
     assert torch.equal(first.image, again.image) and again.nfe_forward == first.nfe_forward - first.inversion.nfe
     other = invert_ddim(ConvBackbone(), Blocks().encode(picture()), COND, DDIMSettings(steps=5, strength=0.5))
-    with pytest.raises(ValueError, match="invert this picture with these settings"):
+    with pytest.raises(ValueError, match="invert again"):
         edit(few(), inversion=other)
 
 
@@ -138,12 +138,12 @@ def test_mutual_attention_draws_the_edit_towards_the_original() -> None:
 
 def test_it_reports_and_stops() -> None:
     seen = []
-    edit(few(), report=seen.append)
+    edit(few(), run=RunContext(seen.append))
     assert [p.stage for p in seen[:5]] == ["invert"] * 5 and {p.stage for p in seen} == {"invert", "drag", "denoise"}
     assert [p.done for p in seen if p.stage == "drag"] == list(range(1, 9)) and all(p.done <= p.total for p in seen)
     count = iter(range(100))
     with pytest.raises(Interrupted):
-        edit(few(), should_stop=lambda: next(count) > 8)
+        edit(few(), run=RunContext(should_stop=lambda: next(count) > 8))
 
 
 @pytest.mark.parametrize(

@@ -10,10 +10,11 @@ import torch
 
 from dragfield.core.edits.dragfield import DragFieldSettings, dragfield, inner, open_mask
 from dragfield.core.edits.warm_start import make_warm_start
-from dragfield.core.field import DragField
+from dragfield.core.field import DragField, FieldSettings
 from dragfield.core.field.masks import to_latent
 from dragfield.core.instruction.operations import RegionOperation
 from dragfield.core.optimise.region_drag import RegionDragSettings
+from dragfield.core.progress import RunContext
 from dragfield.core.sampling.inversion import InversionSettings
 
 pytest.importorskip("diffusers")
@@ -22,12 +23,12 @@ FEW = DragFieldSettings(inversion=InversionSettings(steps=6, skip=2), start_at=1
 
 
 def run(tiny, drag=None, report=None, **changes):
-    return dragfield(*tiny.models, tiny.image, drag or tiny.drag(), tiny.source, settings=replace(FEW, **changes), report=report)
+    return dragfield(*tiny.models, tiny.image, drag or tiny.drag(), tiny.source, settings=replace(FEW, **changes), run=RunContext(report))
 
 
 def evidence_of(tiny, edit):
     """The warm start that `edit` had, and the cells it was allowed to change."""
-    field = DragField.from_drag(tiny.drag(), deformation=FEW.deformation, stretch_length=FEW.stretch_length)
+    field = DragField.from_drag(tiny.drag(), FEW.field)
     warm = make_warm_start(tiny.autoencoder, tiny.image, field, edit.inversion.noise())
     return warm, to_latent(edit.mask, edit.z.shape[-2:])
 
@@ -143,7 +144,7 @@ def test_refinement_is_region_supervision_of_the_start(tiny):
 
 def test_a_stretched_end_stays_connected_a_rigid_one_leaves_a_gap(tiny):
     drag = tiny.drag(24, 0, "deformation")
-    stretched, rigid = run(tiny, drag), run(tiny, drag, deformation="rigid")
+    stretched, rigid = run(tiny, drag), run(tiny, drag, field=FieldSettings(deformation="rigid"))
     assert not torch.equal(stretched.image, rigid.image)
     vacated = [DragField.from_drag(drag, deformation=kind).vacated().sum() for kind in ("stretch", "rigid")]
     assert vacated[0] < vacated[1]

@@ -10,17 +10,19 @@ import numpy as np
 import pytest
 import torch
 
+from dragfield.core.edits.denoise import denoise
 from dragfield.core.edits.dragfield import DragFieldSettings, dragfield
-from dragfield.core.edits.edit import PUBLISHED, DragFlowSettings, dragflow, latent_copy_paste
+from dragfield.core.edits.dragflow import PUBLISHED, DragFlowSettings, dragflow, latent_copy_paste
+from dragfield.core.edits.state import begin
 from dragfield.core.field import DragField
 from dragfield.core.field.masks import to_latent
 from dragfield.core.instruction.operations import PointOperation, RegionOperation
 from dragfield.core.model.attention import KVBank
 from dragfield.core.optimise.region_drag import RegionDragSettings
 from dragfield.core.picture.compose import paste_back
-from dragfield.core.progress import Interrupted
-from dragfield.core.sampling.inversion import InversionSettings, invert
-from dragfield.core.sampling.masked import masked_denoise
+from dragfield.core.progress import Interrupted, RunContext
+from dragfield.core.sampling.inversion import Inversion, InversionSettings, invert
+from dragfield.core.sampling.sampler import FlowSampler
 
 pytest.importorskip("diffusers")
 
@@ -141,7 +143,7 @@ def test_a_picture_of_a_shape_that_cannot_be_edited_is_refused(name, shape, tiny
 @every_talking_edit
 def test_every_step_is_reported(name, tiny):
     told = []
-    run(name, tiny, report=told.append)
+    run(name, tiny, run=RunContext(told.append))
     drags = {"dragflow": 5, "published": 23, "refined": 3, "dragfield": 0}[name]
     stages = [("invert", i, 4) for i in (1, 2, 3, 4)] + [("drag", i, drags) for i in range(1, drags + 1)]
     assert [(p.stage, p.done, p.total) for p in told] == stages + [("denoise", i, 4) for i in (1, 2, 3, 4)]
@@ -152,7 +154,7 @@ def test_every_step_is_reported(name, tiny):
 @every_talking_edit
 def test_the_background_of_the_latent_never_leaves_its_path(name, tiny):
     told = []
-    edit = run(name, tiny, report=told.append)
+    edit = run(name, tiny, run=RunContext(told.append))
     outside = ~cells_of(edit)
     assert outside.any()
     for p in told:
@@ -168,7 +170,7 @@ def test_the_background_of_the_latent_never_leaves_its_path(name, tiny):
 def test_a_stopped_edit_ends_within_one_step(name, share, tiny):
     after = int(share * {"dragflow": 18, "published": 39, "dragfield": 10, "refined": 17}[name])
     with pytest.raises(Interrupted):
-        run(name, tiny, should_stop=lambda: tiny.backbone.passes >= after)
+        run(name, tiny, run=RunContext(should_stop=lambda: tiny.backbone.passes >= after))
     # One step is one pass, and two where a trajectory begins.
     assert tiny.backbone.passes <= after + 2
 
@@ -299,16 +301,24 @@ def test_pasting_back_keeps_what_lies_beyond_the_feather():
 
 def test_masked_denoising_puts_the_path_back_after_every_step():
     mask = torch.tensor([[True, False]])
-    path = [torch.full((1, 1, 1, 2), float(k)) for k in range(4)]
+    path = tuple(torch.full((1, 1, 1, 2), float(k)) for k in range(4))
     asked = []
 
-    def velocity(z, t):
-        asked.append(z)
-        return torch.ones_like(z)
+    class Straight:
+        patch = 1
 
-    states = list(masked_denoise(velocity, path[0], (0.9, 0.6, 0.3, 0.0), mask, path))
+        def velocity(self, z, t, cond, *, guidance, kv):
+            asked.append(z)
+            return torch.ones_like(z)
+
+    inversion = Inversion(path[-1], (0.9, 0.6, 0.3, 0.0), path, KVBank(()), FEW_STEPS, 0)
+    sampler = FlowSampler(Straight(), None)
+    states = list(denoise(sampler, begin(inversion, mask=mask)))
     assert [state.z[0, 0, 0, 1].item() for state in states] == [1, 2, 3]
     assert [state.z[0, 0, 0, 0].item() for state in states] == pytest.approx([-0.3, -0.6, -0.9])
-    assert states[-1].nfe == len(asked) == 4
-    *_, free = masked_denoise(velocity, path[0], (0.9, 0.6, 0.3, 0.0), None, path)
+    assert states[-1].nfe_forward == len(asked) == 4
+    *_, free = denoise(sampler, begin(inversion))
     assert free.z.flatten().tolist() == pytest.approx([-0.9, -0.9])
+    *_, halfway = denoise(sampler, begin(inversion), until=2)
+    *_, resumed = denoise(sampler, halfway)
+    assert torch.equal(resumed.z, free.z) and resumed.nfe_forward == free.nfe_forward, "a state goes on as if it had not been handed on"

@@ -280,7 +280,7 @@ def test_published_geometry_of_the_demo_samples(name) -> None:
 
     assert cut_shape((width - width % 16, height - height % 16)) == grid[::-1]
     drag = Drag((width, height), (RegionOperation(drawn, task, target, anchor),))
-    field = DragField.from_drag(drag, rounded_at=grid)
+    field = DragField.from_drag(drag, rounded_at=grid, deformation="rigid")
     made = field.regions[0].motion
     assert (made.angle if anchor else made.shift) == (pytest.approx(motion, abs=1e-4) if anchor else motion)
     assert field.weights() == (1.0,)

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from dragfield.core.progress import Interrupted
+from dragfield.core.progress import Interrupted, RunContext
 from dragfield.core.sampling.inversion import InversionSettings, invert, reconstruct
 
 pytest.importorskip("diffusers")
@@ -118,7 +118,7 @@ def test_larger_pictures_spend_more_of_the_path_in_noise_unless_told_not_to():
 
 def test_every_step_is_reported(tiny):
     told = []
-    made = inverted(tiny, report=told.append)
+    made = inverted(tiny, run=RunContext(told.append))
     assert [(p.stage, p.done, p.total) for p in told] == [("invert", i, 4) for i in (1, 2, 3, 4)]
     assert all(torch.equal(p.z, made.path[4 - p.done]) for p in told)
 
@@ -126,7 +126,7 @@ def test_every_step_is_reported(tiny):
 @pytest.mark.parametrize("after", [0, 2, 3, 4])
 def test_a_stopped_inversion_ends_within_one_step(after, tiny):
     with pytest.raises(Interrupted):
-        inverted(tiny, should_stop=lambda: tiny.backbone.passes >= after)
+        inverted(tiny, run=RunContext(should_stop=lambda: tiny.backbone.passes >= after))
     assert tiny.backbone.passes <= after + 2
 
 

@@ -11,8 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from dragfield.core.backbones.noise_as_flow import NoiseAsFlow, as_flow, noise_latent, on_unet
-from dragfield.core.edits.edit import DragFlowSettings, dragflow
+from dragfield.core.edits.dragflow import DragFlowSettings, dragflow
 from dragfield.core.field import DragField
 from dragfield.core.instruction.operations import Drag, RegionOperation
 from dragfield.core.model.taps import Tap
@@ -20,6 +19,7 @@ from dragfield.core.optimise.region_drag import RegionDragSettings, region_drag,
 from dragfield.core.optimise.supervision import RegionLoss
 from dragfield.core.sampling.ddim_inversion import DDIMSettings, invert_ddim
 from dragfield.core.sampling.inversion import InversionSettings, invert, reconstruct
+from dragfield.core.sampling.noise_as_flow import NoiseAsFlow
 
 sys.path.insert(0, str(Path(__file__).parent))
 from point_world import COND, PICTURE, ConvBackbone, latent  # noqa: E402
@@ -37,6 +37,11 @@ class Told(ConvBackbone):
     def noise(self, z, t, cond, *, level=None, kv=None):
         self.saw.append((z, t))
         return self.told
+
+
+def on_flow(settings: RegionDragSettings, flow: NoiseAsFlow) -> RegionDragSettings:
+    """As `drag_region` hands them to a UNet."""
+    return replace(settings, taps=settings.taps or flow.taps, reference_grid="tokens")
 
 
 def drag() -> Drag:
@@ -79,7 +84,7 @@ def test_a_region_drag_brings_its_region_nearer_and_keeps_the_background() -> No
     field = DragField.from_drag(drag())
     mask = torch.zeros(12, 16, dtype=torch.bool)
     mask[3:9, 2:12] = True
-    states = list(region_drag(flow, z, 0.6, COND, field, mask, on_unet(FEW, flow)))
+    states = list(region_drag(flow, z, 0.6, COND, field, mask, on_flow(FEW, flow)))
     last = states[-1]
     assert float(last.residual) < 0.9 and torch.equal(last.z[..., ~mask], z[..., ~mask])
 
@@ -95,9 +100,9 @@ def test_the_whole_of_dragflow_runs_on_it() -> None:
         def decode(self, z):
             return torch.nn.functional.interpolate((z[:, :3] + 2) / 4, scale_factor=8, mode="nearest").clamp(0, 1)
 
-    flow, image = NoiseAsFlow(ConvBackbone()), torch.rand(1, 3, PICTURE[1], PICTURE[0], generator=torch.Generator().manual_seed(0))
-    settings = DragFlowSettings(inversion=InversionSettings(steps=6, skip=2, kv_blocks="none"), kv=False, drag=on_unet(FEW, flow))
-    outcome = dragflow(flow, Means(), image, drag(), COND, settings=settings)
+    backbone, image = ConvBackbone(), torch.rand(1, 3, PICTURE[1], PICTURE[0], generator=torch.Generator().manual_seed(0))
+    settings = DragFlowSettings(inversion=InversionSettings(steps=6, skip=2, kv_blocks="none"), kv=False, drag=FEW)
+    outcome = dragflow(backbone, Means(), image, drag(), COND, settings=settings)
     outside = torch.from_numpy(~outcome.mask)
     assert outcome.image.isfinite().all() and torch.equal(outcome.image[..., outside], image[..., outside])
     assert not torch.equal(outcome.image, image)
@@ -109,7 +114,7 @@ def test_maps_of_half_the_resolution_are_read_at_the_picture_s_own_places() -> N
             return [torch.nn.functional.avg_pool2d(found, 2) for found in super().features(z, t, cond, taps=taps)]
 
     flow, z, field = NoiseAsFlow(Halved()), latent(), DragField.from_drag(drag())
-    settings = on_unet(replace(FEW, transport_steps=1, intensify_steps=0), flow)
+    settings = on_flow(replace(FEW, transport_steps=1, intensify_steps=0), flow)
     maps = flow.features(z, 0.6, COND, taps=flow.taps)
     state = run_region_drag(flow, z, 0.6, COND, field, None, settings)
     assert torch.allclose(state.loss, RegionLoss(field, maps, (16, 12))(maps, 1.0))
@@ -118,17 +123,19 @@ def test_maps_of_half_the_resolution_are_read_at_the_picture_s_own_places() -> N
 def test_an_inversion_by_ddim_is_one_of_the_flow() -> None:
     backbone, z0 = ConvBackbone(), latent()
     made = invert_ddim(backbone, z0, COND, DDIMSettings(10, 0.5))
-    flow, inversion = NoiseAsFlow(backbone), as_flow(made, backbone.schedule)
-    assert inversion.times[-1] == 0.0 and torch.equal(inversion.path[-1], z0)
-    assert [flow.timestep(t) for t in inversion.times[:-1]] == list(made.times[:-1])
-    assert all(torch.allclose(noise_latent(z, t), x) for z, t, x in zip(inversion.path, inversion.times, made.path, strict=True))
+    flow, levels = NoiseAsFlow(backbone), [made.level(i) for i in range(len(made.times))]
+    path = [made.to_flow(z, i) for i, z in enumerate(made.path)]
+    assert levels[-1] == 0.0 and torch.equal(path[-1], z0)
+    assert [flow.timestep(t) for t in levels[:-1]] == list(made.times[:-1])
+    assert all(torch.allclose(made.from_flow(z, i), made.path[i]) for i, z in enumerate(path))
     # The mixture that it is at each time: the noise comes out the same either way.
-    a = backbone.schedule.at(made.t)
-    assert torch.allclose(inversion.noise(), (made.z - math.sqrt(a) * z0) / math.sqrt(1 - a), atol=1e-5)
+    t = levels[0]
+    assert torch.allclose(made.noise(), (path[0] - (1 - t) * z0) / t, atol=1e-5)
+    assert made.sigma(0) == pytest.approx(t / (1 - t))
 
 
 def test_taps_of_a_transformer_are_refused() -> None:
     flow = NoiseAsFlow(ConvBackbone())
-    settings = replace(on_unet(FEW, flow), taps=(Tap("double", 0),))
+    settings = replace(on_flow(FEW, flow), taps=(Tap("double", 0),))
     with pytest.raises(ValueError, match="is a transformer's"):
         run_region_drag(flow, latent(), 0.5, COND, DragField.from_drag(drag()), None, settings)

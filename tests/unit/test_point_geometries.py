@@ -69,7 +69,7 @@ def test_a_real_unet_goes_through_odd_geometry() -> None:
     from dragfield.core.backbones.unet import DiffusersUNet
     from dragfield.core.instruction.operations import Drag, PointOperation
     from dragfield.core.model.backbone import Conditioning
-    from dragfield.core.sampling.probes import NoiseProbe
+    from dragfield.core.sampling.sampler import NoiseSampler
     from dragfield.core.training.readout_training import new_head
 
     torch.manual_seed(0)
@@ -78,7 +78,7 @@ def test_a_real_unet_goes_through_odd_geometry() -> None:
         down_block_types=("DownBlock2D", "CrossAttnDownBlock2D"), up_block_types=("CrossAttnUpBlock2D", "UpBlock2D"), attention_head_dim=2,
     )  # fmt: skip
     backbone, cond = DiffusersUNet(model), Conditioning(torch.randn(1, 3, 6))
-    head = new_head(NoiseProbe(backbone, cond), projection=16, groups=2)
+    head = new_head(NoiseSampler(backbone, cond), projection=16, groups=2)
     for size in ((88, 56), (40, 72), (8, 16)):
         ends = [(0.0, 0.0), (float(size[0]), float(size[1])), (size[0] / 2, size[1] / 2), (5.0, 3.0)]
         drag = Drag(size, points=tuple(PointOperation(a, b) for a, b in zip(ends, ends[1:] + ends[:1], strict=True)))

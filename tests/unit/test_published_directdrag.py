@@ -16,7 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from dragfield.core.edits import directdrag as module
+from dragfield.core.edits import guides as module
 from dragfield.core.edits.directdrag import PUBLISHED, DirectDragSettings, directdrag
 from dragfield.core.edits.point_edit import points_of
 from dragfield.core.instruction.operations import Drag, PointOperation
@@ -31,7 +31,7 @@ from dragfield.core.optimise.soft_mask import SoftMaskSettings, point_masks
 from dragfield.core.optimise.tracking import track
 from dragfield.core.sampling.ddim import ddim_step
 from dragfield.core.sampling.ddim_inversion import DDIMSettings
-from dragfield.core.sampling.probes import NoiseProbe
+from dragfield.core.sampling.sampler import NoiseSampler
 
 sys.path.insert(0, str(Path(__file__).parent))
 from point_world import COND, PICTURE, ConvBackbone, latent  # noqa: E402
@@ -195,7 +195,7 @@ class Watched(ConvBackbone):
     def noise(self, z, t, cond, *, level=None, kv=None):
         if kv is not None:
             self.asked.append(t)
-        return super().noise(z, t, cond)
+        return super().noise(z, t, cond, kv=kv)
 
 
 class Blocks:
@@ -273,7 +273,7 @@ def test_the_fixed_reference_is_read_anew_for_each_timestep(monkeypatch) -> None
     backbone = ConvBackbone()
     settings = replace(FEW, readout=replace(PUBLISHED.readout, size=(12, 12)))
     outcome = edited(backbone, settings, (PointOperation((16.0, 24.0), (80.0, 24.0)),), head=head)
-    probe, how = NoiseProbe(backbone, COND), settings.readout
+    probe, how = NoiseSampler(backbone, COND), settings.readout
     seen = seen_at(probe, outcome.inversion.path[1], outcome.inversion.times[0])
     assert [t for t, _ in told] == list(outcome.inversion.times[:3])
     for t, wanted in told:

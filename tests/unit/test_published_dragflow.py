@@ -17,13 +17,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from dragfield.core.edits.edit import PUBLISHED, DragFlowSettings, Edit, dragflow
+from dragfield.core.edits.dragflow import PUBLISHED, DragFlowSettings, dragflow
+from dragfield.core.edits.edit import Edit
+from dragfield.core.field import FieldSettings
 from dragfield.core.formats import red_bench
 from dragfield.core.instruction.operations import Drag, RegionOperation
 from dragfield.core.model.backbone import Conditioning
 from dragfield.core.optimise.published_regions import PublishedRegions
 from dragfield.core.optimise.supervision import cut_shape
-from dragfield.core.progress import Progress
+from dragfield.core.progress import Progress, RunContext
 from dragfield.core.sampling.inversion import InversionSettings
 
 GOLDEN = Path(os.environ.get("DRAGFIELD_DATA") or Path(__file__).parents[3] / "shared" / "data") / "golden_dragflow"
@@ -87,7 +89,7 @@ def test_every_step_is_the_published_codes(case: str, published_model) -> None:
     width, height = told["size"]
     edit = dragflow(
         published_model, Latents(wanted["z0"]), torch.zeros(1, 3, height, width), red_bench.read(GOLDEN / case).drag(), *prompts,
-        PUBLISHED, report=report,
+        PUBLISHED, run=RunContext(report),
     )  # fmt: skip
     assert off(edit.inversion.z, wanted["z_inverted"]) < 1e-6
     for iteration in (1, 2, 10):
@@ -229,7 +231,8 @@ def run(tiny, settings: DragFlowSettings) -> tuple[list[Tensor], list[float], Ed
             states.append(at.drag)
 
     z0 = torch.randn(1, 4, 8, 12, generator=torch.Generator().manual_seed(3))
-    edit = dragflow(tiny.backbone, Latents(z0), torch.zeros(1, 3, 64, 96), drag(), tiny.source, tiny.target, settings, report=report)
+    what = Latents(z0), torch.zeros(1, 3, 64, 96), drag(), tiny.source, tiny.target, settings
+    edit = dragflow(tiny.backbone, *what, run=RunContext(report))
     return [state.z for state in states], [float(state.loss) for state in states], edit
 
 
@@ -277,7 +280,7 @@ def test_what_does_not_go_together_is_refused_in_one_sentence(tiny) -> None:
     for change, sentence in (
         ({"masks_at": "working"}, "drawn on 99 x 70 px and the working picture has 96 x 64"),
         ({"paste_back": True}, "paste_back needs the drag in the working picture's pixels"),
-        ({"deformation": "stretch"}, "rigid regions alone"),
+        ({"field": FieldSettings(deformation="stretch")}, "rigid regions alone"),
     ):
         with pytest.raises(ValueError, match=sentence):
             run(tiny, replace(FEW, **change))

@@ -20,11 +20,12 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from dragfield.core.backbones.unet import DiffusersUNet
-from dragfield.core.edits import directdrag as module
+from dragfield.core.edits import drag_points as module
 from dragfield.core.edits.directdrag import PUBLISHED, directdrag
 from dragfield.core.instruction.operations import Drag, PointOperation
 from dragfield.core.model.backbone import Conditioning
 from dragfield.core.model.readout import ReadoutConfig, ReadoutHead
+from dragfield.core.progress import RunContext
 from dragfield.core.sampling.ddim_inversion import DDIMSettings
 
 sys.path.insert(0, str(Path(__file__).parent))
@@ -274,7 +275,7 @@ def test_every_step_of_the_published_preset_is_the_literal_one(case: str, monkey
     pairs = tuple(
         PointOperation(*((x + 0.5, y + 0.5) for x, y in pair)) for pair in zip(indices[::2], indices[1::2], strict=True)
     )
-    outcome = directdrag(backbone, Blocks(), image, Drag(size, points=pairs), cond, settings, head=head, report=told.append)
+    outcome = directdrag(backbone, Blocks(), image, Drag(size, points=pairs), cond, settings, head=head, run=RunContext(told.append))
     times, path = outcome.inversion.times, outcome.inversion.path
 
     with torch.no_grad():

@@ -16,7 +16,7 @@ from dragfield.core.instruction.operations import Drag, RegionOperation
 from dragfield.core.model.readout import ReadoutConfig, ReadoutHead, load_readout
 from dragfield.core.optimise.appearance import ReadoutSettings, appearance_term, readout_distance, readout_of
 from dragfield.core.optimise.region_drag import RegionDragSettings, region_drag
-from dragfield.core.sampling.probes import FlowProbe, NoiseProbe
+from dragfield.core.sampling.sampler import FlowSampler, NoiseSampler
 
 sys.path.insert(0, str(Path(__file__).parent))
 from point_world import COND, ConvBackbone, FlowConv, latent  # noqa: E402
@@ -162,7 +162,7 @@ def test_distances_are_zero_for_the_same_and_largest_for_opposites() -> None:
 
 @pytest.mark.parametrize(
     ("probe", "t", "channels"),
-    [(NoiseProbe(ConvBackbone(), COND), 741, (24, 24)), (FlowProbe(FlowConv(), COND), 0.8, (32,) * 4)],
+    [(NoiseSampler(ConvBackbone(), COND), 741, (24, 24)), (FlowSampler(FlowConv(), COND), 0.8, (32,) * 4)],
 )
 def test_the_term_reads_a_unet_and_a_transformer(probe, t, channels) -> None:
     head = small(ReadoutConfig(channels, projection=16, embedding=probe.embedding_dim, groups=2))
@@ -179,7 +179,7 @@ def test_the_term_reads_a_unet_and_a_transformer(probe, t, channels) -> None:
 
 def test_the_region_optimiser_takes_the_term_too() -> None:
     backbone, z = FlowConv(), latent()
-    probe = FlowProbe(backbone, COND)
+    probe = FlowSampler(backbone, COND)
     head = small(ReadoutConfig((32,) * 4, projection=16, embedding=256, groups=2))
     mask = np.zeros((96, 128), bool)
     mask[32:64, 32:64] = True
@@ -191,7 +191,7 @@ def test_the_region_optimiser_takes_the_term_too() -> None:
 
 
 def test_the_published_factor_is_the_squared_range_of_the_latent() -> None:
-    probe = NoiseProbe(ConvBackbone(), COND)
+    probe = NoiseSampler(ConvBackbone(), COND)
     head, z = small(ReadoutConfig((24, 24), projection=16, embedding=8, groups=2)), latent()
     wanted = readout_of(probe, head, latent(3), 741)
     full = appearance_term(probe, head, z, 741, wanted)

@@ -13,7 +13,7 @@ import torch
 
 from dragfield.core.demo.pairs import scene_pairs
 from dragfield.core.model.readout import load_readout
-from dragfield.core.sampling.probes import FlowProbe, NoiseProbe
+from dragfield.core.sampling.sampler import FlowSampler, NoiseSampler
 from dragfield.core.training.frames import frame_pairs, videos_in
 from dragfield.core.training.readout_training import ReadoutTrainingSettings, new_head, ranking, redraw, train_readout
 
@@ -38,7 +38,7 @@ def pairs(seed: int = 0):
         yield picture, picture + 0.05 * torch.rand(1, 3, 64, 64, generator=rng)
 
 
-@pytest.mark.parametrize("probe", [NoiseProbe(ConvBackbone(), COND), FlowProbe(FlowConv(), COND)], ids=["unet", "transformer"])
+@pytest.mark.parametrize("probe", [NoiseSampler(ConvBackbone(), COND), FlowSampler(FlowConv(), COND)], ids=["unet", "transformer"])
 def test_the_loss_falls(probe) -> None:
     head = new_head(probe, projection=32, groups=2)
     settings = ReadoutTrainingSettings(steps=30, rate=3e-3, redraw_steps=1, strength=0.7, level=(0.0, 0.05), margin=1.0)
@@ -48,7 +48,7 @@ def test_the_loss_falls(probe) -> None:
 
 
 def test_several_looks_are_one_step_and_the_rate_cools() -> None:
-    probe = NoiseProbe(ConvBackbone(), COND)
+    probe = NoiseSampler(ConvBackbone(), COND)
     settings = ReadoutTrainingSettings(steps=4, rate=1e-2, redraw_steps=1, looks=3, cooling=0.5)
     assert [settings.rate_at(step) for step in (1, 2, 3, 4)] == pytest.approx([1e-2, 1e-2, 1e-2, 5e-3])
     heads = [new_head(probe, projection=32, groups=2) for _ in range(2)]
@@ -62,7 +62,7 @@ def test_several_looks_are_one_step_and_the_rate_cools() -> None:
 
 
 def test_ranking_says_how_many_triplets_a_head_ranks_rightly() -> None:
-    probe = NoiseProbe(ConvBackbone(), COND)
+    probe = NoiseSampler(ConvBackbone(), COND)
     head = new_head(probe, projection=32, groups=2).requires_grad_(False)
     settings = ReadoutTrainingSettings(redraw_steps=1, strength=0.9, looks=2, level=(0.0, 0.05), seed=3)
     still = ((picture, picture.clone()) for picture, _ in pairs())
@@ -78,7 +78,7 @@ def test_the_bundled_heads_tell_redrawn_from_moved(model) -> None:
     from dragfield.core.demo.text import embed
 
     loaded = (unet if model == "unet" else flux).load()
-    probe = (NoiseProbe if model == "unet" else FlowProbe)(loaded.backbone, embed([""]))
+    probe = (NoiseSampler if model == "unet" else FlowSampler)(loaded.backbone, embed([""]))
     head = load_readout((unet if model == "unet" else flux).WEIGHTS / train_readout.FILE)
     settings = replace(train_readout.SETTINGS[model], seed=11)
     share, distances = ranking(probe, loaded.autoencoder, head, scene_pairs(seed=11), 3, settings)
@@ -87,7 +87,7 @@ def test_the_bundled_heads_tell_redrawn_from_moved(model) -> None:
 
 
 def test_training_stops_when_told_and_repeats_itself() -> None:
-    probe, answers = NoiseProbe(ConvBackbone(), COND), iter([False, False, True])
+    probe, answers = NoiseSampler(ConvBackbone(), COND), iter([False, False, True])
     settings = ReadoutTrainingSettings(steps=9, redraw_steps=1)
     heads = [new_head(probe, projection=32, groups=2) for _ in range(2)]
     assert len(list(train_readout(probe, Pixels(), heads[0], pairs(), settings, should_stop=lambda: next(answers)))) == 2
@@ -96,7 +96,7 @@ def test_training_stops_when_told_and_repeats_itself() -> None:
     assert all(torch.equal(a, b) for a, b in zip(heads[0].parameters(), heads[1].parameters(), strict=True))
 
 
-@pytest.mark.parametrize("probe", [NoiseProbe(ConvBackbone(), COND), FlowProbe(FlowConv(), COND)], ids=["unet", "transformer"])
+@pytest.mark.parametrize("probe", [NoiseSampler(ConvBackbone(), COND), FlowSampler(FlowConv(), COND)], ids=["unet", "transformer"])
 def test_a_redrawn_picture_differs_the_more_the_stronger(probe) -> None:
     z, noise = latent(), latent(2)
     apart = [float((redraw(probe, z, noise, strength, 4) - z).abs().mean()) for strength in (0.1, 0.5, 0.9)]

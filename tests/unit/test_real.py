@@ -16,7 +16,7 @@ from typer.testing import CliRunner
 from dragfield.benchmarks import real, real_points
 from dragfield.benchmarks.tiny_autoencoder import TinyAutoencoder
 from dragfield.cli.app import app
-from dragfield.core.edits import edit
+from dragfield.core.edits import dragflow as edit
 from dragfield.core.formats.real_motion import read
 from dragfield.core.instruction.guarded_json import InstructionError
 

@@ -39,24 +39,24 @@ def bar() -> torch.Tensor:
 
 @pytest.mark.parametrize(("dx", "dy"), [(10, 0), (-7, 0), (0, 9), (0, -12)])
 def test_the_region_itself_moves_rigidly(dx, dy) -> None:
-    rigid = DragField.from_drag(drag_of(end(), dx, dy))
-    stretched = DragField.from_drag(drag_of(end(), dx, dy), deformation="stretch")
+    rigid = DragField.from_drag(drag_of(end(), dx, dy), deformation="rigid")
+    stretched = DragField.from_drag(drag_of(end(), dx, dy), stretch_length=1.0)
     there = rigid.moved()
     assert torch.equal(stretched.backward()[there], rigid.backward()[there])
     assert (stretched.moved() & ~there).any()
 
 
 def test_a_bar_pulled_longer_stays_one_piece() -> None:
-    field = DragField.from_drag(drag_of(end(), 10), deformation="stretch")
+    field = DragField.from_drag(drag_of(end(), 10), stretch_length=1.0)
     pulled = warp(bar(), field)[0, 0]
     assert torch.equal(pulled[20:30, 10:50], torch.ones(10, 40))
     assert not field.vacated().any()
-    torn = DragField.from_drag(drag_of(end(), 10))
+    torn = DragField.from_drag(drag_of(end(), 10), deformation="rigid")
     assert int(torn.vacated().sum()) == 80
 
 
 def test_on_each_line_the_source_ramps_evenly_over_twice_the_drag() -> None:
-    field = DragField.from_drag(drag_of(end(), 10), deformation="stretch")
+    field = DragField.from_drag(drag_of(end(), 10), stretch_length=1.0)
     # The band is columns 22 to 32 of the source; it covers columns 22 to 42 of the target.
     line = field.backward()[25]
     assert torch.allclose(line[22:42, 0], 22 + (torch.arange(20) + 0.5) / 2, atol=1e-5)
@@ -67,27 +67,27 @@ def test_on_each_line_the_source_ramps_evenly_over_twice_the_drag() -> None:
 
 
 def test_more_material_gives_more_gently() -> None:
-    field = DragField.from_drag(drag_of(end(), 6), deformation="stretch", stretch_length=3.0)
+    field = DragField.from_drag(drag_of(end(), 6), stretch_length=3.0)
     line = field.backward()[25, 14:38, 0]
     assert torch.allclose(line.diff(), torch.full((23,), 18 / 24), atol=1e-5)
 
 
 def test_an_anchor_is_the_end_that_stays() -> None:
-    field = DragField.from_drag(drag_of(end(), 10, anchor=(12.0, 25.0)), deformation="stretch")
+    field = DragField.from_drag(drag_of(end(), 10, anchor=(12.0, 25.0)), stretch_length=1.0)
     line = field.backward()[25, :, 0]
     assert torch.equal(line[:12], torch.arange(12) + 0.5)
     assert torch.allclose(line[12:42].diff(), torch.full((29,), 20 / 30), atol=1e-5)
 
 
 def test_pushed_towards_its_anchor_the_material_is_pressed_and_the_gap_stays_open() -> None:
-    field = DragField.from_drag(drag_of(end(), -10, anchor=(12.0, 25.0)), deformation="stretch")
+    field = DragField.from_drag(drag_of(end(), -10, anchor=(12.0, 25.0)), stretch_length=1.0)
     line = field.backward()[25, :, 0]
     assert torch.allclose(line[12:22].diff(), torch.full((9,), 2.0), atol=1e-5)
     assert torch.equal(field.vacated(), torch.from_numpy(end(np.s_[30:40])))
 
 
 def test_without_an_anchor_an_end_pushed_inwards_draws_what_was_behind_it_after() -> None:
-    field = DragField.from_drag(drag_of(end(), -10), deformation="stretch")
+    field = DragField.from_drag(drag_of(end(), -10), stretch_length=1.0)
     shorter = warp(bar(), field)[0, 0]
     assert not field.vacated().any()
     assert torch.equal(shorter[20:30, 10:30], torch.ones(10, 20))
@@ -95,7 +95,7 @@ def test_without_an_anchor_an_end_pushed_inwards_draws_what_was_behind_it_after(
 
 
 def test_the_stretch_grows_with_progress_from_nothing() -> None:
-    field = DragField.from_drag(drag_of(end(), 10), deformation="stretch")
+    field = DragField.from_drag(drag_of(end(), 10), stretch_length=1.0)
     reach = [int(field.moved(w)[25].sum()) for w in (0.0, 0.1, 0.5, 1.0)]
     assert reach == [8, 10 + 1 + 8, 10 + 5 + 8, 10 + 10 + 8]
 
@@ -108,7 +108,7 @@ def test_a_slanted_end_leaves_no_slivers(angle) -> None:
     corners = [centre + a * way + b * side for a, b in ((-4, -6), (5, -6), (5, 6), (-4, 6))]
     mask = np.zeros(SIZE[::-1], np.uint8)
     cv2.fillPoly(mask, [np.rint(corners).astype(np.int32)], 1)
-    field = DragField.from_drag(drag_of(mask > 0, *(8 * way)), deformation="stretch")
+    field = DragField.from_drag(drag_of(mask > 0, *(8 * way)), stretch_length=1.0)
     # Single cells at the outermost corners, of about a hundred that a rigid move would leave open.
     assert int(field.vacated().sum()) <= 5
     # Neighbours across the seam read neighbouring places: along the drag nothing jumps by more than a cell or so.
@@ -122,9 +122,9 @@ def test_a_slanted_end_leaves_no_slivers(angle) -> None:
 
 
 def test_it_stops_at_the_border_of_the_picture() -> None:
-    field = DragField.from_drag(drag_of(end(np.s_[4:12]), 20), deformation="stretch")
+    field = DragField.from_drag(drag_of(end(np.s_[4:12]), 20), stretch_length=1.0)
     assert float(field.backward()[25].min()) >= 0.5
-    touching = DragField.from_drag(drag_of(end(np.s_[0:12]), 20), deformation="stretch")
+    touching = DragField.from_drag(drag_of(end(np.s_[0:12]), 20), stretch_length=1.0)
     assert torch.equal(touching.vacated(), torch.from_numpy(end(np.s_[0:12])))
 
 
@@ -132,13 +132,13 @@ def test_it_carries_nothing_of_another_region() -> None:
     mask, other = end(), end(np.s_[24:30])
     x, y = centroid(other)
     drag = Drag(SIZE, (drag_of(mask, 10).regions[0], RegionOperation(other, "relocation", (x, y + 15))))
-    layout = DragField.from_drag(drag, deformation="stretch").layout()
+    layout = DragField.from_drag(drag, stretch_length=1.0).layout()
     column, row = layout.backward[layout.operation == 0].floor().long().unbind(1)
     assert not torch.from_numpy(other)[row, column].any()
 
 
 def test_forward_lengthens_what_backward_reads() -> None:
-    field = DragField.from_drag(drag_of(end(), 10), deformation="stretch")
+    field = DragField.from_drag(drag_of(end(), 10), stretch_length=1.0)
     forward, moving = field.forward()
     assert torch.equal(moving[25].nonzero().squeeze(1), torch.arange(22, 40))
     assert torch.allclose(forward[25, 22:32, 0].diff(), torch.full((9,), 2.0), atol=1e-5)

@@ -72,8 +72,9 @@ describe("the mask around what moves", () => {
     test(`${name} at ${size.join(" x ")} with a margin of ${margin} is core's`, () => {
       const [found, wanted] = [aroundMask(stateOf(drag, size), size, margin), maskOf(runs, size)];
       const off = different(found, wanted, size, 1);
-      // Without a margin, what core sees pixel by pixel shows: where layers cover each other, and at the picture's border.
-      assert.ok(off <= (margin ? 0 : 0.07 * wanted.reduce((a, b) => a + b)), `${off} pixels`);
+      // Without a margin, what core sees pixel by pixel shows: where layers cover each other, and at the picture's border. With one, a
+      // corner of some pixels may be left of that, where a stretched piece ends askew on a coarse grid.
+      assert.ok(off <= (margin ? 0.005 : 0.07) * wanted.reduce((a, b) => a + b), `${off} pixels`);
     });
   }
 });

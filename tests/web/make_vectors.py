@@ -227,7 +227,7 @@ def arounds() -> list[dict[str, Any]]:
     found = []
     for name, data in DRAGS.items():
         for size in SIZES[::2]:
-            field = DragField.from_drag(DragInstruction.from_json(data).rasterise(*size), deformation="stretch")
+            field = DragField.from_drag(DragInstruction.from_json(data).rasterise(*size))
             found += [{"name": name, "drag": data, "size": size, "margin": margin, "runs": runs(open_mask(field, margin * min(size)))}
                       for margin in (0.0, 0.08)]
     return found
@@ -250,7 +250,7 @@ def previews() -> list[dict[str, Any]]:
     found = []
     for name, data in DRAGS.items():
         size = (96, 80)
-        field = DragField.from_drag(DragInstruction.from_json(data).rasterise(*size), deformation="stretch")
+        field = DragField.from_drag(DragInstruction.from_json(data).rasterise(*size))
         for progress in (0.5, 1.0):
             layout = field.layout(progress)
             result = preview(picture(size), field, progress=progress, fill=False)

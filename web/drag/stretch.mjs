@@ -2,14 +2,16 @@
  * The material next to a deformed region, stretched or pressed along the drag, as triangles (core/field/stretch.py).
  *
  * On every line along the drag, the piece from a far point f to the region's near edge e goes linearly onto the piece from
- * f to e + way. Between two lines this is a quadrangle, and two triangles draw it. f lies as far behind the region as the
- * drag is long, or where the anchor of the deformation is: the end that stays.
+ * f to e + way. Between two lines this is a quadrangle, and two triangles draw it. f lies `LENGTH` of the drag's length behind the
+ * region, or where the anchor of the deformation is: the end that stays.
  *
  * Convention: px of a picture of `size`; of each triangle 12 numbers: its corners on the target, then in the source.
  *
  * @import {Outline, Point, Size} from "./types.mjs"
  */
 
+/** `FieldSettings.stretch_length` of core. */
+const LENGTH = 0.5;
 /** Px between lines, as long as there are not more than `MOST`. */
 const [STEP, MOST] = [4, 96];
 
@@ -75,7 +77,7 @@ function linesOf(outline, shift, size, progress, fixed) {
   const edge = nearEdges(edges, places, side);
   return places.map((across, i) => {
     const near = edge[i];
-    const far = end ?? near - Math.min(way, roomBehind([near * ux - across * uy, near * uy + across * ux], [ux, uy], size));
+    const far = end ?? near - Math.min(LENGTH * way, roomBehind([near * ux - across * uy, near * uy + across * ux], [ux, uy], size));
     // Less than a pixel of material cannot give.
     const gives = Number.isFinite(near) && (near - far) * side >= 1 && (near + progress * way - far) * side >= 1;
     return gives ? { across, far, near } : null;

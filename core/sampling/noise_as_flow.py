@@ -1,8 +1,7 @@
-"""A model that predicts noise in the place of a flow, so that DragFlow and dragfield run on Stable Diffusion's UNets too.
+"""A model that predicts noise in the place of a flow, so that regions are dragged on Stable Diffusion's UNets too.
 
     flow = NoiseAsFlow(backbone)
-    edit = dragflow(flow, autoencoder, image, drag, prompt, settings=replace(settings, drag=on_unet(settings.drag, flow)))
-    inversion = as_flow(invert_ddim(backbone, z0, prompt), backbone.schedule)      # one that is there already serves too
+    velocity = flow.velocity(flow_latent(z, flow_time(schedule, step)), flow_time(schedule, step), prompt)
 
 Both mix a picture z_0 with noise n. A flow has (1 - t) z_0 + t n, the other sqrt(a) z_0 + sqrt(1 - a) n: the same latent up to a factor, at
 the time t where
@@ -18,9 +17,7 @@ is at t = 0, where both have the same latent.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Any
 
 import torch
@@ -28,11 +25,8 @@ from torch import Tensor
 
 from ..model.attention import KVSession
 from ..model.backbone import Conditioning, NoiseBackbone
-from ..model.noise_schedule import NoiseSchedule
+from ..model.noise_schedule import flow_time, noise_latent
 from ..model.unet_taps import UNetTap, default_unet_taps
-from ..optimise.region_drag import RegionDragSettings
-from ..sampling.ddim_inversion import DDIMInversion
-from ..sampling.inversion import Inversion, InversionSettings
 
 
 class NoiseAsFlow:
@@ -75,37 +69,5 @@ class NoiseAsFlow:
         """See FlowBackbone, each map at its own resolution. Refuses a transformer's taps."""
         foreign = [tap for tap in taps if not isinstance(tap, UNetTap)]
         if foreign:
-            raise ValueError(f"tap {foreign[0]} is a transformer's, this is a UNet: use `on_unet(settings, backbone)`, or name UNetTaps")
+            raise ValueError(f"tap {foreign[0]} is a transformer's, this is a UNet: name UNetTaps")
         return self.backbone.features(noise_latent(z, t), self.timestep(t), cond, taps=taps, kv=kv)
-
-
-def flow_time(schedule: NoiseSchedule, step: int) -> float:
-    """The time of a timestep; 0 for the picture, any timestep below 0."""
-    if step < 0:
-        return 0.0
-    kept = schedule.at(step)
-    ratio = math.sqrt((1 - kept) / kept)
-    return ratio / (1 + ratio)
-
-
-def flow_latent(z: Tensor, t: float) -> Tensor:
-    """A latent of a model of constant variance as the flow has it at time t."""
-    return z * math.hypot(1 - t, t)
-
-
-def noise_latent(z: Tensor, t: float) -> Tensor:
-    """A flow's latent at time t as a model of constant variance sees it."""
-    return z / math.hypot(1 - t, t)
-
-
-def as_flow(inversion: DDIMInversion, schedule: NoiseSchedule) -> Inversion:
-    """An inversion by DDIM in the flow's words. What its bank remembers stays named by timesteps, as this backbone asks for it."""
-    times = tuple(flow_time(schedule, step) for step in inversion.times)
-    path = tuple(flow_latent(z, t) for z, t in zip(inversion.path, times, strict=True))
-    settings = InversionSettings(inversion.settings.steps, inversion.settings.steps - len(times) + 1, kv_blocks="none")
-    return Inversion(inversion.z0, times, path, inversion.bank, settings, inversion.nfe)
-
-
-def on_unet(settings: RegionDragSettings, flow: NoiseAsFlow) -> RegionDragSettings:
-    """Settings of a region drag for a UNet: its own taps where none are named; its maps are one value a latent cell already."""
-    return replace(settings, taps=settings.taps or flow.taps, reference_grid="tokens")

@@ -1,7 +1,11 @@
-"""One way to look into a model at a noise level, whichever kind it is: what a point drag and a readout head need of it.
+"""A model with its prompt, whichever kind it is: what dragging, denoising and a readout head ask of it at a noise level.
 
-A `Probe` is a backbone with its prompt. Timesteps of a UNet and times of a flow are both called t and passed through; only the probe knows
-which. Latents [B, C, h, w] as everywhere.
+    sampler = sampler_of(backbone, prompt)
+    walk = sampler.walk(z, t)                     # FireFlow on a flow, DDIM on a model that predicts noise
+    walk = sampler.step(walk, to)                 # walk.z: the latent at `to`
+
+Timesteps of a UNet and times of a flow are both called t and passed through; only the sampler knows which. Latents [B, C, h, w] as
+everywhere.
 """
 
 from __future__ import annotations
@@ -18,12 +22,26 @@ from ..model.attention import KVSession
 from ..model.backbone import Conditioning, FlowBackbone, NoiseBackbone
 from ..model.taps import default_taps
 from ..model.unet_taps import default_unet_taps, readout_taps
-from .ddim import ddim_step
+from .ddim import DDIMState, ddim_step, ddim_walk_step
+from .ddim_inversion import noise_of
+from .inversion import velocity_of
+from .solvers import FlowState, fireflow_step
 
 FLOW_EMBEDDING = 256
 
 
-class Probe(Protocol):
+class Walk(Protocol):
+    """One point of a walk. slope: what the next step starts from besides z; None: nothing.  nfe: network evaluations so far."""
+
+    t: float
+    z: Tensor
+    nfe: int
+
+    @property
+    def slope(self) -> Tensor | None: ...
+
+
+class Sampler(Protocol):
     """A model with its prompt.
 
     drag_taps: where a point drag compares features.  readout_taps: what a readout head reads.  embedding_dim: width of `embedding`.
@@ -60,10 +78,18 @@ class Probe(Protocol):
         """How much of z0 is in a latent at t: the factor of z0 in `noised`."""
         ...
 
+    def walk(self, z: Tensor, t: float, slope: Tensor | None = None) -> Walk:
+        """The beginning of a walk. slope: what an earlier walk to here ended with, see `Walk`."""
+        ...
+
+    def step(self, walk: Walk, to: float, kv: KVSession | None = None) -> Walk:
+        """One step on, either way. kv: instead of the sampler's own."""
+        ...
+
 
 @dataclass(frozen=True, eq=False)
-class NoiseProbe:
-    """A `Probe` of a UNet; `kv` as in its methods."""
+class NoiseSampler:
+    """A `Sampler` of a UNet; `kv` as in its methods."""
 
     backbone: NoiseBackbone
     cond: Conditioning
@@ -106,10 +132,17 @@ class NoiseProbe:
     def signal(self, t: float) -> float:
         return math.sqrt(self.backbone.schedule.at(int(t)))
 
+    def walk(self, z: Tensor, t: float, slope: Tensor | None = None) -> DDIMState:
+        return DDIMState(int(t), z)
+
+    @torch.no_grad()
+    def step(self, walk: DDIMState, to: float, kv: KVSession | None = None) -> DDIMState:
+        return ddim_walk_step(noise_of(self.backbone, self.cond, kv or self.kv), self.backbone.schedule, walk, int(to))
+
 
 @dataclass(frozen=True, eq=False)
-class FlowProbe:
-    """A `Probe` of a flow-matching transformer; `guidance` and `kv` as in its methods.
+class FlowSampler:
+    """A `Sampler` of a flow-matching transformer; `guidance` and `kv` as in its methods.
 
     A transformer has no features apart from its taps, so a readout head reads those of the drag, and time reaches it as a sinusoidal
     embedding.
@@ -156,14 +189,21 @@ class FlowProbe:
     def signal(self, t: float) -> float:
         return 1 - t
 
+    def walk(self, z: Tensor, t: float, slope: Tensor | None = None) -> FlowState:
+        return FlowState(t, z, slope, 0, 0)
 
-def probe_of(
+    @torch.no_grad()
+    def step(self, walk: FlowState, to: float, kv: KVSession | None = None) -> FlowState:
+        return fireflow_step(velocity_of(self.backbone, self.cond, self.guidance, kv or self.kv), walk, to)
+
+
+def sampler_of(
     backbone: NoiseBackbone | FlowBackbone, cond: Conditioning, *, guidance: float = 1.0, kv: KVSession | None = None
-) -> NoiseProbe | FlowProbe:
+) -> NoiseSampler | FlowSampler:
     """The probe for a backbone of either kind."""
     if hasattr(backbone, "velocity"):
-        return FlowProbe(backbone, cond, guidance, kv)
-    return NoiseProbe(backbone, cond, kv)
+        return FlowSampler(backbone, cond, guidance, kv)
+    return NoiseSampler(backbone, cond, kv)
 
 
 def sinusoidal(t: float, width: int) -> Tensor:
