@@ -29,7 +29,6 @@ from ..core.demo.measure import measure, psnr
 from ..core.demo.text import embed
 from ..core.edits.denoise import denoise
 from ..core.edits.directdrag import directdrag
-from ..core.edits.directdrag_flow import directdrag_flow
 from ..core.edits.drag_region import drag_region, left_behind
 from ..core.edits.dragfield import dragfield
 from ..core.edits.dragflow import DragFlowSettings, dragflow, with_shadows
@@ -106,7 +105,7 @@ def flux_points(warp: bool = False, readout: bool = False) -> Callable[[Models, 
     def run(models: Models, case: DemoCase) -> Edit:
         prompt, head = embed([case.drag.background_prompt]), models.head if readout else None
         model = models.flux
-        return directdrag_flow(model.backbone, model.autoencoder, to_picture(case.source), point_drag_of(case), prompt, settings, head=head)
+        return directdrag(model.backbone, model.autoencoder, to_picture(case.source), point_drag_of(case), prompt, settings, head=head)
 
     return run
 

@@ -6,6 +6,7 @@ the inversion, and another target, method or prompt of the edit inverts nothing 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, get_args
@@ -13,6 +14,7 @@ from typing import Any, get_args
 import torch
 from comfy_api.latest import io, ui
 
+from ..core.edits.directdrag import PointEditSettings, directdrag
 from ..core.edits.dragfield import DragFieldSettings, dragfield
 from ..core.edits.dragflow import DragFlowSettings, dragflow
 from ..core.edits.edit import Edit
@@ -23,7 +25,7 @@ from ..core.picture.drawn_field import DrawnField
 from ..core.picture.window import Window, crop, crop_drag, stitch, window_around
 from . import models, wire
 from .drag_edit_graph import inversion_graph
-from .drag_edit_points import PointSettings, check_points_only, edit_points, edit_settings, inversion_settings, open_to_points
+from .drag_edit_points import check_points_only, edit_settings, inversion_settings, open_to_points
 from .gradient_mask import AROUND, RECTANGLES, editing_mask
 from .guides import ReadoutHeadType
 from .host.autoencoder import ComfyAutoencoder
@@ -48,6 +50,7 @@ from .trajectory import Trajectory
 from .types import CATEGORY, TrajectoryType, drag_or_field_input
 
 DRAGFIELD, DRAGFLOW, DIRECTDRAG = "dragfield", "dragflow", "directdrag"
+EDITS: dict[str, Callable[..., Edit]] = {DRAGFIELD: dragfield, DRAGFLOW: dragflow, DIRECTDRAG: directdrag}
 
 
 class DragEdit(io.ComfyNode):
@@ -68,7 +71,7 @@ class DragEdit(io.ComfyNode):
                 drag_or_field_input(),
                 io.Combo.Input(
                     "method",
-                    options=[DRAGFIELD, DRAGFLOW, DIRECTDRAG],
+                    options=list(EDITS),
                     tooltip="'dragfield' starts from the warped picture and takes seconds. 'dragflow' is the published optimisation. "
                     "'directdrag' drags points alone, the published one for Stable Diffusion.",
                 ),
@@ -215,13 +218,17 @@ class DragEdit(io.ComfyNode):
             settings = _dragflow_settings(dragflow_settings(chosen, model), iterations, margin, seed, guidance, target)
         if method != DRAGFIELD:
             tell_preset(cls, chosen, "pasted back, which is not published" if chosen == "published" else "")
-        told = backbone if flow and not points else None
         # As text, a drag becomes a field on each picture of its own.
-        given = drawn.cropped(window) if isinstance(drag, DrawnField) else None
-        one = _Editor(backbone, ComfyAutoencoder(vae, model), ComfyProgress(model, backbone=told), head, given)
+        given = drawn.cropped(window).field if isinstance(drag, DrawnField) else None
+        if points:
+            how = {"cond": target, "head": None if head is None else head.to(backbone.device)}
+        else:
+            how = {"source": trajectory.prompt, "target": target, "field": given}
+        progress = ComfyProgress(model, backbone=None if points else backbone)
+        one = _Editor(backbone, ComfyAutoencoder(vae, model), progress, partial(EDITS[method], **how), settings, window, fade)
         small = crop_drag(asked, window)
         done = [
-            with_one_retry(backbone, partial(one.edit, picture, window, small, state, trajectory.prompt, target, settings, fade))
+            with_one_retry(backbone, partial(one.edit, picture, small, state))
             for picture, state in zip(wire.pictures(image), trajectory.branches, strict=True)
         ]
         images = torch.cat([wire.image_of(picture) for picture, _ in done])
@@ -260,29 +267,23 @@ def _dragflow_settings(
 
 @dataclass(frozen=True, eq=False)
 class _Editor:
-    """Edits one picture after the other. given: the field, where one is connected."""
+    """Edits one picture after the other. method: of core, with all that does not depend on the picture."""
 
     backbone: ComfyFlux | ComfyUNet
     autoencoder: ComfyAutoencoder
     progress: ComfyProgress
-    head: Any = None
-    given: DrawnField | None = None
+    method: Callable[..., Edit]
+    settings: DragFieldSettings | DragFlowSettings | PointEditSettings
+    window: Window
+    fade: float
 
-    def edit(
-        self, picture: torch.Tensor, window: Window, drag: Drag, state: State, source: ComfyConditioning, target: ComfyConditioning,
-        settings: DragFieldSettings | DragFlowSettings | PointSettings, fade: float,
-    ) -> tuple[torch.Tensor, Any]:  # fmt: skip
-        """One picture [1, 3, H, W] edited, and the weight float32 [H, W] of the edit in it."""
+    def edit(self, picture: torch.Tensor, drag: Drag, state: State) -> tuple[torch.Tensor, Any]:
+        """One picture [1, 3, H, W] edited, and the weight float32 [H, W] of the edit in it. drag: on what the window shows."""
         with self.backbone.session():
             inversion = models.ready(self.backbone, state).inversion
             self.progress.noise = inversion.to_flow(inversion.z, 0) - inversion.z0
-            part = crop(picture, window).to(self.backbone.device)
-            settings = replace(settings, inversion=inversion.settings)
-            how = {"inversion": inversion, "run": self.progress.run()}
-            if isinstance(settings, DragFieldSettings | DragFlowSettings):
-                run = dragfield if isinstance(settings, DragFieldSettings) else dragflow
-                field = None if self.given is None else self.given.field
-                edit: Edit = run(self.backbone, self.autoencoder, part, drag, source, target, settings, field=field, **how)
-            else:
-                edit = edit_points(self.backbone, self.autoencoder, part, drag, target, settings, self.head, **how)
-            return stitch(picture, edit.image.to(picture.device), edit.mask, window, fade)
+            part = crop(picture, self.window).to(self.backbone.device)
+            settings = replace(self.settings, inversion=inversion.settings)
+            how = {"settings": settings, "inversion": inversion, "run": self.progress.run()}
+            edit = self.method(self.backbone, self.autoencoder, part, drag, **how)
+            return stitch(picture, edit.image.to(picture.device), edit.mask, self.window, self.fade)

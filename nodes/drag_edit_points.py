@@ -3,28 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
-from torch import Tensor
 
-from ..core.edits.directdrag import DirectDragSettings, directdrag
-from ..core.edits.directdrag_flow import FlowPointSettings, directdrag_flow
-from ..core.edits.edit import Edit, own_settings
+from ..core.edits.directdrag import PointEditSettings
+from ..core.edits.edit import own_settings
 from ..core.edits.point_edit import points_of
 from ..core.instruction.operations import Drag
-from ..core.model.readout import ReadoutHead
 from ..core.optimise.soft_mask import SoftMaskSettings, point_masks
 from ..core.sampling.ddim_inversion import DDIMSettings
 from ..core.sampling.inversion import InversionSettings
-from .host.autoencoder import ComfyAutoencoder
 from .host.comfy_flux import ComfyFlux
 from .host.comfy_unet import ComfyUNet
-from .host.conditioning import ComfyConditioning
 from .point_drag import warped
 from .trajectory import Trajectory
-
-PointSettings = DirectDragSettings | FlowPointSettings
 
 
 def check_points_only(drag: Drag) -> None:
@@ -43,30 +35,14 @@ def inversion_settings(backbone: ComfyFlux | ComfyUNet, steps: int, skip: int, k
 
 
 def edit_settings(
-    base: PointSettings, trajectory: Trajectory, iterations: int, warp: float, guidance: float
-) -> PointSettings:
+    base: PointEditSettings, trajectory: Trajectory, iterations: int, warp: float, guidance: float
+) -> PointEditSettings:
     """base: the preset's.  iterations: rounds in all, shared among the times that are dragged at; below 0 the preset's own.
     warp: see `warped`.  guidance: 0 for the model's default.
 
     The last time is not dragged at: somewhere the picture has to be denoised.
     """
-    if isinstance(base, FlowPointSettings) and guidance > 0:
-        base = replace(base, guidance=guidance, drag=replace(base.drag, guidance=guidance))
+    base = base.guided(guidance) if guidance > 0 else base
     steps = max(1, min(base.drag_steps, len(trajectory.times) - 2))
     drag = base.drag if iterations < 0 else replace(base.drag, rounds=max(1, round(iterations / steps)))
     return replace(base, drag=drag, drag_steps=steps, warp=warped(base.warp, warp), paste_back=False)
-
-
-def edit_points(
-    backbone: ComfyFlux | ComfyUNet,
-    autoencoder: ComfyAutoencoder,
-    picture: Tensor,
-    drag: Drag,
-    prompt: ComfyConditioning,
-    settings: PointSettings,
-    head: ReadoutHead | None,
-    **how: Any,
-) -> Edit:
-    """The edit of one picture [1, 3, H, W]. how: inversion and run, as core takes them."""
-    run = directdrag_flow if isinstance(settings, FlowPointSettings) else directdrag
-    return run(backbone, autoencoder, picture, drag, prompt, settings, head=None if head is None else head.to(backbone.device), **how)

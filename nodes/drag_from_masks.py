@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import get_args
 
 import numpy as np
 import torch
@@ -12,6 +13,7 @@ from ..core.field.geometry import Motion, centroid
 from ..core.formats.sample import trace
 from ..core.instruction import DragInstruction, DrawnRegion, InstructionError
 from ..core.instruction.checks import Polygons
+from ..core.instruction.operations import Task
 from . import wire
 from .host.node_text import show_text
 from .types import CATEGORY
@@ -30,7 +32,7 @@ class DragFromMasks(io.ComfyNode):
                 io.Mask.Input("mask", tooltip="The region. Masks of a batch are joined into one region."),
                 io.Combo.Input(
                     "task",
-                    options=["relocation", "rotation", "deformation", "pin"],
+                    options=list(get_args(Task)),
                     tooltip="Move the region, turn it about the anchor, pull it as the end of something, or hold it in place.",
                 ),
                 io.Mask.Input(

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from dataclasses import replace
 from functools import partial
+from typing import get_args
 
 from comfy_api.latest import io
 
+from ..core.model.attention import Placement
 from ..core.sampling.inversion import invert
 from . import models
 from .host.comfy_flux import ComfyFlux
@@ -50,7 +52,7 @@ class FireFlowInvert(io.ComfyNode):
                 ),
                 io.Combo.Input(
                     "remember_on",
-                    options=["auto", "device", "cpu"],
+                    options=["auto", *get_args(Placement)],
                     advanced=True,
                     tooltip="Where they are kept. 'cpu' spares GPU memory, 'auto' does so when they would take much of it.",
                 ),

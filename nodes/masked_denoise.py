@@ -7,20 +7,21 @@ from __future__ import annotations
 
 from dataclasses import replace
 from functools import partial
+from typing import get_args
 
 import torch
 from comfy_api.latest import io
 
 from ..core.edits.denoise import denoise, undragged_path
-from ..core.edits.state import DenoiseSettings, State, last
+from ..core.edits.state import DenoiseSettings, State, Tokens, last
 from ..core.field.masks import to_latent
+from ..core.model.attention import Pairing
 from ..core.progress import RunContext
 from ..core.sampling.sampler import Sampler, sampler_of
 from . import models, wire
-from .host.comfy_flux import ComfyFlux
-from .host.comfy_unet import ComfyUNet
 from .host.out_of_memory import with_one_retry
 from .host.progress import ComfyProgress
+from .host.recognised_backbone import backbone_for
 from .presets import OWN_CHOICE, dragflow_preset, dragflow_settings, preset_input, preset_problem, tell_preset
 from .trajectory import Trajectory
 from .types import CATEGORY, TrajectoryType, guidance_input, negative_inputs
@@ -47,7 +48,7 @@ class GradientMaskedDenoise(io.ComfyNode):
                 guidance_input(),
                 io.Combo.Input(
                     "attention",
-                    options=[OWN_CHOICE, "matched", "lifo", "own"],
+                    options=[OWN_CHOICE, *get_args(Pairing), "own"],
                     advanced=True,
                     tooltip="Keys and values of the original: as the preset has it, at the same time ('matched'), paired as published for "
                     "FLUX ('lifo'), or none ('own').",
@@ -63,7 +64,7 @@ class GradientMaskedDenoise(io.ComfyNode):
                 ),
                 io.Combo.Input(
                     "inject_into",
-                    options=[OWN_CHOICE, "kept", "all"],
+                    options=[OWN_CHOICE, *get_args(Tokens)],
                     advanced=True,
                     tooltip="FLUX: where the original's keys and values go: as the preset has it; into what the drag leaves alone "
                     "('kept'), because what is "
@@ -111,8 +112,8 @@ class GradientMaskedDenoise(io.ComfyNode):
                 "as published, keys, values and background are paired from the first sampling time on, and this state starts later: use "
                 "the preset 'tuned', and attention 'matched'"
             )
-        backbone = ComfyFlux(model) if flow else ComfyUNet(model)
-        run = ComfyProgress(model, backbone=backbone if flow else None).run()
+        backbone = backbone_for(model)
+        run = ComfyProgress(model, backbone=backbone).run()
         sampler, original = (sampler_of(backbone, cond, guidance=settings.guidance) for cond in (prompt, trajectory.prompt))
         alone = sampler_of(backbone, prompt, guidance=whole.recon_guidance)
         tell_preset(cls, chosen)

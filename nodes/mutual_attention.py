@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from typing import get_args
+
 from comfy_api.latest import io
 
+from ..core.model.attention import Placement
 from ..core.model.mutual_attention import mutual_blocks
 from ..core.progress import Progress
 from . import models
@@ -38,7 +41,7 @@ class MutualSelfAttention(io.ComfyNode):
                 ),
                 io.Combo.Input(
                     "remember_on",
-                    options=["device", "cpu"],
+                    options=list(get_args(Placement)),
                     advanced=True,
                     tooltip="Where the original is kept: 'cpu' spares GPU memory. At 512 x 512 SD 1.5 takes some 12 MB a step.",
                 ),

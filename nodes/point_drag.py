@@ -8,28 +8,23 @@ from functools import partial
 from comfy_api.latest import io
 from torch import Tensor
 
-from ..core.edits.directdrag import DirectDragSettings
-from ..core.edits.directdrag_flow import FlowPointSettings
+from ..core.edits.directdrag import PointEditSettings
 from ..core.edits.drag_points import between, drag_points
-from ..core.edits.state import State, last, run_to_end
+from ..core.edits.state import last, run_to_end
 from ..core.field.latent_warp import LatentWarpSettings
-from ..core.model.attention import KVSession
 from ..core.picture.drawn_field import DrawnField
 from ..core.progress import Progress
 from ..core.sampling.sampler import sampler_of
 from . import models, wire
 from .guides import GuidanceType, Guides
-from .host.comfy_flux import ComfyFlux
-from .host.comfy_unet import ComfyUNet
 from .host.node_text import show_text
 from .host.out_of_memory import with_one_retry
 from .host.progress import ComfyProgress
+from .host.recognised_backbone import backbone_for
 from .presets import CARRY, OWN, points_preset, preset_input, preset_problem, tell_preset
 from .soft_mask import freedom
 from .trajectory import Trajectory
 from .types import CATEGORY, TrajectoryType, drag_or_field_input
-
-PointSettings = DirectDragSettings | FlowPointSettings
 
 
 class PointDragOptimizer(io.ComfyNode):
@@ -124,7 +119,7 @@ class PointDragOptimizer(io.ComfyNode):
         prompt = trajectory.prompt if positive is None else models.prompt_of(positive)
         # Who connects a mask means it for all that follows.
         denoising = settings.denoising() if mask is None else replace(settings.denoising(), hold=True)
-        backbone = ComfyFlux(model) if flow else ComfyUNet(model)
+        backbone = backbone_for(model)
         tell_preset(cls, chosen)
         progress = ComfyProgress(model, cls.hidden.unique_id)
         run = progress.run(partial(_told, cls.hidden.unique_id))
@@ -133,7 +128,7 @@ class PointDragOptimizer(io.ComfyNode):
             for branch in trajectory.branches:
                 state = replace(models.ready(backbone, branch), mask=free, denoising=denoising)
                 progress.noise = state.inversion.to_flow(state.undragged, state.index) - state.inversion.z0
-                sampler = sampler_of(backbone, prompt, guidance=state.denoising.guidance, kv=_remembered(settings, state))
+                sampler = sampler_of(backbone, prompt, guidance=state.denoising.guidance, kv=settings.remembered(state.inversion))
                 walk = partial(run_to_end, drag_points, sampler, state, handles, settings, run, guides=guidance)
                 states.append(with_one_retry(backbone, walk))
                 samplers.append(sampler)
@@ -147,8 +142,8 @@ class PointDragOptimizer(io.ComfyNode):
 
 
 def _settings(
-    known: PointSettings, drag_steps: int, rounds: int, iterations: int, rate: float, warp: float, mask_weight: float
-) -> PointSettings:
+    known: PointEditSettings, drag_steps: int, rounds: int, iterations: int, rate: float, warp: float, mask_weight: float
+) -> PointEditSettings:
     """What the widgets make of a preset."""
     drag = known.drag
     drag = replace(
@@ -164,10 +159,6 @@ def warped(own: LatentWarpSettings | None, ratio: float) -> LatentWarpSettings |
     if own is None or ratio == 0:
         return None
     return own if ratio < 0 else replace(own, ratio=ratio)
-
-
-def _remembered(settings: PointSettings, state: State) -> KVSession | None:
-    return settings.remembered(state.inversion) if isinstance(settings, FlowPointSettings) else None
 
 
 def _told(node_id: str | None, progress: Progress) -> None:

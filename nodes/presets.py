@@ -13,8 +13,7 @@ from comfy_api.latest import io
 from ..core.demo.directdrag_settings import DIRECTDRAG, DIRECTDRAG_FLOW
 from ..core.demo.dragflow_settings import DRAGFIELD, DRAGFLOW
 from ..core.edits.directdrag import PUBLISHED as PUBLISHED_POINTS
-from ..core.edits.directdrag import DirectDragSettings
-from ..core.edits.directdrag_flow import FlowPointSettings
+from ..core.edits.directdrag import DirectDragSettings, FlowPointSettings, PointEditSettings
 from ..core.edits.dragfield import DragFieldSettings
 from ..core.edits.dragflow import PUBLISHED, DragFlowSettings
 from ..core.edits.presets import CHOICES, FORMER, Preset, PresetChoice, preset_named
@@ -66,7 +65,7 @@ def dragfield_settings(model: Any) -> DragFieldSettings:
     return DRAGFIELD if is_bundled(model) else DragFieldSettings()
 
 
-def points_preset(preset: str, model: Any, *, flow: bool) -> tuple[Preset, DirectDragSettings | FlowPointSettings]:
+def points_preset(preset: str, model: Any, *, flow: bool) -> tuple[Preset, PointEditSettings]:
     """The preset of a point drag and its settings. flow: whether the MODEL is one of a flow, for which no point drag was published."""
     if flow and FORMER.get(preset, preset) == "published":
         raise ValueError("the preset 'published' is what was published for Stable Diffusion: use 'tuned' or 'auto' with FLUX")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import get_args
 
 import folder_paths
 import torch
@@ -12,7 +13,7 @@ from ..core.demo.flux import WEIGHTS as FLUX_WEIGHTS
 from ..core.demo.unet import WEIGHTS as UNET_WEIGHTS
 from ..core.edits.guides import ReadoutGuide
 from ..core.model.readout import ReadoutHead, load_readout
-from ..core.optimise.appearance import ReadoutSettings
+from ..core.optimise.appearance import Distance, ReadoutSettings
 from .guides import GuidanceType, Guides, ReadoutHeadType
 from .types import CATEGORY
 
@@ -69,7 +70,7 @@ class ReadoutGuidance(io.ComfyNode):
                 io.Float.Input("weight", default=350.0, min=0.0, max=100000.0, step=10.0, tooltip="Against the drag. Published: 350."),
                 GuidanceType.Input("guidance", optional=True, tooltip="Another one, to be added up."),
                 io.Combo.Input(
-                    "distance", options=["cosine", "l2"], advanced=True, tooltip="'cosine': the published code. 'l2': the paper."
+                    "distance", options=list(get_args(Distance)), advanced=True, tooltip="'cosine': the published code. 'l2': the paper."
                 ),
                 io.Combo.Input(
                     "compare_with",

@@ -25,12 +25,11 @@ from . import models, wire
 from .gradient_mask import RECTANGLES, editing_mask
 from .guides import GuidanceType, Guides
 from .host.autoencoder import ComfyAutoencoder
-from .host.comfy_flux import ComfyFlux
-from .host.comfy_unet import ComfyUNet
 from .host.memory import SAVINGS, read_saving
 from .host.node_text import show_text
 from .host.out_of_memory import with_one_retry
 from .host.progress import ComfyProgress
+from .host.recognised_backbone import backbone_for
 from .presets import OWN, OWN_CHOICE, dragflow_preset, dragflow_settings, preset_input, preset_problem, tell_preset
 from .trajectory import Trajectory
 from .types import CATEGORY, TrajectoryType, deformation_input, drag_or_field_input, guidance_input
@@ -167,8 +166,8 @@ class RegionDragOptimizer(io.ComfyNode):
         )
         find_shadow = shadow_finder(whole.shadows, whole.shadow_reach * min(drawn.drag.size))
         tell_preset(cls, chosen)
-        backbone = ComfyFlux(model, save_memory=save_memory) if trajectory.flow else ComfyUNet(model)
-        progress = ComfyProgress(model, cls.hidden.unique_id, backbone=backbone if trajectory.flow else None)
+        backbone = backbone_for(model, save_memory)
+        progress = ComfyProgress(model, cls.hidden.unique_id, backbone=backbone)
         autoencoder = None if vae is None else ComfyAutoencoder(vae, model)
         told = _Told(cls.hidden.unique_id, settings)
         sampler = sampler_of(backbone, prompt, guidance=settings.guidance)

@@ -25,8 +25,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from ..edits.directdrag import DirectDragSettings
-from ..edits.directdrag_flow import FlowPointSettings
+from ..edits.directdrag import DirectDragSettings, FlowPointSettings
 from ..field.latent_warp import LatentWarpSettings
 from ..optimise.appearance import ReadoutSettings
 from ..optimise.point_drag_settings import PointDragSettings

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
+from ..choices import check_choices
 from ..field.latent_warp import LatentWarpSettings
 from ..instruction.operations import Drag
 from ..optimise.guidance import Term
@@ -54,10 +55,7 @@ class PointWalkSettings:
     def __post_init__(self) -> None:
         if self.drag_steps < 1:
             raise ValueError(f"a drag at {self.drag_steps} timesteps moves nothing: use 1 or more (published: 7)")
-        if self.path not in ("inversion", "sample"):
-            raise ValueError(f"path = {self.path!r} is unknown: use inversion or sample (as published)")
-        if self.mutual_from not in ("at_once", "next"):
-            raise ValueError(f"mutual_from = {self.mutual_from!r} is unknown: use at_once or next (as published)")
+        check_choices(self)
 
     def handles(self, drag: Drag) -> Handles:
         """The drag's points on their grid. Refuses regions that move."""

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import interpolate
 
+from ..choices import check_choices
 from ..field import DragField, FieldSettings
 from ..field.masks import grow, to_latent
 from ..instruction.operations import Drag
@@ -72,6 +73,9 @@ class DragFieldSettings:
     paste_back: bool = True
     feather: float = 0.0
     seed: int = 0
+
+    def __post_init__(self) -> None:
+        check_choices(self)
 
     def denoising(self) -> DenoiseSettings:
         """How the start becomes a picture."""

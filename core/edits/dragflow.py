@@ -18,6 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..choices import check_choices
 from ..field import DragField, FieldSettings
 from ..field.masks import adaptive_gradient_mask, to_latent
 from ..field.moves import RegionMove
@@ -37,7 +38,7 @@ from ..sampling.sampler import sampler_of
 from .denoise import denoise, undragged_path
 from .drag_region import drag_region, left_behind
 from .edit import AnyBackbone, AnyInversion, Edit, check_picture, finished, inverted, untouched
-from .state import DenoiseSettings, begin, last
+from .state import DenoiseSettings, Tokens, begin, last
 from .warm_start import warp_latent
 
 SHADED = 0.97
@@ -83,7 +84,7 @@ class DragFlowSettings:
     kv_eta: float = 0.0
     kv_rounds: Rounds = "all"
     kv_except_last: int = 0
-    kv_where: Literal["kept", "all"] = "kept"
+    kv_where: Tokens = "kept"
     rounding: Literal["exact", "cut"] = "exact"
     ties: Literal["exact", "grid_sample"] = "exact"
     masks_at: Literal["working", "picture"] = "working"
@@ -96,6 +97,9 @@ class DragFlowSettings:
     mask_margin: float = 0.08
     paste_back: bool = True
     feather: float = 0.0
+
+    def __post_init__(self) -> None:
+        check_choices(self)
 
     @property
     def holds_attention(self) -> bool:

@@ -15,6 +15,7 @@ from typing import Any, Literal
 import numpy as np
 from torch import Tensor
 
+from ..choices import check_choices
 from ..model.attention import Pairing, Rounds
 from ..optimise.point_drag import PointDragState
 from ..optimise.region_drag import DragState
@@ -22,6 +23,9 @@ from ..progress import Interrupted
 from ..sampling.ddim_inversion import DDIMInversion
 from ..sampling.inversion import Inversion
 from .warm_start import WarmStart
+
+Tokens = Literal["kept", "all"]
+"""Into which ones the original's keys and values go."""
 
 
 @dataclass(frozen=True)
@@ -43,9 +47,12 @@ class DenoiseSettings:
     own_share: float = 0.0
     rounds: Rounds = "all"
     except_last: int = 0
-    inject_into: Literal["kept", "all"] = "kept"
+    inject_into: Tokens = "kept"
     first: int | None = None
     hold: bool = True
+
+    def __post_init__(self) -> None:
+        check_choices(self)
 
 
 @dataclass(frozen=True, eq=False)

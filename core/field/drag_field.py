@@ -19,12 +19,13 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal, NamedTuple, Protocol, get_args
+from typing import Any, Literal, NamedTuple, Protocol
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from ..choices import check_choices
 from ..instruction.operations import Drag, RegionOperation
 from .carried import object_moves
 from .geometry import Point, Size, cell_centres
@@ -99,8 +100,7 @@ class FieldSettings:
     point_fading: bool | None = None
 
     def __post_init__(self) -> None:
-        if self.deformation not in get_args(Deformation):
-            raise ValueError(f"deformation {self.deformation!r} is unknown: use {' or '.join(get_args(Deformation))}")
+        check_choices(self)
 
 
 @dataclass(frozen=True, eq=False)

@@ -20,6 +20,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..choices import check_choices
 from ..instruction.operations import PointOperation
 from .bodies import SHARE, carry_bodies
 from .geometry import Size, cell_centres
@@ -51,12 +52,7 @@ class LatentWarpSettings:
     def __post_init__(self) -> None:
         if not 0.0 <= self.ratio <= 1.0:
             raise ValueError(f"the warp ratio is {self.ratio}: use 0 (no warp) to 1 (all the way; published 0.15)")
-        if self.motion not in ("rounded", "interpolated"):
-            raise ValueError(f"latent motion {self.motion!r} is unknown: use rounded or interpolated")
-        if self.fill not in ("pure", "in_place"):
-            raise ValueError(f"latent fill {self.fill!r} is unknown: use pure or in_place (as published)")
-        if self.spread not in ("faded", "bodies"):
-            raise ValueError(f"spread {self.spread!r} is unknown: use faded (as published) or bodies")
+        check_choices(self)
         if not 0 < self.radius <= 1:
             raise ValueError(f"a radius of {self.radius} of the picture's shorter side holds no body: use more than 0, at most 1")
 

@@ -25,6 +25,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..choices import check_choice
 from ..instruction.operations import PointOperation
 from .geometry import Size, cell_centres, checked_point
 from .masks import disc, resample
@@ -59,8 +60,7 @@ class PointMoves:
     reach: float | None = None
 
     def __post_init__(self) -> None:
-        if self.mode not in ("idw", "nearest", "latent_warp"):
-            raise ValueError(f"point mode {self.mode!r} is unknown: use idw, nearest or latent_warp")
+        check_choice("point_mode", self.mode, PointMode)
         if not 0 < self.radius < math.inf:
             raise ValueError(f"a point radius of {self.radius} px reaches nothing: use a positive number")
         for point in self.points:

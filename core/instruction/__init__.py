@@ -3,5 +3,6 @@
 from .drag_instruction import MAX_OPERATIONS, DragInstruction
 from .drawn import DrawnPoints, DrawnRegion
 from .guarded_json import InstructionError
+from .schema import instruction_schema
 
-__all__ = ["MAX_OPERATIONS", "DragInstruction", "DrawnPoints", "DrawnRegion", "InstructionError"]
+__all__ = ["MAX_OPERATIONS", "DragInstruction", "DrawnPoints", "DrawnRegion", "InstructionError", "instruction_schema"]

@@ -6,14 +6,14 @@ Convention: normalised points (x, y), as in `instruction.py`.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, get_args
 
 from . import checks as check
 from .checks import Polygons
 from .guarded_json import InstructionError, show
 from .operations import Point, Task
 
-TASKS = ("relocation", "rotation", "deformation", "pin")
+TASKS = get_args(Task)
 MAX_PAIRS = 1024
 """Handle points of an instruction, all operations together."""
 

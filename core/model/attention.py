@@ -24,12 +24,14 @@ from typing import Literal, Protocol
 import torch
 from torch import Tensor
 
+from ..choices import check_choice
 from .blocks import Block
 from .blocks import choose_blocks as choose_blocks
 
 KeysValues = tuple[Tensor, Tensor]
 Project = Callable[[Tensor], KeysValues]
 Pairing = Literal["matched", "lifo"]
+Placement = Literal["device", "cpu"]
 Rounds = Literal["all", "on_drag", "after_drag"]
 
 
@@ -85,10 +87,9 @@ class KVBank:
         *,
         text_in_single: bool = False,
         dtype: torch.dtype | None = None,
-        placement: Literal["device", "cpu"] = "device",
+        placement: Placement = "device",
     ) -> None:
-        if placement not in ("device", "cpu"):
-            raise ValueError(f"K/V placement {placement!r} is unknown: use 'device' (fast) or 'cpu' (spares memory)")
+        check_choice("placement", placement, Placement)
         self.blocks = frozenset(blocks)
         self.text_in_single = text_in_single
         self.dtype = dtype
@@ -124,10 +125,8 @@ class KVBank:
         is remembered of them, the others keep their own; None: all.
         """
         self._check(eta)
-        if pairing not in ("matched", "lifo"):
-            raise ValueError(f"K/V pairing {pairing!r} is unknown: use 'matched' or 'lifo' (as published)")
-        if rounds not in ("all", "on_drag", "after_drag"):
-            raise ValueError(f"K/V rounds {rounds!r} is unknown: use 'all', 'on_drag' or 'after_drag'")
+        check_choice("pairing", pairing, Pairing)
+        check_choice("rounds", rounds, Rounds)
         return _Replay(self, pairing, eta, rounds, except_last, where)
 
     def store(self, entry: Entry, block: Block, keys: Tensor, values: Tensor) -> None:

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cosine_similarity
 
+from ..choices import check_choices
 from ..model.readout import ReadoutHead
 from ..sampling.sampler import Sampler
 
@@ -43,9 +44,7 @@ class ReadoutSettings:
     def __post_init__(self) -> None:
         if not self.weight >= 0:
             raise ValueError(f"a readout weight of {self.weight} makes no sense: use 0 or more (published 350)")
-        for name, values in {"distance": ("cosine", "l2"), "reference": ("per_step", "fixed"), "time": ("true", "mirrored")}.items():
-            if getattr(self, name) not in values:
-                raise ValueError(f"{name} = {getattr(self, name)!r} is unknown: use one of {', '.join(values)}")
+        check_choices(self)
 
 
 PUBLISHED = ReadoutSettings(reference="fixed", size=(64, 64))

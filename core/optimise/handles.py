@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
+from ..choices import check_choice
 from ..field.geometry import Size, checked_point
 from ..instruction.operations import Point, PointOperation, contradiction
 
@@ -92,8 +93,7 @@ def make_handles(
     Raises ValueError, before anything heavy starts, for what `check_points` refuses.
     """
     check_points(points, picture)
-    if clamp not in ("none", "picture", "transposed"):
-        raise ValueError(f"clamp {clamp!r} is unknown: use none, picture or transposed (as published)")
+    check_choice("clamp", clamp, Clamp)
     grid = max(1, picture[0] // STRIDE), max(1, picture[1] // STRIDE)
     limits = picture[::-1] if clamp == "transposed" else picture
 

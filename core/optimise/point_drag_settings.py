@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from ..choices import check_choices
 from .tracking import Outside, Reading
 
 
@@ -72,14 +73,7 @@ class PointDragSettings:
             )
         if self.patience is not None and self.patience < 1:
             raise ValueError(f"a patience of {self.patience} rounds gives up before it began: use 1 or more, or None")
-        allowed = {
-            "mask_on": ("next", "latent", "step"), "terms_on": ("step", "round"), "track_on": ("fresh", "stale"),
-            "reading": ("direct", "two_step"), "arrival": ("at_most", "below"), "outside": ("excluded", "zeros"),
-            "patience_at": ("round", "timestep"), "rate_mode": ("adam", "normalised"),
-        }  # fmt: skip
-        for name, values in allowed.items():
-            if getattr(self, name) not in values:
-                raise ValueError(f"{name} = {getattr(self, name)!r} is unknown: use one of {', '.join(values)}")
+        check_choices(self)
 
     def arrived(self, distance: float) -> bool:
         """Whether a handle that is `distance` cells from its target has arrived there."""

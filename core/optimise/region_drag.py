@@ -29,6 +29,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from ..choices import check_choices
 from ..model.attention import KVSession
 from ..model.backbone import Conditioning, FlowBackbone, token_grid
 from ..model.taps import Tap, default_taps
@@ -95,19 +96,7 @@ class RegionDragSettings:
             )
         if not (self.rate > 0 and self.intensify_rate > 0):
             raise ValueError(f"rates must be positive, got {self.rate} and {self.intensify_rate}")
-        allowed = {
-            "rate_mode": ("normalised", "raw", "polyak"),
-            "layout": ("tokens", "shuffled"),
-            "grid": ("latent", "tokens", "cut"),
-            "reference_grid": ("cells", "tokens"),
-            "reading": ("direct", "enlarged"),
-            "settle": ("linear", "none"),
-            "background": ("same_t", "half_step"),
-            "trail": ("reset", "free"),
-        }
-        for name, values in allowed.items():
-            if getattr(self, name) not in values:
-                raise ValueError(f"{name} = {getattr(self, name)!r} is unknown: use one of {', '.join(values)}")
+        check_choices(self)
         if self.layout == "shuffled" and self.reference_grid == "cells":
             raise ValueError("layout = 'shuffled' knows no features between tokens: use reference_grid = 'tokens' with it")
         if self.reading == "enlarged" and self.reference_grid == "cells":

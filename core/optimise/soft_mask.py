@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import adaptive_avg_pool2d, interpolate
 
+from ..choices import check_choices
 from ..field.masks import auto_soft_mask, resample
 from ..instruction.operations import Drag
 from .handles import STRIDE, Handles
@@ -36,6 +37,9 @@ class SoftMaskSettings:
     transposed: bool = False
     nearest: bool = False
     drawn_from: Literal["points", "handles"] = "points"
+
+    def __post_init__(self) -> None:
+        check_choices(self)
 
 
 PUBLISHED = SoftMaskSettings(sigma=30.0, transposed=True, nearest=True, drawn_from="handles")

@@ -23,6 +23,7 @@ from typing import Literal
 import cv2
 import numpy as np
 
+from ..choices import check_choice
 from ..field.geometry import Point
 from ..field.masks import grow
 from .preview import fill_hole
@@ -71,8 +72,7 @@ def shadow_finder(shadows: Shadows, reach: float) -> Callable[[np.ndarray, np.nd
 
     Raises ValueError for another word than "none" and "detected".
     """
-    if shadows not in ("none", "detected"):
-        raise ValueError(f"shadows = {shadows!r} is unknown: use 'none' or 'detected'")
+    check_choice("shadows", shadows, Shadows)
     return None if shadows == "none" else lambda image, alpha: fit_cast_shadow(image, alpha, reach)
 
 

@@ -14,6 +14,7 @@ from typing import Literal
 import cv2
 import numpy as np
 
+from ..choices import check_choice
 from ..field.masks import grow
 
 Edges = Literal["drawn", "snapped"]
@@ -31,8 +32,7 @@ def cut_out(image: np.ndarray, region: np.ndarray, edges: Edges = "drawn") -> np
     edges: "drawn": the region as it is; "snapped": what of it GrabCut tells from the ground around, within BAND px of its outline.
     Raises ValueError for other edges.
     """
-    if edges not in ("drawn", "snapped"):
-        raise ValueError(f"edges = {edges!r} is unknown: use 'drawn' or 'snapped'")
+    check_choice("edges", edges, Edges)
     whole = region.astype(np.float32)
     core = ~grow(~region, BAND)
     near = grow(region, 3 * BAND)

@@ -9,12 +9,12 @@ costs nothing: it ends exactly at the picture's own latent.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
 
 import torch
 from torch import Tensor
 
-from ..model.attention import KVBank, KVSession, choose_blocks
+from ..choices import check_choices
+from ..model.attention import KVBank, KVSession, Placement, choose_blocks
 from ..model.backbone import Conditioning, FlowBackbone
 from ..progress import ALONE, RunContext
 from .schedules import Schedule, custom_schedule, flux_schedule, sampling_times
@@ -37,7 +37,10 @@ class InversionSettings:
     kv_blocks: str | tuple = "auto"
     kv_text_in_single: bool = False
     kv_dtype: torch.dtype | None = None
-    kv_placement: Literal["device", "cpu"] = "device"
+    kv_placement: Placement = "device"
+
+    def __post_init__(self) -> None:
+        check_choices(self)
 
 
 @dataclass(frozen=True, eq=False)

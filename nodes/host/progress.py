@@ -66,7 +66,7 @@ class ComfyProgress:
         z = progress.z.detach()
         if progress.stage == "drag":
             return z if self.noise is None else z - self.noise.to(z.device)
-        predicted = None if self._backbone is None else self._backbone.predicted
+        predicted = getattr(self._backbone, "predicted", None)
         return z if predicted is None or predicted.shape != z.shape else predicted
 
     def _picture(self, progress: Progress) -> tuple[str, Any, int] | None:

@@ -16,7 +16,6 @@ import torch
 from dragfield.core.demo.directdrag_settings import DIRECTDRAG, DIRECTDRAG_FLOW
 from dragfield.core.demo.dragflow_settings import DRAGFIELD, DRAGFLOW
 from dragfield.core.edits.directdrag import directdrag
-from dragfield.core.edits.directdrag_flow import directdrag_flow
 from dragfield.core.edits.dragfield import dragfield
 from dragfield.core.edits.dragflow import dragflow
 from dragfield.core.instruction import DragInstruction, DrawnPoints, DrawnRegion
@@ -180,9 +179,9 @@ def test_directdrag_is_one(loaded: str, image: torch.Tensor, request: pytest.Fix
     ways = Ways(request.getfixturevalue(loaded), image, drag_of(POINTS))
     words = WORDS if ways.flow else ""
     trajectory = ways.inverted(words)[0]
-    method, own = (directdrag_flow, DIRECTDRAG_FLOW) if ways.flow else (directdrag, DIRECTDRAG)
+    own = DIRECTDRAG_FLOW if ways.flow else DIRECTDRAG
     steps = min(own.drag_steps, len(trajectory.times) - 2)
-    wanted = ways.core(method, trajectory, replace(own, drag_steps=steps), words)
+    wanted = ways.core(directdrag, trajectory, replace(own, drag_steps=steps), words)
     assert not torch.equal(wanted, image)
     same(wanted, ways.edit("directdrag", trajectory))
     for drag in (ways.drag, run(DragToField, drag=ways.drag, image=image)[0]):

@@ -15,7 +15,7 @@ from dragfield.core.demo.autoencoder import AutoencoderConfig, DemoAutoencoder
 from dragfield.core.demo.cases import sample_cases
 from dragfield.core.demo.dragflow_settings import DRAGFLOW
 from dragfield.core.demo.measure import measure
-from dragfield.core.edits.directdrag_flow import FlowPointSettings, directdrag_flow
+from dragfield.core.edits.directdrag import FlowPointSettings, directdrag
 from dragfield.core.edits.dragfield import DragFieldSettings, dragfield
 from dragfield.core.edits.dragflow import DragFlowSettings, dragflow
 from dragfield.core.instruction import DragInstruction, DrawnPoints, DrawnRegion
@@ -121,10 +121,10 @@ def test_a_point_edit_of_an_odd_picture_is_core_s(make_flux: Callable[..., Any],
     # Along the gradient: Adam takes the sign of numbers that rounding alone decides.
     small = PointDragSettings(rounds=2, steps_per_round=1, rate_mode="normalised", rate=0.1, mask_on="step", arrive_within=None)
     settings = FlowPointSettings(inversion=FEW, drag=small, drag_steps=1)
-    wanted = directdrag_flow(core_flux, autoencoder, image, drag, prompt, settings)
+    wanted = directdrag(core_flux, autoencoder, image, drag, prompt, settings)
     model = make_flux()
     with torch.inference_mode(), ComfyFlux(model).session() as host:
-        found = directdrag_flow(host, ComfyAutoencoder(DemoVAE(autoencoder), model), image, drag, prompt, settings)
+        found = directdrag(host, ComfyAutoencoder(DemoVAE(autoencoder), model), image, drag, prompt, settings)
     assert found.z.shape[-2:] == (7, 11) and off(found.image, wanted.image) < 1e-3
 
 

@@ -11,8 +11,7 @@ import pytest
 import torch
 
 from dragfield.core.demo.directdrag_settings import DIRECTDRAG
-from dragfield.core.edits.directdrag import BASELINE, PUBLISHED, DirectDragSettings, ablation, directdrag
-from dragfield.core.edits.directdrag_flow import FlowPointSettings, directdrag_flow
+from dragfield.core.edits.directdrag import BASELINE, PUBLISHED, DirectDragSettings, FlowPointSettings, ablation, directdrag
 from dragfield.core.edits.point_edit import carried, on_tokens, points_of
 from dragfield.core.field.latent_warp import LatentWarpSettings
 from dragfield.core.instruction.operations import Drag, PointOperation, RegionOperation
@@ -199,7 +198,7 @@ def test_the_transformer_takes_the_same_parts(tiny) -> None:
     torch.manual_seed(0)
     guide = ReadoutHead(ReadoutConfig((tiny.backbone.width,) * 4, projection=16, embedding=256, groups=2))
     before = tiny.backbone.passes
-    outcome = directdrag_flow(*tiny.models, tiny.image, drag, tiny.source, settings, head=guide)
+    outcome = directdrag(*tiny.models, tiny.image, drag, tiny.source, settings, head=guide)
     assert outcome.image.isfinite().all() and outcome.nfe_forward == tiny.backbone.passes - before and outcome.drag.step > 0
     outside = torch.from_numpy(~outcome.mask)
     assert torch.equal(outcome.image[..., outside], tiny.image[..., outside])
@@ -221,7 +220,7 @@ def test_the_transformer_takes_an_odd_picture(tiny, size) -> None:
     drag = Drag(size, points=(PointOperation((30.0, 30.0), (62.0, 34.0)),))
     settings = FlowPointSettings(inversion=InversionSettings(steps=3, skip=1), drag=replace(DRAG, mask_on="latent"), drag_steps=1)
     image = tiny.image[..., : size[1], : size[0]]
-    outcome = directdrag_flow(*tiny.models, image, drag, tiny.source, settings)
+    outcome = directdrag(*tiny.models, image, drag, tiny.source, settings)
     outside = torch.from_numpy(~outcome.mask)
     assert outcome.image.shape == image.shape and outcome.image.isfinite().all() and not torch.equal(outcome.image, image)
     assert torch.equal(outcome.image[..., outside], image[..., outside])

@@ -247,7 +247,7 @@ def test_progress_outside_of_0_to_1_is_refused(progress) -> None:
 def test_other_mistakes_are_refused() -> None:
     with pytest.raises(ValueError, match="8x8 but the picture is 64x48"):
         field_of(shifted(np.ones((8, 8), bool), 1, 1))
-    with pytest.raises(ValueError, match="deformation 'bend' is unknown"):
+    with pytest.raises(ValueError, match="deformation = 'bend' is unknown"):
         field_of(deformation="bend")
     with pytest.raises(ValueError, match="a grid of 0x5 cells"):
         DragField.from_drag(DRAGS["relocation"]).moved(1.0, (0, 5))

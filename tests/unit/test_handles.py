@@ -91,5 +91,5 @@ def test_identical_pairs_are_no_contradiction() -> None:
 
 
 def test_an_unknown_clamp_is_refused() -> None:
-    with pytest.raises(ValueError, match="clamp 'edge' is unknown"):
+    with pytest.raises(ValueError, match="clamp = 'edge' is unknown"):
         make_handles([pair(1, 1, 2, 2)], PICTURE, clamp="edge")

@@ -212,7 +212,7 @@ def test_a_hundred_points_work() -> None:
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        (dict(point_mode="mesh"), "point mode 'mesh' is unknown"),
+        (dict(point_mode="mesh"), "point_mode = 'mesh' is unknown"),
         (dict(point_radius=0.0), "reaches nothing"),
         (dict(point_radius=math.nan), "reaches nothing"),
     ],

@@ -161,6 +161,16 @@ describe("texts from strangers", () => {
   }
 });
 
+describe("a drag with something wrong in it", () => {
+  test("is read when core reads it, and refused with a reason when it does not", () => {
+    for (const { name, text, read } of vectors("mutants")) {
+      const { document, reason } = readDrag(text);
+      assert.equal(document !== null, read, `${name}: ${text} ${JSON.stringify(reason)}`);
+      if (!document) assert.equal(typeof reason.key, "string");
+    }
+  });
+});
+
 describe("problems with a picture", () => {
   for (const { name, drag, size, refused } of vectors("pictures")) {
     test(`${name}: ${refused ? "told" : "nothing to tell"}, as in core`, () => {

@@ -8,6 +8,7 @@ writes tests/web/vectors/. `test_javascript.py` checks that the files are what c
 from __future__ import annotations
 
 import json
+import random
 import sys
 from pathlib import Path
 from typing import Any
@@ -79,6 +80,19 @@ DRAGS = {
     "a hidden one": drag(region(LEAF, "relocation", [0.7, 0.62]), region(BORDER, "relocation", [0.5, 0.8], visible=False)),
     "editable": drag(region(LEAF, "relocation", [0.7, 0.62]), editable=[[[[0.2, 0.1], [0.75, 0.1], [0.75, 0.9], [0.2, 0.9]]]]),
 }
+
+CORNER = [[[[0.2, 0.3], [0.6, 0.3], [0.4, 0.6]]]]
+WHOLE = {
+    "version": 1, "size": [64, 48], "prompts": {"background": "a", "editing": "b"}, "editable": CORNER,
+    "operations": [
+        {"id": "a", "name": "cup", "kind": "region", "task": "relocation", "target": [0.5, 0.5], "region": CORNER, "along": CORNER},
+        {"kind": "region", "task": "rotation", "target": [0.9, 0.7], "anchor": [1.7, -0.9], "region": CORNER, "visible": True},
+        {"kind": "region", "task": "deformation", "target": [0.9, 0.7], "anchor": None, "region": CORNER},
+        {"kind": "region", "task": "pin", "region": CORNER, "_why": {"a": 1}},
+        {"kind": "points", "pairs": [[[0.2, 0.7], [0.3, 0.6]]], "visible": False},
+    ],
+}  # fmt: skip
+"""Every key and every kind."""
 
 TEXTS = {
     "empty drag": '{"version":1,"operations":[]}',
@@ -296,6 +310,45 @@ def texts() -> list[dict[str, Any]]:
     return found
 
 
+def mutants(count: int = 160) -> list[dict[str, Any]]:
+    """A sound drag with one place of it taken away, replaced or added to, at random but always the same; and whether core reads it."""
+    rng = random.Random(0)
+    leaves: list[Any] = [
+        None, True, -1, 0, 2, 0.5, 1.5, 65, "pin", "rotation", "region", "", [], {}, [0.5, 0.5], [1.5, 0.5], CORNER, [0.1, [2]],
+    ]  # fmt: skip
+    found = []
+    for number in range(count):
+        made = json.loads(json.dumps(WHOLE))
+        *way, last = rng.choice(_places(made))
+        at = made
+        for key in way:
+            at = at[key]
+        do = rng.choice(("remove", "replace", "replace", "add"))
+        if do == "remove":
+            del at[last]
+        elif do == "replace":
+            at[last] = rng.choice(leaves)
+        elif isinstance(at, dict):
+            at[rng.choice(("target", "anchor", "along", "tasks", "_x", "id", "size"))] = rng.choice(leaves)
+        else:
+            at.insert(last, rng.choice(leaves))
+        text = json.dumps(made)
+        try:
+            DragInstruction.from_json(text)
+        except InstructionError:
+            found.append({"name": str(number), "text": text, "read": False})
+        else:
+            found.append({"name": str(number), "text": text, "read": True})
+    return found
+
+
+def _places(value: Any, path: tuple = ()) -> list[tuple]:
+    found = [path] if path else []
+    for key, inner in value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ():
+        found += _places(inner, (*path, key))
+    return found
+
+
 def pictures() -> list[dict[str, Any]]:
     found = []
     for name, data in REFUSED_BY_PICTURE.items():
@@ -333,7 +386,8 @@ def vectors() -> dict[str, list[dict[str, Any]]]:
     """The content of each file."""
     made = {
         "fill": fills(), "motion": motions(), "gradient_mask": masks(), "around_mask": arounds(), "soft_mask": softs(),
-        "preview": previews(), "selection": selections(), "texts": texts(), "pictures": pictures(), "ground": grounds(),
+        "preview": previews(), "selection": selections(), "texts": texts(), "mutants": mutants(), "pictures": pictures(),
+        "ground": grounds(),
     }  # fmt: skip
     return json.loads(json.dumps(made))
 
