@@ -43,6 +43,7 @@ from ..core.model.readout import ReadoutHead, load_readout
 from ..core.optimise.appearance import ReadoutSettings
 from ..core.optimise.soft_mask import SoftMaskSettings, point_masks
 from ..core.picture.cast_shadow import shadow_finder
+from ..core.picture.compose import picture_of
 from ..core.sampling.inversion import InversionSettings
 from ..core.sampling.sampler import FlowSampler
 from .demo import case_mask, summarise, to_picture
@@ -195,7 +196,7 @@ def _missing(name: str, models: Models) -> str:
 
 def _row(case: DemoCase, mask: np.ndarray, edit: Edit) -> dict:
     image: Tensor = edit.image
-    result = image[0].permute(1, 2, 0).numpy()
+    result = picture_of(image)
     return {
         "measured": measure(case, result, mask), "seconds": edit.seconds, "forward": edit.nfe_forward, "backward": edit.nfe_backward,
         "handle": handle_error(case, result), "tracked": None, "outside": psnr(result[~mask], case.source[~mask]),

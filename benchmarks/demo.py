@@ -33,7 +33,7 @@ from ..core.field.masks import adaptive_gradient_mask
 from ..core.instruction.operations import Drag, PointOperation
 from ..core.model.backbone import FlowBackbone
 from ..core.picture.cast_shadow import shadow_finder
-from ..core.picture.compose import paste_back
+from ..core.picture.compose import paste_back, picture_of, tensor_of
 from ..core.picture.evidence import carry
 from ..core.picture.preview import preview
 
@@ -43,7 +43,7 @@ Outcome = tuple[Tensor, int, int]
 
 def to_picture(image: np.ndarray) -> Tensor:
     """[H, W, 3] -> [1, 3, H, W], float32 in [0, 1]."""
-    return torch.from_numpy(np.ascontiguousarray(image)).permute(2, 0, 1)[None].float()
+    return tensor_of(image)
 
 
 def no_edit(model: DemoFlux, case: DemoCase, mask: np.ndarray) -> Outcome:
@@ -192,7 +192,7 @@ def judged(case: DemoCase, mask: np.ndarray, edit: Callable[[], Outcome]) -> dic
     began = time.perf_counter()
     picture, forward, backward = edit()
     seconds = time.perf_counter() - began
-    measured = measure(case, picture[0].permute(1, 2, 0).numpy(), mask)
+    measured = measure(case, picture_of(picture), mask)
     return {"measured": measured, "seconds": seconds, "forward": forward, "backward": backward}
 
 

@@ -25,6 +25,7 @@ from ..core.demo.text import embed
 from ..core.edits.dragflow import DragFlowSettings, dragflow
 from ..core.model.backbone import Conditioning, FlowBackbone
 from ..core.model.taps import default_taps
+from ..core.picture.compose import picture_of
 from ..core.picture.likeness import psnr
 from ..core.sampling.inversion import InversionSettings, invert, reconstruct
 from .demo import Outcome, case_mask, gained, judged, outcome, summarise, to_picture, with_adapter
@@ -127,4 +128,4 @@ def _row(pairs: list[tuple[float, float]]) -> dict[str, float]:
 
 @torch.no_grad()
 def _shown(model: DemoFlux, z: Tensor) -> np.ndarray:
-    return model.autoencoder.decode(z)[0].permute(1, 2, 0).numpy()
+    return picture_of(model.autoencoder.decode(z))

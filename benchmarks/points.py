@@ -36,6 +36,7 @@ from ..core.instruction.operations import Drag
 from ..core.model.backbone import Autoencoder, Conditioning, NoiseBackbone
 from ..core.model.readout import ReadoutHead, load_readout
 from ..core.optimise.soft_mask import SoftMaskSettings
+from ..core.picture.compose import picture_of
 from ..core.sampling.ddim_inversion import DDIMInversion, invert_ddim
 from .demo import case_mask, summarise, to_picture
 
@@ -148,7 +149,7 @@ def _row(model: PointModel, case: DemoCase, drag: Drag, mask: np.ndarray, settin
         forward, backward = edit.nfe_forward + edit.inversion.nfe, edit.nfe_backward
         tracked = mean(edit.drag.distances) if edit.drag is not None else None
     began = time.perf_counter()
-    result = picture[0].permute(1, 2, 0).numpy()
+    result = picture_of(picture)
     measured = measure(case, result, mask)
     return {
         "measured": measured, "seconds": seconds, "forward": forward, "backward": backward, "handle": handle_error(case, result),

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from ..training.frames import as_tensor
+from ..picture.compose import tensor_of
 from ..training.readout_training import Pair
 from .cases import sample_case
 
@@ -16,4 +16,4 @@ def scene_pairs(size: int = 256, seed: int = 0) -> Iterator[Pair]:
     rng = np.random.default_rng(seed)
     while True:
         case = sample_case(rng, str(rng.choice(["relocation", "rotation", "deformation"])), size)
-        yield as_tensor(case.source), as_tensor(case.truth)
+        yield tensor_of(case.source), tensor_of(case.truth)

@@ -25,7 +25,7 @@ from ..instruction.operations import Drag
 from ..model.backbone import Autoencoder, Conditioning
 from ..optimise.region_drag import RegionDragSettings
 from ..picture.cast_shadow import Shadows, shadow_finder
-from ..picture.compose import picture_of
+from ..picture.compose import picture_of, tensor_of
 from ..picture.cutout import Edges
 from ..progress import ALONE, RunContext
 from ..sampling.inversion import InversionSettings
@@ -164,7 +164,7 @@ def own_share(warm: WarmStart, held: Tensor | None, image: Tensor) -> np.ndarray
 @torch.no_grad()
 def lost_detail(autoencoder: Autoencoder, warm: WarmStart, share: np.ndarray) -> Tensor:
     """What the autoencoder loses of the warped picture, as far as `share` [H, W] says. -> [1, 3, H, W]."""
-    lost = torch.from_numpy(warm.picture.image).permute(2, 0, 1)[None].to(warm.evidence) - autoencoder.decode(warm.evidence)
+    lost = tensor_of(warm.picture.image).to(warm.evidence) - autoencoder.decode(warm.evidence)
     return lost * torch.from_numpy(share).to(lost)
 
 

@@ -20,6 +20,7 @@ from ..field import DragField
 from ..field.latent_warp import fill_pure
 from ..field.warp import warp
 from ..model.backbone import Autoencoder
+from ..picture.compose import picture_of, tensor_of
 from ..picture.cutout import Edges
 from ..picture.evidence import Evidence, FindShadow, carry, clean_plate
 
@@ -63,12 +64,12 @@ def make_warm_start(
     edges, find_shadow: see evidence.py.
     renew: bool [h, w], cells besides the vacated ones whose noise is drawn afresh, from `seed`.
     """
-    picture = _array(image)
+    picture = picture_of(image)
     layout = field.layout(1.0, (noise.shape[-1], noise.shape[-2]))
     evidence = carry(picture, field, edges=edges, find_shadow=find_shadow)
     moved = layout.moved if edges == "drawn" else _cells(evidence.moved, noise) > 0.5
     vacated = (layout.vacated | layout.moved) & ~moved
-    warped = torch.from_numpy(evidence.image).permute(2, 0, 1)[None].to(image)
+    warped = tensor_of(evidence.image).to(image)
     moved, vacated = moved.to(noise.device), vacated.to(noise.device)
     fresh = vacated if renew is None else vacated | (renew & ~moved)
     return WarmStart(autoencoder.encode(warped), _carried(noise, layout.backward, fresh, seed), moved, vacated, evidence)
@@ -82,9 +83,9 @@ def emptied(
 
     Regions that are stretched stay, and so does what points move. -> [1, C, h, w].
     """
-    plate = clean_plate(_array(image), field, find_shadow=find_shadow)
+    plate = clean_plate(picture_of(image), field, find_shadow=find_shadow)
     cells = _cells(plate.changed, z) > 0.1
-    filled = autoencoder.encode(torch.from_numpy(plate.image).permute(2, 0, 1)[None].to(image))
+    filled = autoencoder.encode(tensor_of(plate.image).to(image))
     noise = torch.randn(z.shape, generator=torch.Generator().manual_seed(seed)).to(z)
     return torch.where(cells.to(z.device), (1 - t) * filled.to(z) + t * noise, z)
 
@@ -118,8 +119,3 @@ def _carried(noise: Tensor, backward: Tensor, fresh: Tensor, seed: int) -> Tenso
 def _cells(mask: np.ndarray, z: Tensor) -> Tensor:
     """Share of each cell of z's grid that a mask [H, W] covers. -> float32 [h, w]."""
     return torch.nn.functional.adaptive_avg_pool2d(torch.from_numpy(mask)[None].float(), z.shape[-2:])[0]
-
-
-def _array(image: Tensor) -> np.ndarray:
-    """[1, 3, H, W] -> float32 [H, W, 3]."""
-    return np.ascontiguousarray(image[0].permute(1, 2, 0).float().cpu().numpy())

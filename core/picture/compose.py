@@ -18,6 +18,11 @@ def picture_of(image: Tensor) -> np.ndarray:
     return np.ascontiguousarray(rearrange(image[0].detach().float().cpu(), "c h w -> h w c").numpy())
 
 
+def tensor_of(picture: np.ndarray) -> Tensor:
+    """[H, W, 3] as float32 [1, 3, H, W]."""
+    return rearrange(torch.from_numpy(np.ascontiguousarray(picture, dtype=np.float32)), "h w c -> 1 c h w")
+
+
 def paste_back(edited: Tensor, original: Tensor, mask: np.ndarray, radius: float = 0.0) -> Tensor:
     """Composite: the edit inside of `mask`, fading over `radius` px outside of it; beyond that the original bit for bit."""
     weight = torch.from_numpy(feather(mask, radius)).to(original.device)

@@ -12,9 +12,8 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-import torch
-from torch import Tensor
 
+from ..picture.compose import tensor_of
 from .readout_training import Pair
 
 PICTURES = (".png", ".jpg", ".jpeg", ".webp", ".bmp")
@@ -79,9 +78,4 @@ def frame_pairs(folder: Path, size: int = 512, seed: int = 0) -> Iterator[Pair]:
         side = min(height, width)
         y, x = int(rng.integers(height - side + 1)), int(rng.integers(width - side + 1))
         cut = (p[y : y + side, x : x + side] for p in pictures)
-        yield tuple(as_tensor(cv2.resize(p, (size, size), interpolation=cv2.INTER_AREA) / 255) for p in cut)
-
-
-def as_tensor(image: np.ndarray) -> Tensor:
-    """float [H, W, 3] as float32 [1, 3, H, W]."""
-    return torch.from_numpy(np.ascontiguousarray(image, dtype=np.float32)).permute(2, 0, 1)[None]
+        yield tuple(tensor_of(cv2.resize(p, (size, size), interpolation=cv2.INTER_AREA) / 255) for p in cut)
