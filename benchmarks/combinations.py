@@ -1,7 +1,7 @@
 """Suite `combinations`: which of DirectDrag's parts help DragFlow, and the other way round, each on both demo models.
 
 Rows named flux_* run on demo-flux, unet_* on demo-unet; the drags are those of suite `demo`, told by regions (*_region*) or by points alone
-(*_points*). Between rows of one prefix a single thing is exchanged:
+(*_points*). Between rows of one prefix a single part is exchanged:
 
 - flux_region: DragFlow.  _soft: the soft mask's support in place of the gradient mask.  _warp: begun from the warped latent.  _readout:
   with readout guidance.

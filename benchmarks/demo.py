@@ -61,7 +61,7 @@ def pixel_warp(model: DemoFlux, case: DemoCase, mask: np.ndarray) -> Outcome:
 
 @torch.no_grad()
 def shadow_warp(model: DemoFlux, case: DemoCase, mask: np.ndarray) -> Outcome:
-    """The same, the thing's shadow carried along: what `dragfield` starts from."""
+    """The same, the object's shadow carried along: what `dragfield` starts from."""
     source, settings = to_picture(case.source), DRAGFIELD
     field = DragField.from_drag(case.drag, settings.field)
     find_shadow = shadow_finder(settings.shadows, settings.margin * case.size)

@@ -4,7 +4,7 @@ It is the paper's Table 3 on a world with exact answers: GoodDrag without mask a
 with the latent warp. The drags are those of suite `demo`, told by points alone: the centroid of what moves, and for a turn a second point
 out on it. No row pastes pixels back, so that fidelity is the method's own.
 
-Beside the figures of suite `demo` there are handle_error_px, how far from its place the thing stands as the truth shows it (found by its
+Beside the figures of suite `demo` there are handle_error_px, how far from its place the object stands as the truth shows it (found by its
 looks, around its old place and its new one), tracked_px, what the method itself believes, psnr_outside_db, fidelity where nothing should
 change, and psnr_source_db, likeness to the source all over, which is what the paper calls fidelity (there by LPIPS): nothing is better at
 it than no edit.
@@ -41,7 +41,7 @@ from ..core.sampling.ddim_inversion import DDIMInversion, invert_ddim
 from .demo import case_mask, summarise, to_picture
 
 AROUND = 8
-"""Px beside a thing that count as its looks."""
+"""Px beside an object that count as its looks."""
 HEAD = "readout.safetensors"
 """The demo UNet's readout head, beside its weights."""
 
@@ -115,11 +115,11 @@ def run(
 
 
 def handle_error(case: DemoCase, result: np.ndarray) -> float:
-    """How many px from its true place the thing stands in `result` [H, W, 3]: where it looks most like the truth.
+    """How many px from its true place the object stands in `result` [H, W, 3]: where it looks most like the truth.
 
     Looked for within |drag| / sqrt(2) of its true place and of its old one, as RegionDrag's mean distance is (DirectDrag reference, section
-    11): plain ground far away may look more like a thing than the thing itself when that came out badly.
-    Looks are those of the thing and AROUND px beside it, without which one part of a bar is like the next.
+    11): plain ground far away may look more like an object than the object itself when that came out badly.
+    Looks are those of the object and AROUND px beside it, without which one part of a bar is like the next.
     """
     near = cv2.dilate(case.landed.astype(np.uint8), np.ones((2 * AROUND + 1,) * 2, np.uint8)) > 0
     rows, columns = np.nonzero(near)

@@ -78,7 +78,7 @@ WHAT: dict[str, tuple[str, list[Setting]]] = {
     "arrived": ("", []),
 }
 MOST = 3
-"""How many things are said to try."""
+"""How many hints are given to try."""
 
 
 def upstream(prompt: Prompt | None, node: str | None, name: str) -> list[dict[str, Any]]:

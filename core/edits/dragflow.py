@@ -64,7 +64,7 @@ class DragFlowSettings:
         to multiples of 16, masks are not); "working": in those of the working picture.
     field: how the drag becomes a field; "rigid" deformation is published.
     vacated: what a relocated or rotated region leaves behind. "renew": the roughly filled ground, noised to the same level with `seed`;
-        "keep": what was there (published), so that the thing easily comes back at its old place.
+        "keep": what was there (published), so that the object easily comes back at its old place.
     shadows: "detected": a region's cast shadow is carried with it, as part of the region, and renewed; "none": only what was drawn
         (published), since on real frames most that is detected is none.
     shadow_reach: how far from the region its cast shadow is looked for, as a fraction of the picture's shorter side.
@@ -214,7 +214,7 @@ def with_shadows(field: DragField, image: Tensor, find_shadow: FindShadow) -> Dr
     """The field with each region that is shifted as a whole grown by its cast shadow.
 
     Not where a region turns: the light does not turn with it, nor does its shadow. Not where what lies behind it gives: there the
-    region is a part of a thing, and beside it is the rest of the thing.
+    region is a part of an object, and beside it is the rest of the object.
     """
     picture = picture_of(image)
 

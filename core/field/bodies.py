@@ -1,7 +1,7 @@
-"""Where things go that handle points take along as bodies: what lies around a handle keeps its shape, moves and turns.
+"""Where objects go that handle points take along as bodies: what lies around a handle keeps its shape, moves and turns.
 
 The published latent warp moves every cell a little less than the handle, the farther the less: right for what is soft or vast, but it
-squeezes a thing that stands by itself. Here a disc around every handle moves as one. Handles inside each other's discs belong to one body,
+squeezes an object that stands by itself. Here a disc around every handle moves as one. Handles in each other's discs belong to one body,
 which moves by rigid moving least squares (Schaefer, McPhail and Warren 2006): each place p is turned and shifted as its handles are, the
 near ones most, with weights 1 / |p - t_i|². One handle shifts, two that turn about each other turn all around them, and every handle
 arrives exactly.

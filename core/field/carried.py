@@ -1,4 +1,4 @@
-"""Where things go that handle points belong to: what is around a handle moves as one body, what is joined to it follows, the rest stays.
+"""Where objects go that handle points belong to: what is around a handle moves as one body, what is joined to it follows, the rest stays.
 
 selection.py says what the handles belong to, or the user does; joined.py how far what is joined gives. Of the pairs in one body each place
 goes the mean way, the near ones' most, by inverse squared distance (Shepard 1968): each handle arrives. On real frames that is as near as
@@ -41,7 +41,7 @@ REMEMBERED_CELLS = 1 << 18
 FAINT = 0.05
 """Going less than this share of its way, a cell is not missed where it was."""
 BORDER = 0.25
-"""How far inside the editable area things come to rest, as a share of the length over which they give."""
+"""How far inside the editable area objects come to rest, as a share of the length over which they give."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,4 +1,4 @@
-"""Where a rigid move puts things: centroids, angles, affine maps in part or whole, progress (DragFlow 3.2, Eq. 18-21).
+"""Where a rigid move puts objects: centroids, angles, affine maps in part or whole, progress (DragFlow 3.2, Eq. 18-21).
 
 Convention: points are (x, y), x right, y down, in pixels of a named grid; the centre of pixel (column c, row r) is
 (c + 0.5, r + 0.5), as with align_corners=False. Scaling a grid from W to w columns multiplies x by w / W. Angles are in

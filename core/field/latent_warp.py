@@ -39,7 +39,7 @@ class LatentWarpSettings:
         published 0/0 loses it.
     fill: of what nothing reached: "pure" reads cells that were reached; "in_place" also reads what it filled before (published).
     spread: "faded" moves the whole picture, the farther from the handles the less (published); "bodies" the discs around them, as they
-        are.  radius: of those discs, as a share of the picture's shorter side; make it hold a thing and its shadow.
+        are.  radius: of those discs, as a share of the picture's shorter side; make it hold an object and its shadow.
     """
 
     ratio: float = 0.15

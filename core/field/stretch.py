@@ -100,7 +100,7 @@ class Stretch:
 
 
 def drawn_out(mask: np.ndarray, shift: Point, stretch: Stretch) -> np.ndarray | None:
-    """The stretch continued to both sides of the region, for a thing of which the region is one end.
+    """The stretch continued to both sides of the region, for an object of which the region is one end.
 
     mask: bool [H, W], the region.  shift: (x, y) px.
     -> backward, float32 [H, W, 2]: what lies beyond the moved edge comes from one shift back, what lies between it and the far point from

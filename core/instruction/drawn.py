@@ -1,4 +1,4 @@
-"""The two things a user draws: regions and points, each with where it goes.
+"""The two kinds that a user draws: regions and points, each with where it goes.
 
 Convention: normalised points (x, y), as in `instruction.py`.
 """

@@ -2,7 +2,7 @@
 
 An anchor means rotation. A region at an object's edge means deformation: its outline follows the object on the side to which it goes, and
 cuts through the object behind. What lies outside behind is then made of the colours of the region's middle, and not of those around the
-rest of it. Otherwise it is a relocation: the outline follows the thing all round, or lies in the ground all round.
+rest of it. Otherwise it is a relocation: the outline follows the object all round, or lies in the ground all round.
 
 Convention: points are (x, y) px; pictures uint8 [H, W, 3] RGB.
 """

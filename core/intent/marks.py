@@ -16,7 +16,7 @@ from ..instruction.operations import Drag, Point
 
 SOURCE, TARGET, ARROW = (40, 110, 255), (40, 200, 80), (255, 255, 255)
 TINT = 0.25
-"""How much of the colour lies over what it marks: the thing itself has to stay visible."""
+"""How much of the colour lies over what it marks: the object itself has to stay visible."""
 
 
 def marked(picture: np.ndarray, drag: Drag) -> np.ndarray:

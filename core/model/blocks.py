@@ -28,7 +28,7 @@ def choose_blocks(choice: str | Iterable[Block], double_blocks: int, single_bloc
     """Blocks of a model of that many double and single blocks.
 
     choice: "auto" ("non_ridge" for a model of FLUX.1's depth, else the last single block: on the demo model "non_ridge" and
-        double 2 with single 3 drew the thing back to its old place, the last single block did not), "non_ridge" (content
+        double 2 with single 3 drew the object back to its old place, the last single block did not), "non_ridge" (content
         layers, as published), "position", "all", "none", or explicit pairs.
     """
     depth: dict[BlockKind, int] = {"double": double_blocks, "single": single_blocks}

@@ -55,7 +55,7 @@ class RegionDragSettings:
         on the published grid at 1/2 to 1/4 of the picture.
     reference_grid: how finely the reference features are known. "tokens": one per token (published), mixed in between.
         "cells": one per latent cell, from patch² - 1 more forwards of the shifted reference before the first iteration,
-        and compared token by token (supervision.py); things a few tokens wide then land where they should, and turn.
+        and compared token by token (supervision.py); objects a few tokens wide then land where they should, and turn.
     reading: how a map is read at the grid's places. "direct": bilinearly, where they lie on it; "enlarged": the map is first enlarged to
         the grid, and what is carried is read between the grid's cells (published: cut features are made before they are warped).
     settle: how the rate goes on while intensifying. "linear": falls to zero, because steps of a fixed length come no

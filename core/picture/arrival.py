@@ -1,7 +1,7 @@
 """Did a drag arrive? Measured on the two pictures alone, without a model and without knowing the truth.
 
-What should have moved is looked for in the edited picture: its warped self near the target, the thing as it was at its old place. The
-measures are honest about what they see: a thing that changed its look is reported as such, not as missing.
+What should have moved is looked for in the edited picture: its warped self near the target, the object as it was at its old place. The
+measures are honest about what they see: an object that changed its look is reported as such, not as missing.
 
 Convention: pictures are numpy float32 [H, W, 3] in [0, 1]; distances in px of the picture; masks bool [H, W].
 """
@@ -23,7 +23,7 @@ from .preview import preview
 from .vacated_ground import SMEARED, detail_left
 
 SIDE = 256
-"""Longest side of the window in which a thing is looked for; larger ones are scaled down."""
+"""Longest side of the window in which an object is looked for; larger ones are scaled down."""
 VISIBLE = 0.02
 """Mean difference of colours below which two places can't be told apart."""
 STEPS = 10
@@ -174,7 +174,7 @@ def _found(picture: np.ndarray, mask: np.ndarray, after: np.ndarray, shift: Poin
     reach = int(min(reach, max(after.shape[:2]) / 2)) + 1
     scale = min(1.0, SIDE / (max(y1 - y0, x1 - x0) + 2 * reach))
     sx, sy = round(shift[0]), round(shift[1])
-    # Beyond the picture there is grey: a thing may hang over its edge.
+    # Beyond the picture there is grey: an object may hang over its edge.
     border = cv2.copyMakeBorder(after, *[reach + max(abs(sx), abs(sy))] * 4, cv2.BORDER_CONSTANT, value=(0.5, 0.5, 0.5))
     pad = reach + max(abs(sx), abs(sy))
     window = border[y0 + sy + pad - reach : y1 + sy + pad + reach, x0 + sx + pad - reach : x1 + sx + pad + reach]

@@ -3,8 +3,8 @@
 Off unless asked for. On drawn scenes, whose shadows are made so, it gains 5 dB; on real frames it claims shadows that are none and loses
 3 dB beside the object (docs/performance.md).
 
-Seen from above, or a little away from a wall, a thing's shadow repeats its outline. Knowing shift, softness and strength is worth more
-than knowing the dark pixels: the part that the thing hid is known too, a thing that turns or stretches casts another shadow in the same
+Seen from above, or a little away from a wall, an object's shadow repeats its outline. Knowing shift, softness and strength is worth more
+than knowing the dark pixels: the part that the object hid is known too, an object that turns or stretches casts another shadow in the same
 direction, and dark patterns of the ground do not count as shadow. Where the outline explains too little of what is dark, nothing is
 claimed.
 
@@ -38,12 +38,12 @@ DARKEST, BRIGHTEST = 0.2, 1.3
 SAME_HUE = 0.25
 """Largest difference of colour / brightness to the ground for it to be the same ground."""
 WEAKEST, EXPLAINED = 0.08, 0.12
-"""Least strength, and least share of the variance around a thing that its shadow has to explain, for it to be believed."""
+"""Least strength, and least share of the variance around an object that its shadow has to explain, for it to be believed."""
 
 
 @dataclass(frozen=True)
 class CastShadow:
-    """offset: (x, y) px from the thing to its shadow.  softness: standard deviation of its edge, px.  strength: share of light it takes."""
+    """offset: (x, y) px from the object to its shadow.  softness: deviation of its edge, px.  strength: share of light it takes."""
 
     offset: Point
     softness: float
@@ -77,7 +77,7 @@ def shadow_finder(shadows: Shadows, reach: float) -> Callable[[np.ndarray, np.nd
 
 
 def fit_cast_shadow(image: np.ndarray, outline: np.ndarray, reach: float) -> CastShadow | None:
-    """The shadow of a thing, shifted by at most `reach` px; None if there is none, or not one of this kind.
+    """The shadow of an object, shifted by at most `reach` px; None if there is none, or not one of this kind.
 
     The ground's own brightness is filled in from beyond the shadow's reach. What has another hue than the ground is not looked at.
     """

@@ -21,7 +21,7 @@ class DrawnField:
     """A drag and how it becomes a field.
 
     picture: what the drag is drawn on; None: points take along what is close to them.  selected: what points take along, as the user says;
-    None: looked for on the picture.  made: a field from elsewhere, in place of the drag's own; the drag then says where that moves things,
+    None: looked for on the picture.  made: a field from elsewhere, in place of the drag's own; the drag then says where that moves objects,
     for what reads regions, points and prompts.  text: the instruction that the drag was, as JSON; "" for none.
     Raises ValueError for a picture, a selection or a field of another size than the drag's.
     """

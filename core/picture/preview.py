@@ -41,7 +41,7 @@ def preview(image: np.ndarray, field: DragField, *, progress: float = 1.0, fill:
         result[box][inside] = warped[inside]
     if fill and vacated.any():
         kept = ~(moved | vacated)
-        # The moved thing says nothing about what was behind it, unless there is nothing else to go by.
+        # The moved object says nothing about what was behind it, unless there is nothing else to go by.
         result = fill_hole(result, vacated, kept if kept.any() else moved if moved.any() else ~moved)
     return result
 

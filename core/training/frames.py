@@ -1,4 +1,4 @@
-"""Pairs of pictures that show the same thing, for readout training, from a folder of videos or frames (DirectDrag section 8.4).
+"""Pairs of pictures that show the same object, for readout training, from a folder of videos or frames (DirectDrag section 8.4).
 
 A folder holds videos (mp4, mov, avi, mkv, webm, gif), or one folder of frames for each video, or the frames of a single video. Nothing is
 read before it is drawn.

@@ -1,4 +1,4 @@
-"""Training of a readout head by triplets: a thing elsewhere shall read alike, the same layout redrawn shall not (DirectDrag section 8.4).
+"""Training of a readout head by triplets: an object elsewhere shall read alike, the same layout redrawn shall not (DirectDrag section 8.4).
 
     loss = max(0, margin - (D(anchor, negative) - D(anchor, positive)))          D: mean over cells of 1 - cos
 
@@ -28,7 +28,7 @@ from ..sampling.sampler import FlowSampler, NoiseSampler
 from ..sampling.solvers import fireflow
 
 Pair = tuple[Tensor, Tensor]
-"""Two pictures [1, 3, H, W] in [0, 1] of the same thing."""
+"""Two pictures [1, 3, H, W] in [0, 1] of the same object."""
 
 
 @dataclass(frozen=True)

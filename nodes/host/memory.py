@@ -1,7 +1,7 @@
 """How an edit fits into a device's memory: what a gradient through a model takes, and what is given up when it is too much.
 
 With frozen layers and PyTorch's attention a block keeps about 14 (double) or 15 (single) token-by-width tensors for the backward pass,
-measured on ComfyUI's own blocks. Three things can be given up, the cheapest first:
+measured on ComfyUI's own blocks. Three savings can be made, the cheapest first:
 
 - *keys and values on the host*: a drag reads one entry of the bank, so this costs one copy; a denoising reads one a call, copied ahead.
 - *checkpoints*: a block keeps its two streams and is computed again in the backward pass, a third more work for a seventh of the memory.
