@@ -29,12 +29,11 @@ from .drag_edit_points import check_points_only, edit_settings, inversion_settin
 from .gradient_mask import AROUND, RECTANGLES, editing_mask
 from .guides import ReadoutHeadType
 from .host.autoencoder import ComfyAutoencoder
-from .host.comfy_flux import ComfyFlux
-from .host.comfy_unet import ComfyUNet
+from .host.comfy_flow import needs_level
 from .host.conditioning import ComfyConditioning
 from .host.out_of_memory import with_one_retry
 from .host.progress import ComfyProgress
-from .host.recognised_backbone import backbone_for
+from .host.recognised_backbone import Backbone, backbone_for
 from .presets import (
     CARRY,
     OWN,
@@ -47,7 +46,7 @@ from .presets import (
     tell_preset,
 )
 from .trajectory import Trajectory
-from .types import CATEGORY, TrajectoryType, drag_or_field_input
+from .types import CATEGORY, TrajectoryType, drag_or_field_input, negative_inputs
 
 DRAGFIELD, DRAGFLOW, DIRECTDRAG = "dragfield", "dragflow", "directdrag"
 EDITS: dict[str, Callable[..., Edit]] = {DRAGFIELD: dragfield, DRAGFLOW: dragflow, DIRECTDRAG: directdrag}
@@ -65,7 +64,11 @@ class DragEdit(io.ComfyNode):
             "of the mask stays as it was, and large pictures are worked on in a window around the drag.",
             search_aliases=["drag", "move object", "DragFlow", "DragGAN", "drag image", "move things", "rotate object", "reshape"],
             inputs=[
-                io.Model.Input("model", tooltip="A FLUX model from any loader, or Stable Diffusion 1.x, 2.x or XL."),
+                io.Model.Input(
+                    "model",
+                    tooltip="FLUX, or Stable Diffusion 1.x, 2.x or XL; dragfield takes any model that ComfyUI samples as a flow "
+                    "(Qwen-Image, Z-Image, SD 3.5 and others). From any loader.",
+                ),
                 io.Vae.Input("vae"),
                 io.Image.Input("image", tooltip="A batch is edited one by one."),
                 drag_or_field_input(),
@@ -152,6 +155,7 @@ class DragEdit(io.ComfyNode):
                     tooltip="dragfield: move a region as it was 'drawn', or 'snapped' to the object in it: for outlines drawn by hand, "
                     "which hold some of the ground. A segmentation mask is best as it is.",
                 ),
+                *negative_inputs(optional=True),
             ],
             outputs=[
                 io.Image.Output("edited", display_name="image"),
@@ -178,26 +182,29 @@ class DragEdit(io.ComfyNode):
         iterations: int, guidance: float, margin: float, fade: float, work_size: int, seed: int, clip=None, positive=None,
         edit_positive=None, trajectory: Trajectory | None = None, warp: float = OWN, head=None, preset: str = "auto",
         edges: Edges = "drawn",
+        negative=None, cfg: float = 1.0,
     ) -> io.NodeOutput:  # fmt: skip
         drawn = wire.read_field(drag, wire.image_size(image), picture=image[0] if method == DRAGFIELD else None)
         asked = drawn.drag
         # Refuses a MODEL that can't be dragged before anything is made ready for it.
         backbone = backbone_for(model)
         _check(backbone, drawn, method, head, trajectory)
-        points, flow = method == DIRECTDRAG, isinstance(backbone, ComfyFlux)
+        points, flow = method == DIRECTDRAG, backbone.flow
         chosen, known = points_preset(preset, model, flow=flow) if points else (dragflow_preset(preset, model, flow=flow), None)
         if drawn.made is not None and method == DRAGFLOW and chosen == "published":
             raise ValueError("the published DragFlow reads regions alone, no field from elsewhere: set preset to 'tuned'")
         # The window has to hold all that `dragfield` takes along, which it sees on the picture.
         around = open_to_points(asked) if points else editing_mask(drawn, RECTANGLES) | editing_mask(drawn, AROUND)
         window = window_around(around, asked, work_size)
+        if cfg != 1.0 and negative is None and (clip is None or trajectory is not None):
+            raise ValueError(f"cfg is {cfg:g}, and nothing says against what: connect negative, or clip, which then writes an empty one")
         if trajectory is None:
             if positive is None and clip is None:
                 raise ValueError("nothing says what the picture shows: connect clip (and write a prompt), or connect positive")
             node_id = cls.hidden.unique_id
             settings = inversion_settings(backbone, steps, skip, "none" if method == DRAGFIELD else "auto")
             # DirectDrag's own prompt on Stable Diffusion is the empty one.
-            own = "" if points and isinstance(backbone, ComfyUNet) else asked.background_prompt
+            own = "" if points and not flow else asked.background_prompt
             graph, results = inversion_graph(
                 node_id, cls.hidden.dynprompt.get_node(node_id)["inputs"], window, wire.image_size(image), settings,
                 prompt.strip() or own, edit_prompt.strip() or ("" if points else asked.editing_prompt), chosen,
@@ -209,7 +216,7 @@ class DragEdit(io.ComfyNode):
             raise ValueError(
                 f"the trajectory is of {found}, this edit works on {wanted}: invert the same part of the picture, or leave it away"
             )
-        target = trajectory.prompt if edit_positive is None else models.prompt_of(edit_positive)
+        target = models.prompt_of(trajectory.prompt.positive if edit_positive is None else edit_positive, negative, cfg)
         if points:
             settings = edit_settings(known, trajectory, iterations, warp, guidance)
         elif method == DRAGFIELD:
@@ -235,13 +242,15 @@ class DragEdit(io.ComfyNode):
         return io.NodeOutput(images, wire.mask_of(done[0][1]), trajectory, ui=ui.PreviewImage(images, cls=cls))
 
 
-def _check(backbone: ComfyFlux | ComfyUNet, drawn: DrawnField, method: str, head, trajectory: Trajectory | None) -> None:
+def _check(backbone: Backbone, drawn: DrawnField, method: str, head, trajectory: Trajectory | None) -> None:
     """Refuse, in one sentence each, what does not go together."""
+    if method != DRAGFIELD:
+        needs_level(backbone, 2, f"the method '{method}'", ("the method 'dragfield', which needs none of that",))
     if method == DIRECTDRAG:
         check_points_only(drawn.drag)
     elif head is not None:
         raise ValueError(f"a readout head guides 'directdrag' alone, the method is '{method}': disconnect the head, or change the method")
-    if trajectory is not None and trajectory.flow != isinstance(backbone, ComfyFlux):
+    if trajectory is not None and trajectory.flow != backbone.flow:
         raise ValueError("the trajectory is of another kind of MODEL: use DDIM Invert for Stable Diffusion, FireFlow Invert for FLUX")
 
 
@@ -269,7 +278,7 @@ def _dragflow_settings(
 class _Editor:
     """Edits one picture after the other. method: of core, with all that does not depend on the picture."""
 
-    backbone: ComfyFlux | ComfyUNet
+    backbone: Backbone
     autoencoder: ComfyAutoencoder
     progress: ComfyProgress
     method: Callable[..., Edit]

@@ -53,5 +53,7 @@ def inversion_graph(
     given = {**inputs, "trajectory": inverted}
     if "edit_positive" not in inputs and edit_prompt and "clip" in inputs:
         given["edit_positive"] = add("edit_prompt", "CLIPTextEncode", clip=inputs["clip"], text=edit_prompt)
+    if given.get("cfg", 1.0) != 1.0 and "negative" not in inputs:
+        given["negative"] = add("negative", "CLIPTextEncode", clip=inputs["clip"], text="")
     edit = add("edit", "DragfieldEdit", **given)
     return graph, [[edit[0], output] for output in range(3)]

@@ -13,8 +13,7 @@ from ..core.instruction.operations import Drag
 from ..core.optimise.soft_mask import SoftMaskSettings, point_masks
 from ..core.sampling.ddim_inversion import DDIMSettings
 from ..core.sampling.inversion import InversionSettings
-from .host.comfy_flux import ComfyFlux
-from .host.comfy_unet import ComfyUNet
+from .host.recognised_backbone import Backbone
 from .point_drag import warped
 from .trajectory import Trajectory
 
@@ -29,7 +28,7 @@ def open_to_points(drag: Drag) -> np.ndarray:
     return point_masks(drag, points_of(drag), drag.size[::-1], SoftMaskSettings())[1]
 
 
-def inversion_settings(backbone: ComfyFlux | ComfyUNet, steps: int, skip: int, kv_blocks: str) -> InversionSettings | DDIMSettings:
+def inversion_settings(backbone: Backbone, steps: int, skip: int, kv_blocks: str) -> InversionSettings | DDIMSettings:
     """How the picture is inverted: by FireFlow, or, as far, by DDIM."""
     return own_settings(backbone, InversionSettings(steps, skip, kv_blocks=kv_blocks, kv_placement="cpu"))
 

@@ -11,9 +11,10 @@ from comfy_api.latest import io
 from ..core.model.attention import Placement
 from ..core.sampling.inversion import invert
 from . import models
-from .host.comfy_flux import ComfyFlux
+from .host.comfy_flow import needs_level
 from .host.out_of_memory import with_one_retry
 from .host.progress import ComfyProgress
+from .host.recognised_backbone import flow_backbone
 from .presets import dragflow_preset, dragflow_settings, preset_input, preset_problem, tell_preset
 from .trajectory import Trajectory
 from .types import CATEGORY, TrajectoryType
@@ -30,7 +31,11 @@ class FireFlowInvert(io.ComfyNode):
             "sampler start exactly at the inverted picture.",
             search_aliases=["inversion", "unsample", "RF inversion", "RF-Solver", "image to noise", "reverse sampling"],
             inputs=[
-                io.Model.Input("model", tooltip="A FLUX model from any loader; LoRAs are respected."),
+                io.Model.Input(
+                    "model",
+                    tooltip="Any model that ComfyUI samples as a flow, from any loader: FLUX, Qwen-Image, Z-Image, SD 3.5 and others; "
+                    "LoRAs are respected.",
+                ),
                 io.Conditioning.Input("positive", tooltip="What the picture shows."),
                 io.Latent.Input("latent", tooltip="The picture, from VAE Encode. A batch is inverted one by one."),
                 io.Int.Input("steps", default=25, min=1, max=1000, tooltip="Steps of the whole schedule. Replaced by sigmas."),
@@ -84,17 +89,22 @@ class FireFlowInvert(io.ComfyNode):
         cls, model, positive, latent, steps: int, skip: int, guidance: float, remember: str, remember_on: str, sigmas=None,
         preset: str = "auto",
     ) -> io.NodeOutput:  # fmt: skip
+        backbone = flow_backbone(model)
         where = "device" if remember_on == "auto" else remember_on
         chosen = dragflow_preset(preset, model, flow=True)
         base = dragflow_settings(chosen, model).inversion
-        blocks = base.kv_blocks if remember == "auto" else remember
+        if remember == "auto":
+            blocks = base.kv_blocks if backbone.level >= 3 else "none"
+        else:
+            blocks = remember
+        if blocks != "none":
+            needs_level(backbone, 3, "remembering", ("remember 'auto' or 'none'",))
         settings = replace(base, steps=steps, skip=skip, guidance=guidance, kv_blocks=blocks, kv_placement=where)
         tell_preset(cls, chosen)
         prompt = models.prompt_of(positive)
-        backbone = ComfyFlux(model)
         progress = ComfyProgress(model, backbone=backbone)
         pictures = models.model_latents(model, latent)
-        times = None if sigmas is None else tuple(sigmas.tolist())
+        times = backbone.times(pictures[0], steps) if sigmas is None else tuple(sigmas.tolist())
         if remember_on == "auto":
             calls = steps if times is None else len(times)
             settings = replace(settings, kv_placement=backbone.place(pictures[0], settings, calls * len(pictures)))

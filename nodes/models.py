@@ -11,6 +11,7 @@ from torch import Tensor
 from ..core.edits.state import State
 from . import wire
 from .host.conditioning import ComfyConditioning
+from .host.latent_layout import has_time_axis, with_time_axis, without_time_axis
 from .trajectory import Trajectory
 
 
@@ -28,17 +29,22 @@ def chosen_guidance(asked: float, prompt: ComfyConditioning, default: float) -> 
 def model_latents(model: Any, latent: dict[str, Any]) -> list[Tensor]:
     """A LATENT's pictures one by one as the MODEL sees them: float32 [1, C, h, w] on its device. The LATENT is not written to."""
     samples = latent["samples"]
-    if samples.ndim != 4:
-        raise ValueError(f"the latent has the shape {list(samples.shape)}; an edit takes pictures, [batch, channels, height, width]")
+    timed = has_time_axis(model)
+    if samples.ndim != 4 + timed:
+        raise ValueError(
+            f"the latent has the shape {list(samples.shape)}; of this MODEL an edit takes pictures, [batch, channels, "
+            f"{'1, ' * timed}height, width]: use the VAE that belongs to the MODEL"
+        )
     with torch.inference_mode(False):
         own = samples.detach().to(model.load_device, torch.float32, copy=True)
-        z = model.get_model_object("latent_format").process_in(own)
+        z = without_time_axis(model.get_model_object("latent_format").process_in(own))
     return list(z.split(1))
 
 
 def vae_latents(model: Any, states: list[Tensor]) -> Tensor:
     """The MODEL's latents as a LATENT's samples [B, C, h, w], on the CPU."""
-    return model.get_model_object("latent_format").process_out(torch.cat(states).detach().clone()).cpu()
+    z = torch.cat(states).detach().clone()
+    return model.get_model_object("latent_format").process_out(with_time_axis(z) if has_time_axis(model) else z).cpu()
 
 
 def pixels_per_cell(model: Any) -> int:

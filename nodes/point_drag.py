@@ -17,6 +17,7 @@ from ..core.progress import Progress
 from ..core.sampling.sampler import sampler_of
 from . import models, wire
 from .guides import GuidanceType, Guides
+from .host.comfy_flow import needs_level
 from .host.node_text import show_text
 from .host.out_of_memory import with_one_retry
 from .host.progress import ComfyProgress
@@ -105,6 +106,8 @@ class PointDragOptimizer(io.ComfyNode):
         mask_weight: float, preset: str, guidance: Guides = (), mask: Tensor | None = None, positive=None,
     ) -> io.NodeOutput:  # fmt: skip
         models.check_same_latents(model, trajectory)
+        backbone = backbone_for(model)
+        needs_level(backbone, 2, "Point Drag Optimizer", ("Warm Start instead, or Drag Edit's method 'dragfield'",))
         flow = trajectory.flow
         chosen, known = points_preset(preset, model, flow=flow)
         settings = _settings(known, drag_steps, rounds, iterations, rate, warp, mask_weight)
@@ -119,7 +122,6 @@ class PointDragOptimizer(io.ComfyNode):
         prompt = trajectory.prompt if positive is None else models.prompt_of(positive)
         # Who connects a mask means it for all that follows.
         denoising = settings.denoising() if mask is None else replace(settings.denoising(), hold=True)
-        backbone = backbone_for(model)
         tell_preset(cls, chosen)
         progress = ComfyProgress(model, cls.hidden.unique_id)
         run = progress.run(partial(_told, cls.hidden.unique_id))

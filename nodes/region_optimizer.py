@@ -25,6 +25,7 @@ from . import models, wire
 from .gradient_mask import RECTANGLES, editing_mask
 from .guides import GuidanceType, Guides
 from .host.autoencoder import ComfyAutoencoder
+from .host.comfy_flow import needs_level
 from .host.memory import SAVINGS, read_saving
 from .host.node_text import show_text
 from .host.out_of_memory import with_one_retry
@@ -145,6 +146,8 @@ class RegionDragOptimizer(io.ComfyNode):
         mask: Tensor | None = None, terms: Guides = (), image: Tensor | None = None,
     ) -> io.NodeOutput:  # fmt: skip
         models.check_same_latents(model, trajectory)
+        backbone = backbone_for(model, save_memory)
+        needs_level(backbone, 2, "Region Affine Drag Optimizer", ("Warm Start instead, or Drag Edit's method 'dragfield'",))
         chosen = dragflow_preset(preset, model, flow=trajectory.flow)
         whole = dragflow_settings(chosen, model)
         if deformation in get_args(Deformation):
@@ -166,7 +169,6 @@ class RegionDragOptimizer(io.ComfyNode):
         )
         find_shadow = shadow_finder(whole.shadows, whole.shadow_reach * min(drawn.drag.size))
         tell_preset(cls, chosen)
-        backbone = backbone_for(model, save_memory)
         progress = ComfyProgress(model, cls.hidden.unique_id, backbone=backbone)
         autoencoder = None if vae is None else ComfyAutoencoder(vae, model)
         told = _Told(cls.hidden.unique_id, settings)

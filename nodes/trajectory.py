@@ -86,12 +86,15 @@ class StateNoise:
 
     def generate_noise(self, input_latent: dict[str, Any]) -> Tensor:
         wanted = tuple(input_latent["samples"].shape)
+        if len(wanted) == 5 and wanted[2] == 1:
+            # A model whose latents have a time axis.
+            wanted = (*wanted[:2], *wanted[3:])
         if wanted != tuple(self._noise.shape):
             raise ValueError(
                 f"this NOISE belongs to a latent of shape {list(self._noise.shape)}, the sampler got one of {list(wanted)}: connect the "
                 "latent output of the same inversion node"
             )
-        return self._noise.clone()
+        return self._noise.clone().reshape(input_latent["samples"].shape)
 
 
 class NoNoise:

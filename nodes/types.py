@@ -58,15 +58,19 @@ def guidance_input(default: float | None = None) -> io.Float.Input:
     )
 
 
-def negative_inputs() -> list[io.Input]:
-    """For models without distilled guidance, which need a second pass with a negative prompt."""
+def negative_inputs(*, optional: bool = False) -> list[io.Input]:
+    """For models without distilled guidance, which need a second pass with a negative prompt.
+
+    optional: as a node gets them that had none, so that graphs saved before still run.
+    """
     return [
         io.Conditioning.Input(
             "negative",
             optional=True,
-            tooltip="For models without distilled guidance (Stable Diffusion, Chroma, LongCat-Image): what the picture is not.",
+            tooltip="For models without distilled guidance (Qwen-Image, Chroma, Stable Diffusion, LongCat-Image): what the picture is not.",
         ),
         io.Float.Input(
-            "cfg", default=1.0, min=0.0, max=30.0, step=0.1, advanced=True, tooltip="Weight against the negative prompt. 1 leaves it out."
-        ),
+            "cfg", default=1.0, min=0.0, max=30.0, step=0.1, optional=optional, advanced=True,
+            tooltip="Weight against the negative prompt. 1 leaves it out.",
+        ),  # fmt: skip
     ]

@@ -117,7 +117,7 @@ def invert(
         choose_blocks(settings.kv_blocks, backbone.double_blocks, backbone.single_blocks),
         text_in_single=settings.kv_text_in_single, dtype=settings.kv_dtype, placement=settings.kv_placement,
     )  # fmt: skip
-    capture = bank.capture()
+    capture = bank.capture() if bank.blocks else None
     velocity = velocity_of(backbone, cond, settings.guidance, capture)
     state = start(z0, times[-1])
     path = [z0]

@@ -7,6 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from .latent_layout import with_time_axis, without_time_axis
+
 
 class ComfyAutoencoder:
     """vae: a VAE as loaders give it.  patcher: the MODEL whose latents it makes; its latent format normalises, on its device they are."""
@@ -32,10 +34,13 @@ class ComfyAutoencoder:
             )
         with torch.inference_mode(False), torch.no_grad():
             z = self._vae.encode(image.movedim(1, -1).clone())
-            return self._format.process_in(z.to(self._device, torch.float32)).clone()
+            return without_time_axis(self._format.process_in(z.to(self._device, torch.float32))).clone()
 
     def decode(self, z: Tensor) -> Tensor:
         """See core's Autoencoder; the picture is on the device of z."""
         with torch.inference_mode(False), torch.no_grad():
+            z = with_time_axis(z) if self._format.latent_dimensions == 3 else z
             image = self._vae.decode(self._format.process_out(z.float().clone()))
+            # A VAE of videos gives frames.
+            image = image.flatten(0, 1) if image.ndim == 5 else image
             return image.movedim(-1, 1).to(z.device, torch.float32).clamp(0.0, 1.0).contiguous()

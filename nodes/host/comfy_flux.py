@@ -16,6 +16,7 @@ from contextlib import AbstractContextManager, ExitStack, contextmanager, nullco
 from math import prod
 from typing import Any, Literal
 
+import comfy.model_base
 import comfy.model_management
 import comfy.samplers
 import torch
@@ -29,20 +30,20 @@ from ...core.sampling.inversion import InversionSettings
 from .budget import Budget
 from .call_options import add_attention_patch, give_own_output, has_foreign_code, pytorch_attention
 from .checkpoints import checkpointed
+from .comfy_flow import ComfyFlow
 from .conditioning import ComfyConditioning, Native, with_guidance
 from .gradients import Weights, differentiable, first_rows, weights_of
 from .keys_values import keys_values_patch, replaced_blocks
 from .memory import Plan, Saving, Walk, read_saving
 from .out_of_place import OutOfPlace, unchanged_streams, usable
-from .prepared_model import PreparedModel
 from .recognise import flux_of
 from .replaced_forwards import replaced_forwards
 from .rotation import PositionTables, turning_patch
 from .tap_reader import Reached, TapReader
 
 
-class ComfyFlux(PreparedModel):
-    """FlowBackbone over a native MODEL. Prompts are `ComfyConditioning`, or core's Conditioning.
+class ComfyFlux(ComfyFlow):
+    """FlowBackbone over a native MODEL, whole. Prompts are `ComfyConditioning`, or core's Conditioning.
 
     patcher: a MODEL; ValueError, one sentence, when it can't be dragged. It is cloned, never changed.
     save_memory: "auto" gives up what a short memory asks for (see memory.py), "off" nothing, "on" all but what costs most; a boolean is
@@ -52,12 +53,13 @@ class ComfyFlux(PreparedModel):
     out.
     """
 
+    level = 3
+
     def __init__(self, patcher: Any, *, save_memory: Saving | bool | Plan = "auto") -> None:
         self._network = flux_of(patcher)
         super().__init__(patcher)
         self.budget = Budget(self._patcher, read_saving(save_memory))
-        params, model = self._network.params, patcher.model
-        self.latent_channels: int = model.latent_format.latent_channels
+        params = self._network.params
         self.patch: int = self._network.patch_size
         self.double_blocks = len(self._network.double_blocks)
         self.single_blocks = len(self._network.single_blocks)
@@ -65,13 +67,12 @@ class ComfyFlux(PreparedModel):
         self.guidance_distilled = bool(getattr(params, "guidance_embed", False))
         self._blocks = (*self._network.double_blocks, *self._network.single_blocks)
         self._weights: Weights | None = None
-        self._seen: tuple[Tensor, float, Tensor] | None = None
         self._positions = PositionTables()
 
-    @property
-    def predicted(self) -> Tensor | None:
-        """The picture's latent as the last velocity of this session foretells it, z - t·v; None before the first."""
-        return None if self._seen is None else self._seen[0] - self._seen[1] * self._seen[2]
+    def times(self, z: Tensor, steps: int) -> tuple[float, ...] | None:
+        """See ComfyFlow. FLUX.1's own schedule, which shifts by the picture's size as published, is core's."""
+        own = type(self._patcher.model) is comfy.model_base.Flux and "model_sampling" not in self._patcher.object_patches
+        return None if own else super().times(z, steps)
 
     def place(self, z: Tensor, settings: InversionSettings, calls: int) -> Literal["device", "cpu"]:
         """Where to remember the keys and values of an inversion of z [1, C, h, w] in that many calls, by what room there is."""
@@ -91,26 +92,6 @@ class ComfyFlux(PreparedModel):
     def advice(self) -> str:
         """See `out_of_memory.Sparing`."""
         return self.budget.advice()
-
-    def velocity(
-        self,
-        z: Tensor,
-        t: float,
-        cond: ComfyConditioning | Conditioning,
-        *,
-        guidance: float | Tensor = 1.0,
-        kv: KVSession | None = None,
-    ) -> Tensor:
-        """See FlowBackbone. K/V sessions are for prompts of one entry."""
-        self._check(z)
-        prompt = self._prompt(cond)
-        with self.session():
-            v = self._call(z, t, prompt.positive, guidance, kv, None)
-            if prompt.negative is not None and prompt.cfg != 1.0:
-                v_negative = self._call(z, t, prompt.negative, guidance, None, None)
-                v = v_negative + prompt.cfg * (v - v_negative)
-            self._seen = z.detach().to(v.device), float(t), v.detach()
-            return v
 
     def features(
         self,
@@ -133,7 +114,7 @@ class ComfyFlux(PreparedModel):
             return reader.features
 
     def _call(
-        self, z: Tensor, t: float, entries: Native, guidance: float | Tensor, kv: KVSession | None, reader: TapReader | None
+        self, z: Tensor, t: float, entries: Native, guidance: float | Tensor, kv: KVSession | None, reader: TapReader | None = None
     ) -> Tensor:
         """The network at (z, t): what the entries' predictions add up to, float32."""
         if len(entries) > 1 and (kv is not None or reader is not None):
@@ -213,15 +194,5 @@ class ComfyFlux(PreparedModel):
 
     def _close(self) -> None:
         super()._close()
-        self._weights = self._seen = None
+        self._weights = None
         self._positions = PositionTables()
-
-    def _check(self, z: Tensor) -> None:
-        if z.ndim != 4 or z.shape[1] != self.latent_channels:
-            raise ValueError(
-                f"this MODEL takes latents [B, {self.latent_channels}, h, w], got {list(z.shape)}: use the VAE that belongs to it"
-            )
-        if not z.detach().isfinite().all():
-            raise ValueError(
-                "the latent holds NaN or infinite values: was it sampled or encoded in float16? Use bfloat16 or float32 for that"
-            )

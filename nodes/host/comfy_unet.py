@@ -57,6 +57,8 @@ class ComfyUNet(PreparedModel):
         self._weights: UNetWeights | None = None
         self._caution, self._asked = 1, 0
 
+    level, flow, _name = 3, False, "Stable Diffusion"
+
     @property
     def module(self) -> nn.Module:
         """The network itself, for hooks that are taken off again (a LoRA's)."""

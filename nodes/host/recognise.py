@@ -1,4 +1,4 @@
-"""Which MODELs can be dragged: the FLUX family as ComfyUI itself runs it. Everything else is refused in one sentence."""
+"""Which MODELs can be dragged, and how far: what ComfyUI samples as a flow, and further what has FLUX's blocks. Else, why not."""
 
 from __future__ import annotations
 
@@ -12,16 +12,33 @@ from comfy.ldm.modules.diffusionmodules.openaimodel import UNetModel
 from comfy.patcher_extension import WrappersMP
 from torch import nn
 
-FAMILY = (
+FLUX = (
     "use FLUX.1 (dev, schnell, Kontext, Fill; fp8 and GGUF files too), FLUX.2, Chroma, or one that is free for commercial work: "
     "FLUX.2-klein-4B, LongCat-Image"
 )
 COMPILED = "torch.compile"
 """Key of the wrapper that ComfyUI's own compile node installs."""
+NAMES = {
+    "NextDiT": "Z-Image (Lumina 2)", "QwenImageTransformer2DModel": "Qwen-Image", "OpenAISignatureMMDITWrapper": "SD 3.5",
+    "Chroma": "Chroma",
+    "HiDreamImageTransformer2DModel": "HiDream", "OmniGen2Transformer2DModel": "OmniGen 2", "SingleStreamDiT": "Krea 2", "Anima": "Anima",
+    "WanModel": "Wan", "MMDiT": "AuraFlow", "HunyuanVideo": "Hunyuan", "Flux": "FLUX", "UNetModel": "Stable Diffusion",
+    "ChromaRadiance": "Chroma Radiance",
+}  # fmt: skip
+"""What people call a diffusion model's class."""
 
 
-def flux_of(patcher: Any) -> nn.Module:
-    """The diffusion model of a MODEL, `comfy.ldm.flux.model.Flux` or `comfy.ldm.chroma.model.Chroma`.
+def name_of(patcher: Any) -> str:
+    """What people call a MODEL, else its class."""
+    model = getattr(getattr(patcher, "model", None), "diffusion_model", None)
+    for kind in type(model).__mro__:
+        if kind.__name__ in NAMES:
+            return NAMES[kind.__name__]
+    return f"this model ({type(model).__name__})"
+
+
+def flow_of(patcher: Any) -> nn.Module:
+    """The diffusion model of a MODEL that ComfyUI samples as a flow, of whatever class.
 
     Raises ValueError, saying what to use instead.
     """
@@ -37,16 +54,38 @@ def flux_of(patcher: Any) -> nn.Module:
         raise ValueError(
             "this MODEL is compiled, and compiled blocks can't be read or differentiated: connect the MODEL from before the compile node"
         )
-    if not isinstance(model, comfy.ldm.flux.model.Flux | comfy.ldm.chroma.model.Chroma):
-        kind, instead = type(model).__name__, _instead(model)
-        raise ValueError(f"a {kind} model can't be dragged here, because it has {_missing(model)}: {instead}{FAMILY}")
+    if isinstance(model, UNetModel):
+        raise ValueError(
+            "a Stable Diffusion model is no flow: begin with DDIM Invert, from which Point Drag Optimizer and Region Affine Drag Optimizer "
+            f"go on, or {FLUX}"
+        )
     if isinstance(model, comfy.ldm.chroma_radiance.model.ChromaRadiance):
-        raise ValueError(f"Chroma Radiance can't be dragged, because it has no latent, it works on pixels: {FAMILY}")
+        raise ValueError(f"Chroma Radiance can't be dragged, because it has no latent, it works on pixels: {FLUX}")
     sampling = patcher.get_model_object("model_sampling")
     if not isinstance(sampling, comfy.model_sampling.CONST):
         raise ValueError(
-            f"this MODEL was patched to sample as {type(sampling).__mro__[1].__name__}, which is not the flow that inversion walks: "
-            "remove the ModelSampling node in front, or use one for flow models (ModelSamplingFlux)"
+            f"{name_of(patcher)} is sampled as {_kind(sampling)}, which is not the flow that inversion walks: remove the ModelSampling "
+            f"node in front, use one for flow models (ModelSamplingFlux, ModelSamplingAuraFlow), or {FLUX}"
+        )
+    return model
+
+
+def has_flux_blocks(patcher: Any) -> bool:
+    """Whether a MODEL's blocks are FLUX's, so that features, keys and values can be reached too."""
+    model = getattr(getattr(patcher, "model", None), "diffusion_model", None)
+    return isinstance(model, comfy.ldm.flux.model.Flux | comfy.ldm.chroma.model.Chroma)
+
+
+def flux_of(patcher: Any) -> nn.Module:
+    """The diffusion model of a MODEL with FLUX's blocks, `comfy.ldm.flux.model.Flux` or `comfy.ldm.chroma.model.Chroma`.
+
+    Raises ValueError, saying what to use instead.
+    """
+    model = flow_of(patcher)
+    if not has_flux_blocks(patcher):
+        raise ValueError(
+            f"{name_of(patcher)} gives its velocity here, not what happens inside of its blocks: use Drag Edit's method 'dragfield', or "
+            f"{FLUX}"
         )
     return model
 
@@ -58,20 +97,7 @@ def _compiled(patcher: Any, model: nn.Module) -> bool:
     return wrapped or swapped or inside
 
 
-def _instead(model: nn.Module) -> str:
-    """The nodes that do take it, in front of what else there is to do."""
-    if not isinstance(model, UNetModel):
-        return ""
-    return "begin with DDIM Invert, from which Point Drag Optimizer and Region Affine Drag Optimizer go on, or "
-
-
-def _missing(model: nn.Module) -> str:
-    if hasattr(model, "joint_blocks"):
-        # SD3 and its kin: ComfyUI calls neither attention patches nor DIFFUSION_MODEL wrappers in them.
-        return "no attention patches in ComfyUI, through which an edit reads and replaces keys and values"
-    if hasattr(model, "transformer_blocks") and hasattr(model, "pe_embedder"):
-        # Qwen-Image: its blocks have all patches.
-        return "latents with a time axis, [B, C, T, h, w], where an edit takes pictures"
-    if not hasattr(model, "double_blocks") or not hasattr(model, "single_blocks"):
-        return "no double and single stream blocks, whose features and keys and values an edit reads"
-    return "FLUX-like blocks but a forward of its own, without the latent's two-dimensional tokens that an edit reads"
+def _kind(sampling: Any) -> str:
+    """How a MODEL is sampled, in words."""
+    kinds = {"EPS": "a noise prediction", "V_PREDICTION": "a v prediction", "EDM": "EDM", "X0": "a prediction of the picture"}
+    return next((kinds[kind.__name__] for kind in type(sampling).__mro__ if kind.__name__ in kinds), type(sampling).__mro__[1].__name__)

@@ -67,6 +67,8 @@ def start_comfyui(path: str) -> None:
 
     sys.meta_path.append(_EmptyModules([name for name in UNUSED if importlib.util.find_spec(name) is None]))
     sys.path.insert(0, path)
+    # What the tests here share, behind ComfyUI's own modules.
+    sys.path.append(str(Path(__file__).parent))
     import comfy.options
 
     comfy.options.enable_args_parsing(False)

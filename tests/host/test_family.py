@@ -10,6 +10,7 @@ import comfy.samplers
 import comfy.supported_models
 import pytest
 import torch
+from sampled import T, off, sampled_velocity
 
 from dragfield.core.model.attention import KVBank, choose_blocks
 from dragfield.core.model.taps import Tap
@@ -18,7 +19,6 @@ from dragfield.nodes.host.conditioning import ComfyConditioning
 from dragfield.nodes.host.memory import PLANS
 
 CPU = torch.device("cpu")
-T = 0.6
 
 FLUX = {
     "image_model": "flux", "in_channels": 16, "out_channels": 16, "vec_in_dim": 8, "context_in_dim": 12, "hidden_size": 32, "mlp_ratio":
@@ -63,35 +63,6 @@ def conditioning(seed: int = 1, **extra) -> list:
 
 def latent_of(backbone: ComfyFlux, batch: int = 1) -> torch.Tensor:
     return torch.randn(batch, backbone.latent_channels, 8, 12, generator=torch.Generator().manual_seed(2))
-
-
-class Once(comfy.samplers.Sampler):
-    """Calls the guided denoiser once and gives its velocity."""
-
-    def sample(self, model_wrap, sigmas, extra_args, callback, noise, latent_image=None, denoise_mask=None, disable_pbar=False):
-        x = noise
-        return (x - model_wrap(x, sigmas[:1].expand(len(x)), **extra_args)) / sigmas[0]
-
-
-def sampled_velocity(patcher, z, positive, negative=None, cfg=1.0):
-    """What ComfyUI's own guider makes of the same prompts at the same latent."""
-    guider = comfy.samplers.CFGGuider(patcher)
-    guider.set_conds(positive, negative or positive)
-    guider.set_cfg(cfg)
-    found = {}
-
-    class Keep(Once):
-        def sample(self, *args, **kwargs):
-            found["v"] = super().sample(*args, **kwargs)
-            return found["v"]
-
-    with torch.inference_mode():
-        guider.sample(z, torch.zeros_like(z), Keep(), torch.tensor([T, 0.0]))
-    return found["v"].clone()
-
-
-def off(found: torch.Tensor, wanted: torch.Tensor) -> float:
-    return float((found - wanted).abs().max() / wanted.abs().max())
 
 
 @pytest.fixture(params=MODELS)

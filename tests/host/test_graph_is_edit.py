@@ -6,12 +6,12 @@ Every graph is queued as it would be on the canvas: each node with the defaults 
 from __future__ import annotations
 
 from dataclasses import replace
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from ways import SIDE, Ways, run
 
 from dragfield.core.demo.directdrag_settings import DIRECTDRAG, DIRECTDRAG_FLOW
 from dragfield.core.demo.dragflow_settings import DRAGFIELD, DRAGFLOW
@@ -19,47 +19,23 @@ from dragfield.core.edits.directdrag import directdrag
 from dragfield.core.edits.dragfield import dragfield
 from dragfield.core.edits.dragflow import dragflow
 from dragfield.core.instruction import DragInstruction, DrawnPoints, DrawnRegion
-from dragfield.nodes import models
-from dragfield.nodes.ddim_invert import DDIMInvert
 from dragfield.nodes.demo import LoadDemoModel, LoadDemoUNet
 from dragfield.nodes.drag_edit import DragEdit
 from dragfield.nodes.drag_to_field import DragToField
-from dragfield.nodes.host.autoencoder import ComfyAutoencoder
-from dragfield.nodes.host.recognised_backbone import backbone_for
-from dragfield.nodes.invert import FireFlowInvert
-from dragfield.nodes.masked_denoise import GradientMaskedDenoise
-from dragfield.nodes.paste_back import PasteBack
 from dragfield.nodes.point_drag import PointDragOptimizer
 from dragfield.nodes.region_optimizer import RegionDragOptimizer
 from dragfield.nodes.warm_start import WarmStart
-from nodes import CLIPTextEncode, VAEDecode, VAEEncode
 
-SIDE = 128
 SQUARE = ((((0.2, 0.25), (0.5, 0.25), (0.5, 0.6), (0.2, 0.6)),),)
 REGIONS = {
     "relocation": DrawnRegion("relocation", SQUARE, (0.62, 0.5)),
     "deformation": DrawnRegion("deformation", SQUARE, (0.5, 0.55)),
 }
 POINTS = DrawnPoints((((0.3, 0.4), (0.55, 0.5)),))
-FEW = {"steps": 6, "skip": 2}
 
 
 def drag_of(*operations: Any) -> str:
     return DragInstruction(operations, size=(SIDE, SIDE), background_prompt="a red star").to_json()
-
-
-def run(node: Any, **given: Any) -> tuple:
-    """A node with the defaults of its schema where nothing is given."""
-    values = {}
-    for inp in node.define_schema().inputs:
-        options = getattr(inp, "options", None)
-        default = getattr(inp, "default", None)
-        if default is None and options:
-            default = options[0]
-        if default is not None:
-            values[inp.id] = default
-    hidden = type(node.__name__, (node,), {"hidden": SimpleNamespace(unique_id=None, prompt=None, dynprompt=None)})
-    return hidden.execute(**{**values, **given}).result
 
 
 @pytest.fixture(autouse=True)
@@ -86,46 +62,6 @@ def image() -> torch.Tensor:
     picture = np.stack([x, y, 0.5 + 0.2 * np.sin(20 * x * y)], axis=-1).astype(np.float32)
     picture[32:77, 26:64] = (0.8, 0.2, 0.1)
     return torch.from_numpy(picture)[None]
-
-
-class Ways:
-    """One drag of one picture on one model."""
-
-    def __init__(self, loaded: tuple, image: torch.Tensor, drag: Any) -> None:
-        self.model, self.clip, self.vae = loaded
-        self.image, self.drag = image, drag
-        self.flow = hasattr(backbone_for(self.model), "velocity")
-
-    def prompt(self, words: str) -> Any:
-        return CLIPTextEncode().encode(self.clip, words)[0]
-
-    def inverted(self, words: str, **how: Any) -> tuple:
-        latent = VAEEncode().encode(self.vae, self.image)[0]
-        what = {"model": self.model, "positive": self.prompt(words), "latent": latent}
-        if self.flow:
-            return run(FireFlowInvert, **what, **FEW, **how)
-        return run(DDIMInvert, **what, steps=FEW["steps"], strength=1 - FEW["skip"] / FEW["steps"])
-
-    def graph(self, trajectory: Any, mask: torch.Tensor, detailed: bool = False) -> torch.Tensor:
-        latent = run(GradientMaskedDenoise, model=self.model, trajectory=trajectory)[0]
-        decoded = VAEDecode().decode(self.vae, latent)[0]
-        more = {"trajectory": trajectory} if detailed else {}
-        return run(PasteBack, edited=decoded, original=self.image, mask=mask, **more)[0]
-
-    def edit(self, method: str, trajectory: Any) -> torch.Tensor:
-        what = {"model": self.model, "vae": self.vae, "image": self.image, "drag": self.drag, "clip": self.clip}
-        return run(DragEdit, **what, method=method, trajectory=trajectory)[0]
-
-    def core(self, method: Any, trajectory: Any, settings: Any, *prompts: str, **how: Any) -> torch.Tensor:
-        backbone, autoencoder = backbone_for(self.model), ComfyAutoencoder(self.vae, self.model)
-        branch = models.ready(backbone, trajectory.branches[0])
-        settings = replace(settings, inversion=branch.inversion.settings)
-        conds = [models.prompt_of(self.prompt(words)) for words in prompts]
-        placed = DragInstruction.from_json(self.drag).rasterise(SIDE, SIDE)
-        picture = self.image.movedim(-1, 1).contiguous()
-        with backbone.session():
-            made = method(backbone, autoencoder, picture, placed, *conds, settings=settings, inversion=branch.inversion, **how)
-        return made.image.movedim(1, -1)
 
 
 def same(*pictures: torch.Tensor) -> None:

@@ -15,6 +15,7 @@ from dragfield.nodes.host.autoencoder import ComfyAutoencoder
 from dragfield.nodes.host.comfy_flux import ComfyFlux
 from dragfield.nodes.host.comfy_unet import ComfyUNet
 from dragfield.nodes.host.conditioning import ComfyConditioning, as_native
+from dragfield.nodes.host.recognised_backbone import backbone_for
 
 CPU = torch.device("cpu")
 
@@ -42,7 +43,7 @@ def stable_diffusion():
 
 def test_another_architecture_is_told_what_it_lacks():
     sentence = refusal(stable_diffusion())
-    assert "UNetModel" in sentence and "no double and single stream blocks" in sentence and "FLUX.2-klein-4B" in sentence
+    assert "a Stable Diffusion model is no flow" in sentence and "FLUX.2-klein-4B" in sentence
     assert "begin with DDIM Invert" in sentence and "Point Drag Optimizer" in sentence
 
 
@@ -54,11 +55,11 @@ def test_a_flow_model_is_sent_to_the_inversion_that_takes_it(make_flux):
 def test_transformers_of_other_families_are_told_what_they_lack(make_flux):
     model, kwargs = make_flux(), {"dtype": torch.float32, "device": CPU, "operations": comfy.ops.disable_weight_init}
     model.model.diffusion_model = OpenAISignatureMMDITWrapper(input_size=None, in_channels=16, depth=1, adm_in_channels=8, **kwargs)
-    assert "no attention patches in ComfyUI" in refusal(model)
+    assert "SD 3.5 gives its velocity here" in refusal(model) and backbone_for(model).level == 1
     model.model.diffusion_model = QwenImageTransformer2DModel(
         num_layers=1, attention_head_dim=16, num_attention_heads=1, joint_attention_dim=8, axes_dims_rope=(4, 6, 6), **kwargs
     )
-    assert "a time axis" in refusal(model)
+    assert "Qwen-Image gives its velocity here" in refusal(model) and "method 'dragfield'" in refusal(model)
 
 
 def test_something_that_is_no_model_is_told_so():

@@ -1,0 +1,102 @@
+"""Small models of ComfyUI's own classes beyond FLUX, with random weights, and one of a class that nobody knows."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import comfy.conds
+import comfy.latent_formats
+import comfy.model_base
+import comfy.model_patcher
+import comfy.supported_models
+import comfy.supported_models_base
+import torch
+from torch import nn
+
+CPU = torch.device("cpu")
+TEXT = 12
+"""Width of a prompt's tokens."""
+
+MODELS = {
+    "Z-Image": (
+        comfy.supported_models.ZImage,
+        {
+            "image_model": "lumina2", "patch_size": 2, "in_channels": 16, "dim": 256, "n_layers": 2, "n_refiner_layers": 1, "n_heads": 8,
+            "n_kv_heads": 8, "qk_norm": True, "cap_feat_dim": TEXT, "axes_dims": [8, 12, 12], "axes_lens": [64, 64, 64],
+            "rope_theta": 256.0, "z_image_modulation": True, "time_scale": 1000.0, "pad_tokens_multiple": 32, "ffn_dim_multiplier": 8 / 3,
+        },
+    ),
+    "Qwen-Image": (
+        comfy.supported_models.QwenImage,
+        {
+            "image_model": "qwen_image", "in_channels": 64, "out_channels": 16, "num_layers": 2, "attention_head_dim": 16,
+            "num_attention_heads": 2, "joint_attention_dim": TEXT, "axes_dims_rope": (4, 6, 6),
+        },
+    ),
+    "SD 3.5": (
+        comfy.supported_models.SD3,
+        {
+            "in_channels": 16, "depth": 2, "input_size": None, "adm_in_channels": 8, "pos_embed_scaling_factor": None,
+            "pos_embed_max_size": 16, "num_patches": 256, "qk_norm": "rms", "context_embedder_config": {
+                "target": "torch.nn.Linear", "params": {"in_features": TEXT, "out_features": 128},
+            },
+        },
+    ),
+    "Krea 2": (
+        comfy.supported_models.Krea2,
+        {
+            "image_model": "krea2", "features": 64, "tdim": 16, "txtdim": TEXT, "heads": 4, "kvheads": 2, "multiplier": 2, "layers": 2,
+            "patch": 2, "channels": 16, "txtlayers": 1, "txtheads": 2, "txtkvheads": 2,
+        },
+    ),
+}  # fmt: skip
+
+
+def make(name: str) -> Any:
+    """A MODEL of that kind; "unknown" is a class of this file's own."""
+    config = _Unknown({}) if name == "unknown" else MODELS[name][0](dict(MODELS[name][1]))
+    config.set_inference_dtype(torch.float32, None)
+    model = config.get_model({}, device=CPU)
+    generator = torch.Generator().manual_seed(0)
+    for key, parameter in model.diffusion_model.named_parameters():
+        scale = parameter.ndim == 1 and "bias" not in key
+        parameter.data = torch.randn(parameter.shape, generator=generator) * (0.15 if parameter.ndim > 1 else 0.1) + float(scale)
+    for buffer in model.diffusion_model.buffers():
+        # Made empty, to be read from a file.
+        buffer.data = torch.randn(buffer.shape, generator=generator)
+    return comfy.model_patcher.CoreModelPatcher(model, load_device=CPU, offload_device=CPU)
+
+
+def conditioning(seed: int = 1, tokens: int = 5, **extra: Any) -> list:
+    generator = torch.Generator().manual_seed(seed)
+    return [[torch.randn(1, tokens, TEXT, generator=generator), {"pooled_output": torch.randn(1, 8, generator=generator), **extra}]]
+
+
+class _Convolved(nn.Module):
+    """A network of nobody's class: no blocks, no patches, none of ComfyUI's wrappers inside."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.dtype = torch.float32
+        self.see, self.say, self.text = nn.Conv2d(16, 24, 3, padding=1), nn.Conv2d(24, 16, 3, padding=1), nn.Linear(TEXT, 24)
+
+    def forward(self, x: torch.Tensor, t: torch.Tensor, context: torch.Tensor, **_: Any) -> torch.Tensor:
+        told = self.text(context).mean(1)[..., None, None]
+        return self.say(torch.tanh(self.see(x) + told + t[:, None, None, None] / 1000))
+
+
+class _UnknownModel(comfy.model_base.BaseModel):
+    def __init__(self, config: Any, device: Any = None) -> None:
+        super().__init__(config, comfy.model_base.ModelType.FLOW, device=device, unet_model=lambda **_: _Convolved())
+
+    def extra_conds(self, **kwargs: Any) -> dict[str, Any]:
+        return {**super().extra_conds(**kwargs), "c_crossattn": comfy.conds.CONDRegular(kwargs["cross_attn"])}
+
+
+class _Unknown(comfy.supported_models_base.BASE):
+    unet_config: dict[str, Any] = {}
+    sampling_settings = {"shift": 2.0}
+    latent_format = comfy.latent_formats.SD3
+
+    def get_model(self, state_dict: dict, prefix: str = "", device: Any = None) -> Any:
+        return _UnknownModel(self, device=device)

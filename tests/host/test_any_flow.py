@@ -1,0 +1,184 @@
+"""Whatever ComfyUI samples as a flow can be dragged by `dragfield`: its velocity is the sampler's, and every node of level 1 runs on it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import comfy.samplers
+import pytest
+import torch
+from any_flow import MODELS, conditioning, make
+from comfy_extras.nodes_custom_sampler import BasicGuider, KSamplerSelect, SamplerCustomAdvanced
+from sampled import T, off, sampled_velocity
+from ways import SIDE, Ways, run
+
+from dragfield.core.instruction import DragInstruction, DrawnRegion
+from dragfield.nodes import models
+from dragfield.nodes.drag_edit import DragEdit
+from dragfield.nodes.host.comfy_flow import ComfyFlow
+from dragfield.nodes.host.conditioning import ComfyConditioning
+from dragfield.nodes.host.recognised_backbone import backbone_for
+from dragfield.nodes.invert import FireFlowInvert
+from dragfield.nodes.latent_warp import LatentWarp
+from dragfield.nodes.masked_denoise import GradientMaskedDenoise
+from dragfield.nodes.paste_back import PasteBack
+from dragfield.nodes.point_drag import PointDragOptimizer
+from dragfield.nodes.region_optimizer import RegionDragOptimizer
+from dragfield.nodes.warm_start import WarmStart
+
+SQUARE = ((((0.2, 0.25), (0.5, 0.25), (0.5, 0.6), (0.2, 0.6)),),)
+DRAG = DragInstruction((DrawnRegion("relocation", SQUARE, (0.62, 0.5)),), size=(SIDE, SIDE)).to_json()
+
+
+class Grey:
+    """A VAE of 16 channels, each a small grey picture; with a time axis where the model's latents have one."""
+
+    latent_channels = 16
+
+    def __init__(self, timed: bool) -> None:
+        self.timed = timed
+
+    def encode(self, pixels: torch.Tensor) -> torch.Tensor:
+        z = torch.nn.functional.avg_pool2d(pixels.movedim(-1, 1), 8).mean(1, keepdim=True).expand(-1, 16, -1, -1) * 2 - 1
+        return z[:, :, None].clone() if self.timed else z.clone()
+
+    def decode(self, samples: torch.Tensor) -> torch.Tensor:
+        z = samples[:, :, 0] if self.timed else samples
+        grey = torch.nn.functional.interpolate((z.mean(1, keepdim=True) + 1) / 2, scale_factor=8).expand(-1, 3, -1, -1)
+        pixels = grey.movedim(1, -1).clamp(0, 1)
+        return pixels[:, None] if self.timed else pixels
+
+
+@pytest.fixture(params=[*MODELS, "unknown"])
+def patcher(request: pytest.FixtureRequest) -> Any:
+    return make(request.param)
+
+
+def latent_of(patcher: Any, size: tuple[int, int] = (8, 12)) -> torch.Tensor:
+    return torch.randn(1, 16, *size, generator=torch.Generator().manual_seed(2))
+
+
+def timed(patcher: Any) -> bool:
+    return patcher.model.latent_format.latent_dimensions == 3
+
+
+@pytest.mark.parametrize("cfg", [1.0, 3.0])
+def test_the_velocity_is_the_samplers_guided_too(patcher: Any, cfg: float) -> None:
+    z, positive, negative = latent_of(patcher), conditioning(), conditioning(3)
+    found = ComfyFlow(patcher).velocity(z, T, ComfyConditioning(positive, negative, cfg))
+    wanted = sampled_velocity(patcher, z[:, :, None] if timed(patcher) else z, positive, negative, cfg)
+    assert found.shape == z.shape and off(found, wanted[:, :, 0] if timed(patcher) else wanted) < 1e-5
+
+
+def test_it_exists_at_the_picture_and_goes_over_into_the_noise(patcher: Any) -> None:
+    backbone, z, prompt = ComfyFlow(patcher), latent_of(patcher), ComfyConditioning(conditioning())
+    still, near, far = (backbone.velocity(z, t, prompt) for t in (0.0, 1e-6, 1.0))
+    assert all(v.isfinite().all() for v in (still, near, far)) and off(near, still) < 0.05
+    assert torch.equal(still, backbone.velocity(z, 0.0, prompt))
+
+
+def test_odd_sizes_come_back_as_they_were(patcher: Any) -> None:
+    z = latent_of(patcher, (7, 11))
+    assert ComfyFlow(patcher).velocity(z, T, ComfyConditioning(conditioning())).shape == z.shape
+
+
+def test_its_own_schedule_is_comfyuis(patcher: Any) -> None:
+    times = backbone_for(patcher).times(latent_of(patcher), 8)
+    wanted = comfy.samplers.calculate_sigmas(patcher.get_model_object("model_sampling"), "simple", 8)
+    assert len(times) == 9 and torch.allclose(torch.tensor(times), wanted) and times[-1] == 0.0
+
+
+def test_a_sampler_is_bit_identical_before_after_and_interrupted(patcher: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    z = latent_of(patcher)
+    z = z[:, :, None] if timed(patcher) else z
+    before = sampled_velocity(patcher, z, conditioning())
+    backbone, prompt = ComfyFlow(patcher), ComfyConditioning(conditioning())
+    backbone.velocity(latent_of(patcher), T, prompt)
+    assert torch.equal(sampled_velocity(patcher, z, conditioning()), before)
+    with monkeypatch.context() as patch:
+        patch.setattr(comfy.samplers, "calc_cond_batch", lambda *_: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            backbone.velocity(latent_of(patcher), T, prompt)
+    assert torch.equal(sampled_velocity(patcher, z, conditioning()), before)
+    assert not patcher.model.diffusion_model._forward_hooks
+
+
+@pytest.fixture
+def ways(patcher: Any, monkeypatch: pytest.MonkeyPatch) -> Ways:
+    monkeypatch.setattr("dragfield.nodes.drag_edit.ui.PreviewImage", lambda *_, **__: None)
+    image = torch.rand(1, SIDE, SIDE, 3, generator=torch.Generator().manual_seed(5))
+    made = Ways((patcher, None, Grey(timed(patcher))), image, DRAG)
+    made.prompt = lambda words: conditioning()
+    return made
+
+
+def inverted(ways: Ways, **how: Any) -> tuple:
+    z = ways.vae.encode(ways.image)
+    return run(FireFlowInvert, model=ways.model, positive=conditioning(), latent={"samples": z}, steps=6, skip=2, **how)
+
+
+def test_drag_edit_and_the_graph_run_and_agree_and_leave_the_background(ways: Ways) -> None:
+    with torch.inference_mode():
+        trajectory, _, latent, _ = inverted(ways)
+        what = {"model": ways.model, "vae": ways.vae, "image": ways.image, "trajectory": trajectory, "drag": DRAG}
+        edit, mask, _ = run(DragEdit, **what, method="dragfield", positive=conditioning())
+        started, _, _, area = run(WarmStart, **what)
+        samples = run(GradientMaskedDenoise, model=ways.model, trajectory=started)[0]["samples"]
+        assert samples.shape == latent["samples"].shape
+        decoded = ways.vae.decode(samples).reshape(1, SIDE, SIDE, 3)
+        graph = run(PasteBack, edited=decoded, original=ways.image, mask=area, trajectory=started)[0]
+        closed = mask[0] == 0
+        assert closed.any() and torch.equal(edit[0][closed], ways.image[0][closed]) and not torch.equal(edit, ways.image)
+        assert torch.equal(edit, graph)
+        against = {"negative": conditioning(3), "cfg": 3.0}
+        guided = run(GradientMaskedDenoise, model=ways.model, trajectory=started, **against)[0]["samples"]
+        assert not torch.allclose(guided, samples, atol=1e-3)
+        decoded = ways.vae.decode(guided).reshape(1, SIDE, SIDE, 3)
+        pasted = run(PasteBack, edited=decoded, original=ways.image, mask=area, trajectory=started)[0]
+        assert torch.equal(pasted, run(DragEdit, **what, method="dragfield", positive=conditioning(), **against)[0])
+
+
+def test_an_inversion_comes_back_and_any_sampler_starts_there(ways: Ways) -> None:
+    with torch.inference_mode():
+        trajectory, noise, latent, sigmas = inverted(ways)
+        state = trajectory.branches[0]
+        assert state.inversion.times[-1] == 0.0 and not state.inversion.bank.blocks
+        back = run(GradientMaskedDenoise, model=ways.model, trajectory=trajectory)[0]["samples"]
+        moved = (models.vae_latents(ways.model, [state.z]) - latent["samples"]).abs().mean()
+        assert (back - latent["samples"]).abs().mean() < moved
+        warped = run(LatentWarp, state=trajectory, drag=DRAG)[0]
+        assert not torch.equal(warped.branches[0].z, state.z)
+        guider, sampler = BasicGuider.execute(ways.model, conditioning()).result[0], KSamplerSelect.execute("euler").result[0]
+        sampled = SamplerCustomAdvanced.execute(noise, guider, sampler, sigmas, latent).result[0]["samples"]
+        assert sampled.shape == latent["samples"].shape and sampled.isfinite().all()
+
+
+def test_what_needs_more_than_a_velocity_says_so_before_anything_starts(ways: Ways) -> None:
+    with torch.inference_mode():
+        trajectory = inverted(ways)[0]
+        for node in (RegionDragOptimizer, PointDragOptimizer):
+            with pytest.raises(ValueError, match=r"needs features inside of the model.*does not give here: use Warm Start"):
+                run(node, model=ways.model, trajectory=trajectory, drag=DRAG, preset="tuned")
+        for method in ("dragflow", "directdrag"):
+            with pytest.raises(ValueError, match=f"'{method}' needs features .* use the method 'dragfield'"):
+                run(DragEdit, model=ways.model, vae=ways.vae, image=ways.image, drag=DRAG, method=method, positive=conditioning())
+        with pytest.raises(ValueError, match="remembering needs the model's keys and values"):
+            inverted(ways, remember="all")
+        with pytest.raises(ValueError, match="connect negative, or clip"):
+            run(DragEdit, model=ways.model, vae=ways.vae, image=ways.image, drag=DRAG, method="dragfield", positive=conditioning(), cfg=3.0)
+
+
+def test_a_model_that_answers_with_nan_is_named_with_its_dtype(patcher: Any) -> None:
+    for parameter in patcher.model.diffusion_model.parameters():
+        parameter.data.fill_(float("nan"))
+    with pytest.raises(ValueError, match="answered with NaN or infinite values, computing in float32: load it in bfloat16"):
+        ComfyFlow(patcher).velocity(latent_of(patcher), T, ComfyConditioning(conditioning()))
+
+
+def test_a_video_is_refused_in_one_sentence() -> None:
+    model = make("Qwen-Image")
+    with pytest.raises(ValueError, match="the latent has 3 frames"):
+        models.model_latents(model, {"samples": torch.zeros(1, 16, 3, 4, 4)})
+    with pytest.raises(ValueError, match="use the VAE that belongs to the MODEL"):
+        models.model_latents(model, {"samples": torch.zeros(1, 16, 4, 4)})
+
