@@ -38,7 +38,7 @@ from dragfield.core.edits.dragflow import dragflow  # noqa: E402
 from dragfield.core.model.attention import KVBank, choose_blocks  # noqa: E402
 from dragfield.core.model.taps import default_taps  # noqa: E402
 from dragfield.nodes.host.autoencoder import ComfyAutoencoder  # noqa: E402
-from dragfield.nodes.host.comfy_flux import ComfyFlux  # noqa: E402
+from dragfield.nodes.host.comfy_transformer import ComfyTransformer  # noqa: E402
 from dragfield.nodes.host.conditioning import as_native  # noqa: E402
 from dragfield.nodes.host.demo_model import load_demo_model  # noqa: E402
 from dragfield.nodes.host.progress import ComfyProgress  # noqa: E402
@@ -66,7 +66,7 @@ class Sides:
 
         def host() -> object:
             with torch.inference_mode():
-                backbone = ComfyFlux(self.model)
+                backbone = ComfyTransformer(self.model)
                 progress = ComfyProgress(self.model, backbone=backbone)
                 vae, prompt = ComfyAutoencoder(self.vae, self.model), as_native(self.prompt)
                 with backbone.session():
@@ -77,7 +77,7 @@ class Sides:
     def calls(self, backbone: object, kept: str, gradient: bool) -> Work:
         """One call of a backbone: a drag iteration's with its gradient, or a denoising's."""
         z = torch.randn(1, 16, 32, 32, generator=torch.Generator().manual_seed(0))
-        prompt = as_native(self.prompt) if isinstance(backbone, ComfyFlux) else self.prompt
+        prompt = as_native(self.prompt) if isinstance(backbone, ComfyTransformer) else self.prompt
         bank = KVBank(choose_blocks(kept, backbone.double_blocks, backbone.single_blocks))
         with torch.no_grad():
             backbone.velocity(z, T, prompt, kv=bank.capture())
@@ -119,7 +119,7 @@ def said(name: str, found: tuple[float, float, float], unit: str) -> None:
 
 
 def calls(sides: Sides, repeats: int) -> None:
-    host = ComfyFlux(sides.model)
+    host = ComfyTransformer(sides.model)
     with host.session():
         for kept in ("auto", "non_ridge"):
             for what, gradient in (("drag iteration", True), ("denoising call", False)):

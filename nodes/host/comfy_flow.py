@@ -5,8 +5,8 @@
     level 3   + attention's keys and values: K/V injection, subject adapters
 
 No list of classes is asked: the call goes through ComfyUI's own sampling code, with its guidance, areas, ControlNets and reference latents,
-and the network's own output is what its forward returns, which for ComfyUI's flows (CONST) is the velocity. comfy_flux.py goes further for
-models whose blocks are known.
+and the network's own output is what its forward returns, which for ComfyUI's flows (CONST) is the velocity. comfy_transformer.py goes
+further for models whose blocks are known.
 
 Convention: core's latents are [B, C, h, w]; a model whose latents have a time axis gets [B, C, 1, h, w]. At time t the model is called with
 sigma = t.
@@ -71,7 +71,7 @@ class ComfyFlow(PreparedModel):
         return "device"
 
     def keep(self, bank: KVBank) -> KVBank:
-        """See ComfyFlux: as it is."""
+        """See ComfyTransformer: as it is."""
         return bank
 
     def spare(self) -> None:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-import comfy.ldm.chroma.model
 import comfy.ldm.chroma_radiance.model
-import comfy.ldm.flux.model
 import comfy.model_sampling
 from comfy.ldm.modules.diffusionmodules.openaimodel import UNetModel
 from comfy.patcher_extension import WrappersMP
 from torch import nn
+
+from .families import Family, family_of
 
 FLUX = (
     "use FLUX.1 (dev, schnell, Kontext, Fill; fp8 and GGUF files too), FLUX.2, Chroma, or one that is free for commercial work: "
@@ -70,23 +70,28 @@ def flow_of(patcher: Any) -> nn.Module:
     return model
 
 
-def has_flux_blocks(patcher: Any) -> bool:
-    """Whether a MODEL's blocks are FLUX's, so that features, keys and values can be reached too."""
-    model = getattr(getattr(patcher, "model", None), "diffusion_model", None)
-    return isinstance(model, comfy.ldm.flux.model.Flux | comfy.ldm.chroma.model.Chroma)
+def is_known(patcher: Any) -> bool:
+    """Whether a MODEL's blocks are of a known family, so that features, keys and values can be reached too."""
+    return family_of(getattr(getattr(patcher, "model", None), "diffusion_model", None)) is not None
 
 
-def flux_of(patcher: Any) -> nn.Module:
-    """The diffusion model of a MODEL with FLUX's blocks, `comfy.ldm.flux.model.Flux` or `comfy.ldm.chroma.model.Chroma`.
-
-    Raises ValueError, saying what to use instead.
-    """
+def known(patcher: Any) -> tuple[nn.Module, Family]:
+    """The diffusion model of a MODEL whose blocks are known, and its family. Raises ValueError, saying what to use instead."""
     model = flow_of(patcher)
-    if not has_flux_blocks(patcher):
+    family = family_of(model)
+    if family is None:
         raise ValueError(
             f"{name_of(patcher)} gives its velocity here, not what happens inside of its blocks: use Drag Edit's method 'dragfield', or "
             f"{FLUX}"
         )
+    return model, family
+
+
+def flux_of(patcher: Any) -> nn.Module:
+    """The diffusion model of a MODEL with FLUX's blocks, for which subject adapters are made. Raises ValueError for another."""
+    model, family = known(patcher)
+    if family.name != "FLUX":
+        raise ValueError(f"subject adapters are made for FLUX and Stable Diffusion, and this MODEL is {name_of(patcher)}: {FLUX}")
     return model
 
 

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ...core.model.backbone import Conditioning
 from ...core.training.lora import ATTENTION, LoraSettings, to_state, train_lora
-from .comfy_flux import ComfyFlux
+from .comfy_transformer import ComfyTransformer
 from .comfy_unet import ComfyUNet
 from .conditioning import ComfyConditioning
 from .recognised_backbone import backbone_for
@@ -29,7 +29,7 @@ def learn(
     what `report` raises; the MODEL stays as it is."""
     backbone = backbone_for(patcher)
     network = patcher.model.diffusion_model
-    flux = isinstance(backbone, ComfyFlux)
+    flux = isinstance(backbone, ComfyTransformer)
     settings = LoraSettings(**{**vars(settings), "targets": FLUX_ATTENTION if flux else ATTENTION})
     with backbone.session():
         # The layers are taught where they compute: a first call brings them there.
@@ -45,8 +45,8 @@ def with_lora(patcher: Any, state: dict[str, Tensor], strength: float) -> Any:
 
 
 @torch.no_grad()
-def _wake(backbone: ComfyFlux | ComfyUNet, z: Tensor, prompt: ComfyConditioning | Conditioning) -> None:
-    if isinstance(backbone, ComfyFlux):
+def _wake(backbone: ComfyTransformer | ComfyUNet, z: Tensor, prompt: ComfyConditioning | Conditioning) -> None:
+    if isinstance(backbone, ComfyTransformer):
         backbone.velocity(z, 0.5, prompt)
     else:
         backbone.noise(z, len(backbone.schedule) // 2, prompt)

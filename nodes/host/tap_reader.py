@@ -1,4 +1,4 @@
-"""Reading features inside a ComfyUI FLUX model, and leaving it behind the last one.
+"""Reading features inside a ComfyUI model of a known family, and leaving it behind the last one.
 
 Block outputs come through the block replacement that ComfyUI offers (`patches_replace["dit"]`, in front of whatever another pack put
 there); the two places inside a block through hooks on the layer that reads them, taken off again on the way out.
@@ -15,6 +15,7 @@ from einops import rearrange
 from torch import Tensor, nn
 
 from ...core.model.taps import POINTS, Tap, last_tap
+from .families.contract import Family
 from .replaced_forwards import replaced_forwards
 
 
@@ -25,8 +26,8 @@ class Reached(Exception):
 class TapReader:
     """taps: resolved ones.  grid: (rows, columns) of image tokens; further tokens behind them (reference latents) are left out."""
 
-    def __init__(self, model: nn.Module, taps: Sequence[Tap], grid: tuple[int, int]) -> None:
-        self.model, self.taps, self.grid = model, taps, grid
+    def __init__(self, model: nn.Module, family: Family, taps: Sequence[Tap], grid: tuple[int, int]) -> None:
+        self.model, self.family, self.taps, self.grid = model, family, taps, grid
         self.end = last_tap(taps)
         self._found: dict[Tap, Tensor] = {}
         self._text_tokens = 0
@@ -48,19 +49,13 @@ class TapReader:
                 if not hasattr(blocks.get(key), "reads"):
                     blocks[key] = self._block_reader(tap, blocks.get(key))
                 if tap.point != "out":
-                    hook = self._layer(tap).register_forward_pre_hook(self._input_reader(tap))
+                    hook = self.family.layer(self.model, tap).register_forward_pre_hook(self._input_reader(tap))
                     hooks.callback(hook.remove)
             if self.end.kind == "double" and self.end.point == "out":
                 # Behind that block nobody reads the text any more, and the block works on it last.
-                block = self.model.double_blocks[self.end.index]
-                hooks.enter_context(replaced_forwards((block.txt_attn.proj, block.txt_mlp), lambda _: _unchanged))
+                layers = self.family.of_text_alone(self.model, self.end.index)
+                hooks.enter_context(replaced_forwards(layers, lambda _: _unchanged))
             yield
-
-    def _layer(self, tap: Tap) -> nn.Module:
-        if tap.kind == "single":
-            return self.model.single_blocks[tap.index].linear1
-        block = self.model.double_blocks[tap.index]
-        return block.img_attn.qkv if tap.point == "attn_in" else block.img_mlp
 
     def _block_reader(self, tap: Tap, before: Callable | None) -> Callable:
         out = Tap(tap.kind, tap.index, "out")

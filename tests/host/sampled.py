@@ -17,7 +17,9 @@ class Once(comfy.samplers.Sampler):
 
 
 def sampled_velocity(patcher, z, positive, negative=None, cfg=1.0):
-    """What ComfyUI's own guider makes of the same prompts at the same latent."""
+    """What ComfyUI's own guider makes of the same prompts at the same latent [B, C, h, w], whatever layout the model has."""
+    timed = patcher.model.latent_format.latent_dimensions == 3
+    z = z[:, :, None] if timed else z
     guider = comfy.samplers.CFGGuider(patcher)
     guider.set_conds(positive, negative or positive)
     guider.set_cfg(cfg)
@@ -30,7 +32,7 @@ def sampled_velocity(patcher, z, positive, negative=None, cfg=1.0):
 
     with torch.inference_mode():
         guider.sample(z, torch.zeros_like(z), Keep(), torch.tensor([T, 0.0]))
-    return found["v"].clone()
+    return found["v"][:, :, 0].clone() if timed else found["v"].clone()
 
 
 def off(found: torch.Tensor, wanted: torch.Tensor) -> float:

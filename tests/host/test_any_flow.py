@@ -66,8 +66,7 @@ def timed(patcher: Any) -> bool:
 def test_the_velocity_is_the_samplers_guided_too(patcher: Any, cfg: float) -> None:
     z, positive, negative = latent_of(patcher), conditioning(), conditioning(3)
     found = ComfyFlow(patcher).velocity(z, T, ComfyConditioning(positive, negative, cfg))
-    wanted = sampled_velocity(patcher, z[:, :, None] if timed(patcher) else z, positive, negative, cfg)
-    assert found.shape == z.shape and off(found, wanted[:, :, 0] if timed(patcher) else wanted) < 1e-5
+    assert found.shape == z.shape and off(found, sampled_velocity(patcher, z, positive, negative, cfg)) < 1e-5
 
 
 def test_it_exists_at_the_picture_and_goes_over_into_the_noise(patcher: Any) -> None:
@@ -90,7 +89,6 @@ def test_its_own_schedule_is_comfyuis(patcher: Any) -> None:
 
 def test_a_sampler_is_bit_identical_before_after_and_interrupted(patcher: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     z = latent_of(patcher)
-    z = z[:, :, None] if timed(patcher) else z
     before = sampled_velocity(patcher, z, conditioning())
     backbone, prompt = ComfyFlow(patcher), ComfyConditioning(conditioning())
     backbone.velocity(latent_of(patcher), T, prompt)
@@ -142,7 +140,7 @@ def test_an_inversion_comes_back_and_any_sampler_starts_there(ways: Ways) -> Non
     with torch.inference_mode():
         trajectory, noise, latent, sigmas = inverted(ways)
         state = trajectory.branches[0]
-        assert state.inversion.times[-1] == 0.0 and not state.inversion.bank.blocks
+        assert state.inversion.times[-1] == 0.0 and bool(state.inversion.bank.blocks) == (backbone_for(ways.model).level == 3)
         back = run(GradientMaskedDenoise, model=ways.model, trajectory=trajectory)[0]["samples"]
         moved = (models.vae_latents(ways.model, [state.z]) - latent["samples"]).abs().mean()
         assert (back - latent["samples"]).abs().mean() < moved
@@ -154,6 +152,8 @@ def test_an_inversion_comes_back_and_any_sampler_starts_there(ways: Ways) -> Non
 
 
 def test_what_needs_more_than_a_velocity_says_so_before_anything_starts(ways: Ways) -> None:
+    if backbone_for(ways.model).level > 1:
+        pytest.skip("its blocks are known")
     with torch.inference_mode():
         trajectory = inverted(ways)[0]
         for node in (RegionDragOptimizer, PointDragOptimizer):

@@ -21,7 +21,7 @@ from dragfield.core.demo.scenes import render, sample_scene
 from dragfield.core.model.taps import default_taps
 from dragfield.core.progress import Progress
 from dragfield.nodes.host.autoencoder import ComfyAutoencoder
-from dragfield.nodes.host.comfy_flux import ComfyFlux
+from dragfield.nodes.host.comfy_transformer import ComfyTransformer
 from dragfield.nodes.host.conditioning import ComfyConditioning
 from dragfield.nodes.host.demo_model import load_demo_model
 from dragfield.nodes.host.memory import Walk, activation_bytes
@@ -53,7 +53,7 @@ def picture() -> torch.Tensor:
 
 
 def test_velocity_and_features_are_core_s(folder, bundle):
-    core, host = demo.load(folder).backbone, ComfyFlux(bundle[0])
+    core, host = demo.load(folder).backbone, ComfyTransformer(bundle[0])
     (entry,) = nodes.CLIPTextEncode().encode(bundle[1], "a red star on grass")
     prompt, z = text.embed(["a red star on grass"]), torch.randn(1, 16, 8, 8, generator=torch.Generator().manual_seed(2))
     assert torch.equal(entry[0][0], prompt.txt) and torch.equal(entry[0][1]["pooled_output"], prompt.pooled)
@@ -162,7 +162,7 @@ def test_a_preview_is_of_the_picture_that_a_noisy_latent_will_become(bundle):
 
 
 def test_a_backbone_foretells_by_its_last_velocity_while_it_is_in_session(bundle):
-    host, z = ComfyFlux(bundle[0]), torch.randn(1, 16, 8, 8)
+    host, z = ComfyTransformer(bundle[0]), torch.randn(1, 16, 8, 8)
     prompt = text.embed(["a star"])
     with host.session():
         assert host.predicted is None
@@ -173,7 +173,7 @@ def test_a_backbone_foretells_by_its_last_velocity_while_it_is_in_session(bundle
 
 @pytest.mark.parametrize("checkpointed", [False, True])
 def test_the_estimate_of_memory_is_what_autograd_keeps(bundle, checkpointed):
-    host, z = ComfyFlux(bundle[0], save_memory="on" if checkpointed else "off"), torch.randn(1, 16, 32, 32)
+    host, z = ComfyTransformer(bundle[0], save_memory="on" if checkpointed else "off"), torch.randn(1, 16, 32, 32)
     prompt = ComfyConditioning(nodes.CLIPTextEncode().encode(bundle[1], "a star")[0])
     weights = {p.untyped_storage().data_ptr() for p in bundle[0].model.parameters()}
     sizes: dict[int, int] = {}

@@ -14,7 +14,7 @@ from sampled import T, off, sampled_velocity
 
 from dragfield.core.model.attention import KVBank, choose_blocks
 from dragfield.core.model.taps import Tap
-from dragfield.nodes.host.comfy_flux import ComfyFlux
+from dragfield.nodes.host.comfy_transformer import ComfyTransformer
 from dragfield.nodes.host.conditioning import ComfyConditioning
 from dragfield.nodes.host.memory import PLANS
 
@@ -61,7 +61,7 @@ def conditioning(seed: int = 1, **extra) -> list:
     return [[torch.randn(1, 5, 12, generator=generator), {"pooled_output": torch.randn(1, 8, generator=generator), **extra}]]
 
 
-def latent_of(backbone: ComfyFlux, batch: int = 1) -> torch.Tensor:
+def latent_of(backbone: ComfyTransformer, batch: int = 1) -> torch.Tensor:
     return torch.randn(batch, backbone.latent_channels, 8, 12, generator=torch.Generator().manual_seed(2))
 
 
@@ -71,7 +71,7 @@ def patcher(request):
 
 
 def test_the_velocity_is_the_samplers(patcher):
-    backbone, prompt = ComfyFlux(patcher), ComfyConditioning(conditioning(guidance=2.5))
+    backbone, prompt = ComfyTransformer(patcher), ComfyConditioning(conditioning(guidance=2.5))
     z = latent_of(backbone)
     found = backbone.velocity(z, T, prompt, guidance=prompt.guidance)
     assert off(found, sampled_velocity(patcher, z, prompt.positive)) < 1e-5
@@ -83,7 +83,7 @@ def test_the_velocity_is_the_samplers(patcher):
 def test_the_gradient_is_the_slope_of_the_loss_whatever_is_given_up_for_memory(patcher, tap):
     prompt, found = ComfyConditioning(conditioning()), []
     for plan in (PLANS[0], PLANS[2], PLANS[3]):
-        backbone = ComfyFlux(patcher, save_memory=plan)
+        backbone = ComfyTransformer(patcher, save_memory=plan)
         z = latent_of(backbone).requires_grad_()
         bank = KVBank(choose_blocks([("double", 0), ("single", 1)], 2, 2))
         backbone.velocity(z.detach().roll(1, -1), T, prompt, kv=bank.capture())
@@ -101,7 +101,7 @@ def test_the_gradient_is_the_slope_of_the_loss_whatever_is_given_up_for_memory(p
 
 
 def test_features_are_of_the_token_grid(patcher):
-    backbone = ComfyFlux(patcher)
+    backbone = ComfyTransformer(patcher)
     z = latent_of(backbone, batch=2)
     taps = [Tap("double", 0), Tap("single", -1, "mlp_in")]
     shapes = {tuple(f.shape) for f in backbone.features(z, T, ComfyConditioning(conditioning()), taps=taps)}
@@ -111,7 +111,7 @@ def test_features_are_of_the_token_grid(patcher):
 @pytest.mark.parametrize("name", ["dev", "LongCat", "FLUX.2"])
 def test_reference_latents_count_and_stay_out_of_the_features(name):
     patcher = make(name)
-    backbone = ComfyFlux(patcher)
+    backbone = ComfyTransformer(patcher)
     z = latent_of(backbone)
     reference = torch.randn(1, z.shape[1], 6, 4, generator=torch.Generator().manual_seed(9))
     prompt, plain = ComfyConditioning(conditioning(guidance=2.5, reference_latents=[reference])), ComfyConditioning(conditioning())
@@ -130,7 +130,7 @@ def test_reference_latents_count_and_stay_out_of_the_features(name):
 
 def test_guidance_reaches_only_models_that_were_distilled_for_it():
     for name in MODELS:
-        backbone, prompt = ComfyFlux(make(name)), ComfyConditioning(conditioning())
+        backbone, prompt = ComfyTransformer(make(name)), ComfyConditioning(conditioning())
         z = latent_of(backbone)
         one, four = (backbone.velocity(z, T, prompt, guidance=g) for g in (1.0, 4.0))
         assert backbone.guidance_distilled == (name in ("dev", "Fill")) == (not torch.equal(one, four)), name
@@ -138,7 +138,7 @@ def test_guidance_reaches_only_models_that_were_distilled_for_it():
 
 def test_true_guidance_is_the_samplers():
     patcher = make("LongCat")
-    backbone = ComfyFlux(patcher)
+    backbone = ComfyTransformer(patcher)
     z, positive, negative = latent_of(backbone), conditioning(1), conditioning(3)
     found = backbone.velocity(z, T, ComfyConditioning(positive, negative, cfg=4.0))
     assert off(found, sampled_velocity(patcher, z, positive, negative, cfg=4.0)) < 1e-5
@@ -146,7 +146,7 @@ def test_true_guidance_is_the_samplers():
 
 def test_areas_masks_strengths_and_times_are_honoured_as_in_sampling():
     patcher = make("schnell")
-    backbone = ComfyFlux(patcher)
+    backbone = ComfyTransformer(patcher)
     z = latent_of(backbone)
     mask = torch.zeros(1, 64, 96)
     mask[:, 16:48, 24:72] = 1
@@ -163,7 +163,7 @@ def test_areas_masks_strengths_and_times_are_honoured_as_in_sampling():
 
 def test_the_picture_and_mask_of_an_inpainting_model_count():
     patcher = make("Fill")
-    backbone = ComfyFlux(patcher)
+    backbone = ComfyTransformer(patcher)
     z = latent_of(backbone)
     extra = {
         "concat_latent_image": torch.randn(1, 16, 8, 12, generator=torch.Generator().manual_seed(8)),

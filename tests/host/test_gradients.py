@@ -16,7 +16,7 @@ from comfy.ldm.flux.math import _apply_rope1
 
 from dragfield.core.model.attention import KVBank, choose_blocks
 from dragfield.core.model.taps import Tap
-from dragfield.nodes.host.comfy_flux import ComfyFlux
+from dragfield.nodes.host.comfy_transformer import ComfyTransformer
 from dragfield.nodes.host.demo_model import DemoFluxConfig, make_model, native_config, native_weights
 from dragfield.nodes.host.memory import PLANS
 from dragfield.nodes.host.out_of_place import Stream
@@ -62,11 +62,11 @@ def lora(model, *, strength=0.7):
 @pytest.fixture
 def wanted(make_flux, latent, prompt):
     """The gradient with ordinary float32 weights."""
-    return gradient(ComfyFlux(make_flux()), latent, prompt)
+    return gradient(ComfyTransformer(make_flux()), latent, prompt)
 
 
 def test_it_is_the_slope_of_the_loss(make_flux, latent, prompt):
-    backbone = ComfyFlux(make_flux(dtype=torch.float64))
+    backbone = ComfyTransformer(make_flux(dtype=torch.float64))
     z = latent.double()
     g = gradient(backbone, z, prompt)
     direction = torch.randn(z.shape, dtype=z.dtype, generator=torch.Generator().manual_seed(4))
@@ -79,13 +79,13 @@ def test_it_is_the_slope_of_the_loss(make_flux, latent, prompt):
 
 def test_weights_and_latents_made_in_inference_mode_give_the_same_gradient(make_flux, latent, prompt, wanted):
     with torch.inference_mode():
-        backbone = ComfyFlux(make_flux())
+        backbone = ComfyTransformer(make_flux())
         assert next(backbone._network.parameters()).is_inference()
         assert torch.equal(gradient(backbone, latent.clone(), prompt), wanted)
 
 
 def test_a_session_lets_gradients_flow_in_inference_mode_but_not_in_no_grad(make_flux, latent, prompt):
-    backbone, leaf = ComfyFlux(make_flux()), latent.clone().requires_grad_()
+    backbone, leaf = ComfyTransformer(make_flux()), latent.clone().requires_grad_()
     with torch.inference_mode(), backbone.session():
         assert torch.is_grad_enabled() and not torch.is_inference_mode_enabled()
     with torch.no_grad(), backbone.session():
@@ -100,29 +100,29 @@ def test_fp8_weights_give_the_gradient_of_their_values(make_flux, weights, tiny,
     fp8 = torch.float8_e4m3fn
     rounded = {name: w.to(fp8).float() for name, w in weights.items()}
     with torch.inference_mode():
-        backbone = ComfyFlux(make_flux(dtype=fp8))
+        backbone = ComfyTransformer(make_flux(dtype=fp8))
         assert (backbone.dtype, backbone._network.dtype) == (torch.float32, fp8)
         found = gradient(backbone, latent, prompt)
     plain = make_model(tiny, rounded)
-    assert off(found, gradient(ComfyFlux(plain), latent, prompt)) < 1e-6
+    assert off(found, gradient(ComfyTransformer(plain), latent, prompt)) < 1e-6
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 def test_half_precision_gradients_point_the_same_way(make_flux, latent, prompt, wanted, dtype):
     with torch.inference_mode():
-        found = gradient(ComfyFlux(make_flux(dtype=dtype)), latent, prompt)
+        found = gradient(ComfyTransformer(make_flux(dtype=dtype)), latent, prompt)
     assert torch.nn.functional.cosine_similarity(found.flatten(), wanted.flatten(), dim=0) > 0.99
 
 
 def test_a_merged_lora_counts(make_flux, latent, prompt, wanted):
-    assert off(gradient(ComfyFlux(lora(make_flux())), latent, prompt), wanted) > 1e-2
+    assert off(gradient(ComfyTransformer(lora(make_flux())), latent, prompt), wanted) > 1e-2
 
 
 @pytest.mark.parametrize("inference", [False, True])
 def test_a_lora_applied_on_the_fly_gives_the_gradient_of_the_merged_one(make_flux, latent, prompt, inference):
-    merged = gradient(ComfyFlux(lora(make_flux())), latent, prompt)
+    merged = gradient(ComfyTransformer(lora(make_flux())), latent, prompt)
     with torch.inference_mode(inference):
-        backbone = ComfyFlux(lora(make_flux()))
+        backbone = ComfyTransformer(lora(make_flux()))
         comfy.model_management.load_models_gpu([backbone._patcher])
         backbone._patcher.load(backbone.device, lowvram_model_memory=1, full_load=False)
         assert any(len(getattr(m, "weight_function", ())) for m in backbone._network.modules())
@@ -137,10 +137,10 @@ def test_a_lora_beside_its_layer_gives_the_gradient_of_the_merged_one(make_flux,
         f"diffusion_model.{name}.lora_down.weight": torch.randn(2, 32, generator=generator) * 0.3,
     }
     merged, _ = comfy.sd.load_lora_for_models(make_flux(), None, dict(file), 0.8, 0)
-    wanted = gradient(ComfyFlux(merged), latent, prompt)
+    wanted = gradient(ComfyTransformer(merged), latent, prompt)
     with torch.inference_mode():
         beside, _ = comfy.sd.load_bypass_lora_for_models(make_flux(), None, dict(file), 0.8, 0)
-        assert off(gradient(ComfyFlux(beside), latent, prompt), wanted) < 1e-5
+        assert off(gradient(ComfyTransformer(beside), latent, prompt), wanted) < 1e-5
 
 
 @pytest.mark.parametrize("full_precision", [True, False])
@@ -167,10 +167,10 @@ def test_quantised_layers_give_the_gradient_of_their_values(weights, make_flux, 
         assert len(quantised) == 26 and not isinstance(quantised[0], torch.nn.Linear)
         for module in quantised:
             module._full_precision_mm = full_precision
-        backbone = ComfyFlux(comfy.model_patcher.CoreModelPatcher(model, torch.device("cpu"), torch.device("cpu")))
+        backbone = ComfyTransformer(comfy.model_patcher.CoreModelPatcher(model, torch.device("cpu"), torch.device("cpu")))
         found = gradient(backbone, latent, prompt)
     # With fp8 products activations are rounded too.
-    assert off(found, gradient(ComfyFlux(plain), latent, prompt)) < (1e-5 if full_precision else 0.3)
+    assert off(found, gradient(ComfyTransformer(plain), latent, prompt)) < (1e-5 if full_precision else 0.3)
 
 
 class Doubling(comfy.ops.manual_cast):
@@ -192,20 +192,20 @@ def test_layers_that_unpack_their_own_weights_are_asked_for_them(weights, tiny, 
         model = comfy.model_base.Flux(config, device=torch.device("cpu"))
         native = native_weights(weights, torch.float32)
         model.diffusion_model.load_state_dict({name: w / 2 if w.ndim > 1 else w for name, w in native.items()})
-        backbone = ComfyFlux(comfy.model_patcher.CoreModelPatcher(model, torch.device("cpu"), torch.device("cpu")))
+        backbone = ComfyTransformer(comfy.model_patcher.CoreModelPatcher(model, torch.device("cpu"), torch.device("cpu")))
         assert off(gradient(backbone, latent, prompt), wanted) < 1e-6
 
 
 def test_checkpointed_blocks_give_the_same_gradient(make_flux, latent, prompt, wanted):
     for plan in PLANS[2:]:
         with torch.inference_mode():
-            assert off(gradient(ComfyFlux(make_flux(), save_memory=plan), latent, prompt), wanted) < 1e-6
+            assert off(gradient(ComfyTransformer(make_flux(), save_memory=plan), latent, prompt), wanted) < 1e-6
 
 
 def test_checkpointed_blocks_read_their_own_remembered_keys_and_values(make_flux, latent, prompt):
     found = []
     for plan in (PLANS[0], *PLANS[2:]):
-        backbone = ComfyFlux(make_flux(), save_memory=plan)
+        backbone = ComfyTransformer(make_flux(), save_memory=plan)
         bank = KVBank(choose_blocks("all", 2, 2))
         backbone.velocity(latent.roll(2, -1), T, prompt, kv=bank.capture())
         found.append(gradient(backbone, latent, prompt, bank.hold()))
@@ -215,7 +215,7 @@ def test_checkpointed_blocks_read_their_own_remembered_keys_and_values(make_flux
 @pytest.mark.parametrize("inference", [True, False])
 def test_no_copy_of_a_weight_is_kept_for_the_backward_pass(make_flux, latent, prompt, inference):
     with torch.inference_mode(inference):
-        backbone = ComfyFlux(make_flux())
+        backbone = ComfyTransformer(make_flux())
     kept: list[torch.Tensor] = []
     with torch.autograd.graph.saved_tensors_hooks(lambda x: kept.append(x) or x, lambda x: x):
         loss(backbone, latent.clone().requires_grad_(), prompt)
@@ -226,7 +226,7 @@ def test_no_copy_of_a_weight_is_kept_for_the_backward_pass(make_flux, latent, pr
 
 
 def test_only_the_latent_gets_a_gradient(make_flux, latent, prompt):
-    backbone = ComfyFlux(make_flux())
+    backbone = ComfyTransformer(make_flux())
     for parameter in backbone._network.parameters():
         parameter.requires_grad_(True)
     leaf = latent.clone().requires_grad_()

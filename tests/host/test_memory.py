@@ -17,7 +17,7 @@ from dragfield.core.optimise.region_drag import RegionDragSettings, run_region_d
 from dragfield.core.optimise.supervision import RegionLoss
 from dragfield.core.sampling.inversion import InversionSettings
 from dragfield.nodes.host.bank_on_host import SentBlocks, device_bytes, move_to_host, sent_ahead
-from dragfield.nodes.host.comfy_flux import ComfyFlux
+from dragfield.nodes.host.comfy_transformer import ComfyTransformer
 from dragfield.nodes.host.memory import KEPT_BY_MAP, PLANS, Walk, activation_bytes, choose, read_saving
 from dragfield.nodes.host.out_of_memory import OutOfMemory, is_out_of_memory, with_one_retry
 
@@ -50,8 +50,8 @@ def dragged(backbone, latent, prompt):
 
 @pytest.mark.parametrize("plan", PLANS, ids=str)
 def test_every_plan_drags_alike(make_flux, latent, prompt, plan):
-    wanted = dragged(ComfyFlux(make_flux(), save_memory="off"), latent, prompt)
-    assert torch.allclose(dragged(ComfyFlux(make_flux(), save_memory=plan), latent, prompt), wanted, atol=1e-6)
+    wanted = dragged(ComfyTransformer(make_flux(), save_memory="off"), latent, prompt)
+    assert torch.allclose(dragged(ComfyTransformer(make_flux(), save_memory=plan), latent, prompt), wanted, atol=1e-6)
 
 
 def test_plans_are_chosen_by_what_is_free():
@@ -103,7 +103,7 @@ def test_a_backbone_looks_at_what_is_free_and_asks_comfyui_for_what_it_needs(mak
     monkeypatch.setattr("comfy.model_management.load_models_gpu", loading)
     for free, plan in ((10**12, PLANS[0]), (activation_bytes(walk, PLANS[0]), PLANS[2]), (1, PLANS[-1])):
         monkeypatch.setattr("comfy.model_management.get_free_memory", lambda *_, free=free: free)
-        backbone = ComfyFlux(make_flux())
+        backbone = ComfyTransformer(make_flux())
         dragged(backbone, latent, prompt)
         assert backbone.budget.plan == plan
         ordinary = backbone._patcher.model.memory_required([2, *latent.shape[1:]])
@@ -117,7 +117,7 @@ def test_a_bank_is_made_where_there_is_room_for_it(make_flux, latent, monkeypatc
     cases = ((4 * size, "auto", "device"), (3 * size, "auto", "cpu"), (10**12, "on", "cpu"), (0, "off", "device"))
     for free, saving, place in cases:
         monkeypatch.setattr("comfy.model_management.get_free_memory", lambda *_, free=free: free)
-        assert ComfyFlux(make_flux(), save_memory=saving).place(latent, settings, 20) == place
+        assert ComfyTransformer(make_flux(), save_memory=saving).place(latent, settings, 20) == place
 
 
 class OutAt:
@@ -142,8 +142,8 @@ class OutAt:
 @pytest.mark.parametrize("call", [1, 2, 9])
 @pytest.mark.parametrize("where", PLACES, ids=["forward", "backward"])
 def test_running_out_once_is_followed_by_one_lean_try_with_the_same_result(make_flux, latent, prompt, monkeypatch, where, call):
-    wanted = dragged(ComfyFlux(make_flux()), latent, prompt)
-    backbone, tries = ComfyFlux(make_flux()), []
+    wanted = dragged(ComfyTransformer(make_flux()), latent, prompt)
+    backbone, tries = ComfyTransformer(make_flux()), []
 
     def work():
         tries.append(backbone.budget.plan)
@@ -155,7 +155,7 @@ def test_running_out_once_is_followed_by_one_lean_try_with_the_same_result(make_
 
 
 def test_running_out_twice_ends_in_one_sentence_of_advice(make_flux, latent, prompt, monkeypatch):
-    backbone, tries = ComfyFlux(make_flux()), []
+    backbone, tries = ComfyTransformer(make_flux()), []
     out = OutAt(monkeypatch, "dragfield.nodes.host.gradients._is_there", 1, always=True)
     with pytest.raises(OutOfMemory) as caught:
         with_one_retry(backbone, lambda: tries.append(1) or dragged(backbone, latent, prompt))
@@ -165,7 +165,7 @@ def test_running_out_twice_ends_in_one_sentence_of_advice(make_flux, latent, pro
 
 
 def test_who_wants_no_memory_saved_is_told_of_it(make_flux, latent, prompt, monkeypatch):
-    backbone = ComfyFlux(make_flux(), save_memory="off")
+    backbone = ComfyTransformer(make_flux(), save_memory="off")
     OutAt(monkeypatch, "dragfield.nodes.host.gradients._is_there", 1, always=True)
     with pytest.raises(OutOfMemory, match="set save_memory to 'auto'"):
         with_one_retry(backbone, lambda: dragged(backbone, latent, prompt))
@@ -176,7 +176,7 @@ def test_the_failed_try_leaves_nothing_behind(make_flux, latent, prompt, monkeyp
     import gc
     import weakref
 
-    backbone, held = ComfyFlux(make_flux()), []
+    backbone, held = ComfyTransformer(make_flux()), []
 
     def work():
         big = torch.zeros(3)
@@ -200,7 +200,7 @@ def test_other_errors_pass_unchanged(make_flux):
         raise ValueError("a word")
 
     with pytest.raises(ValueError, match="a word"):
-        with_one_retry(ComfyFlux(make_flux()), work)
+        with_one_retry(ComfyTransformer(make_flux()), work)
     assert len(calls) == 1
     assert is_out_of_memory(RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried"))
     assert not is_out_of_memory(RuntimeError("shapes differ")) and not is_out_of_memory(ValueError("out of memory"))
@@ -241,7 +241,7 @@ def test_keys_and_values_travel_ahead_of_the_blocks_that_read_them():
 
 
 def test_a_bank_moved_to_the_host_keeps_its_bits_and_the_sessions_that_read_it(make_flux, latent, prompt):
-    backbone = ComfyFlux(make_flux())
+    backbone = ComfyTransformer(make_flux())
     bank = KVBank(choose_blocks("all", 2, 2))
     backbone.velocity(latent, 0.6, prompt, kv=bank.capture())
     session, wanted = bank.hold(), backbone.velocity(latent, 0.5, prompt, kv=bank.hold())

@@ -13,7 +13,7 @@ from dragfield.core.model.attention import KVBank, choose_blocks
 from dragfield.core.model.taps import default_taps
 from dragfield.core.progress import RunContext
 from dragfield.core.sampling.inversion import InversionSettings, invert
-from dragfield.nodes.host.comfy_flux import ComfyFlux
+from dragfield.nodes.host.comfy_transformer import ComfyTransformer
 from dragfield.nodes.host.conditioning import as_native
 from dragfield.nodes.host.demo_model import make_model
 from dragfield.nodes.host.memory import PLANS
@@ -81,7 +81,7 @@ def run(request, make_flux, prompt, latent):
         assert state(model) == before
         assert torch.equal(sampled(model, prompt, latent), image)
 
-    return ComfyFlux(model, save_memory=request.param), check
+    return ComfyTransformer(model, save_memory=request.param), check
 
 
 def test_an_ordinary_run_is_the_same_after_one_that_ended(run, latent, prompt):
@@ -174,7 +174,7 @@ def test_parameters_that_take_a_gradient_take_it_again_afterwards(weights, tiny,
     model = make_model(tiny, weights)
     before, image = state(model), sampled(model, prompt, latent)
     assert any(before["gradients"])
-    whole_run(ComfyFlux(model), latent, prompt)
+    whole_run(ComfyTransformer(model), latent, prompt)
     assert state(model) == before and torch.equal(sampled(model, prompt, latent), image)
 
 
@@ -187,16 +187,16 @@ def held() -> int:
 @pytest.mark.parametrize("ending", ["ended", "an error", "cancelled"])
 def test_memory_comes_back(make_flux, latent, prompt, ending, monkeypatch):
     model = make_flux()
-    whole_run(ComfyFlux(model), latent, prompt)
+    whole_run(ComfyTransformer(model), latent, prompt)
     before = held()
     if ending == "ended":
-        whole_run(ComfyFlux(model), latent, prompt)
+        whole_run(ComfyTransformer(model), latent, prompt)
     else:
         errors = {"an error": RuntimeError("a word"), "cancelled": comfy.model_management.InterruptProcessingException()}
         with monkeypatch.context() as patch:
             patch.setattr("dragfield.nodes.host.gradients._is_there", lambda *_: raised(errors.pop(ending)))
             with pytest.raises((RuntimeError, comfy.model_management.InterruptProcessingException)):
-                whole_run(ComfyFlux(model), latent, prompt)
+                whole_run(ComfyTransformer(model), latent, prompt)
         del patch
     assert held() == before
 
@@ -208,7 +208,7 @@ def raised(error: BaseException) -> None:
 def test_nothing_that_arrives_is_written_to(make_flux, latent, prompt):
     model, entries = make_flux(), as_native(prompt).positive
     copies = [latent.clone(), entries[0][0].clone(), entries[0][1]["pooled_output"].clone()]
-    whole_run(ComfyFlux(model), latent, as_native(prompt))
+    whole_run(ComfyTransformer(model), latent, as_native(prompt))
     assert all(torch.equal(a, b) for a, b in zip(copies, [latent, entries[0][0], entries[0][1]["pooled_output"]], strict=True))
     assert set(entries[0][1]) == {"pooled_output"}
 
@@ -227,7 +227,7 @@ def test_the_patched_model_of_another_pack_is_honoured_and_left_alone(make_flux,
     patched = model.clone()
     patched.set_model_attn1_patch(attention)
     patched.set_model_patch_replace(block, "dit", "double_block", TAPS[-1].index)
-    plain, changed = (gradient(ComfyFlux(m), latent, prompt) for m in (model, patched))
+    plain, changed = (gradient(ComfyTransformer(m), latent, prompt) for m in (model, patched))
     assert "block" in seen and 0 in seen and not torch.allclose(plain, changed)
     options = patched.model_options["transformer_options"]
     assert options["patches"]["attn1_patch"] == [attention] and list(options["patches_replace"]["dit"].values()) == [block]

@@ -18,7 +18,7 @@ from dragfield.core.adapters.contract import Subject
 from dragfield.core.adapters.flux_ip_adapter import XLabsAdapter
 from dragfield.core.adapters.tokens import TokenAttention, TokenLayout
 from dragfield.nodes import subject as subject_node
-from dragfield.nodes.host.comfy_flux import ComfyFlux
+from dragfield.nodes.host.comfy_transformer import ComfyTransformer
 from dragfield.nodes.host.subject_patches import time_of
 from dragfield.nodes.host.subject_weights import LoadedAdapter
 from dragfield.nodes.subject import AdapterInject, Encoded, EncodeSubject
@@ -78,26 +78,26 @@ def test_a_ksampler_run_follows_the_adapter_and_the_model_it_was_put_on_is_bit_i
 
 def test_an_adapter_works_in_its_part_of_the_schedule(make_flux: Callable[..., Any], prompt: Any, latent: torch.Tensor) -> None:
     model = make_flux()
-    late = ComfyFlux(inject(model, start=0.5))
+    late = ComfyTransformer(inject(model, start=0.5))
     with torch.no_grad():
-        plain = [ComfyFlux(model).velocity(latent, t, prompt) for t in (0.9, 0.1)]
+        plain = [ComfyTransformer(model).velocity(latent, t, prompt) for t in (0.9, 0.1)]
         found = [late.velocity(latent, t, prompt) for t in (0.9, 0.1)]
     assert torch.equal(found[0], plain[0]) and not torch.equal(found[1], plain[1])
 
 
 def test_fade_weakens_it_evenly_from_the_start_of_its_part_to_the_end(make_flux: Callable[..., Any], prompt: Any, latent: Any) -> None:
     model = make_flux()
-    faded = ComfyFlux(inject(model, strength=0.8, fade=0.5))
+    faded = ComfyTransformer(inject(model, strength=0.8, fade=0.5))
     with torch.no_grad():
         for t, share in ((1.0, 1.0), (0.5, 0.75), (0.2, 0.6)):
-            fixed = ComfyFlux(inject(model, strength=0.8 * share)).velocity(latent, t, prompt)
+            fixed = ComfyTransformer(inject(model, strength=0.8 * share)).velocity(latent, t, prompt)
             torch.testing.assert_close(faded.velocity(latent, t, prompt), fixed, rtol=1e-4, atol=1e-5)
         # In the late half alone, it is at its full strength where that half begins.
-        late = ComfyFlux(inject(model, strength=0.8, fade=1.0, start=0.5))
+        late = ComfyTransformer(inject(model, strength=0.8, fade=1.0, start=0.5))
         middle = time_of(model, 0.5)
-        whole = ComfyFlux(inject(model, strength=0.8)).velocity(latent, middle, prompt)
+        whole = ComfyTransformer(inject(model, strength=0.8)).velocity(latent, middle, prompt)
         torch.testing.assert_close(late.velocity(latent, middle, prompt), whole, rtol=1e-4, atol=1e-5)
-        nothing = ComfyFlux(model).velocity(latent, 0.0, prompt)
+        nothing = ComfyTransformer(model).velocity(latent, 0.0, prompt)
         torch.testing.assert_close(late.velocity(latent, 0.0, prompt), nothing, rtol=1e-4, atol=1e-5)
 
 

@@ -29,7 +29,7 @@ from dragfield.core.sampling.inversion import InversionSettings, invert, reconst
 from dragfield.nodes import models
 from dragfield.nodes.gradient_mask import GradientMask
 from dragfield.nodes.host.autoencoder import ComfyAutoencoder
-from dragfield.nodes.host.comfy_flux import ComfyFlux
+from dragfield.nodes.host.comfy_transformer import ComfyTransformer
 from dragfield.nodes.host.demo_model import DemoVAE, load_demo_model
 from dragfield.nodes.invert import FireFlowInvert
 from dragfield.nodes.latent_warp import LatentWarp
@@ -56,7 +56,7 @@ def off(found: torch.Tensor, wanted: torch.Tensor) -> float:
 @every_odd_size
 def test_the_velocity_is_what_comfyui_s_own_model_says(make_flux: Callable[..., Any], prompt: Any, size: tuple[int, int]) -> None:
     patcher, z = make_flux(), latent_of(size)
-    found = ComfyFlux(patcher).velocity(z, T, prompt, guidance=2.0)
+    found = ComfyTransformer(patcher).velocity(z, T, prompt, guidance=2.0)
     with torch.no_grad():
         sigma, told = torch.tensor([T]), torch.tensor([2.0])
         denoised = patcher.model.apply_model(z, sigma, c_crossattn=prompt.txt, y=prompt.pooled, guidance=told)
@@ -68,7 +68,7 @@ def test_the_velocity_is_what_comfyui_s_own_model_says(make_flux: Callable[..., 
 def test_velocity_and_every_tap_are_core_s(
     make_flux: Callable[..., Any], core_flux: Any, prompt: Any, size: tuple[int, int]
 ) -> None:
-    host, z = ComfyFlux(make_flux()), latent_of(size)
+    host, z = ComfyTransformer(make_flux()), latent_of(size)
     assert off(host.velocity(z, T, prompt), core_flux.velocity(z, T, prompt)) < 1e-5
     found, wanted = (backbone.features(z, T, prompt, taps=TAPS) for backbone in (host, core_flux))
     assert all(f.shape[-2:] == token_grid(z, 2) == (4, 6) for f in found)
@@ -80,7 +80,7 @@ def test_the_gradient_is_core_s_with_keys_and_values_of_the_padded_tokens(
     make_flux: Callable[..., Any], core_flux: Any, prompt: Any, save_memory: str
 ) -> None:
     slopes = []
-    for backbone in (ComfyFlux(make_flux(), save_memory=save_memory), core_flux):
+    for backbone in (ComfyTransformer(make_flux(), save_memory=save_memory), core_flux):
         bank = KVBank(choose_blocks("all", 2, 2))
         with torch.no_grad():
             backbone.velocity(latent_of((7, 11)), T, prompt, kv=bank.capture())
@@ -109,7 +109,7 @@ def test_a_whole_edit_of_an_odd_picture_is_core_s(make_flux: Callable[..., Any],
     autoencoder = DemoAutoencoder(AutoencoderConfig(16, 16, 8, (1, 1), (1, 1))).eval().requires_grad_(False)
     wanted = edit(core_flux, autoencoder, image, drag, prompt, settings=settings)
     model = make_flux()
-    with torch.inference_mode(), ComfyFlux(model).session() as host:
+    with torch.inference_mode(), ComfyTransformer(model).session() as host:
         found = edit(host, ComfyAutoencoder(DemoVAE(autoencoder), model), image, drag, prompt, settings=settings)
     assert found.z.shape[-2:] == (7, 11) and off(found.image, wanted.image) < 1e-4
 
@@ -123,7 +123,7 @@ def test_a_point_edit_of_an_odd_picture_is_core_s(make_flux: Callable[..., Any],
     settings = FlowPointSettings(inversion=FEW, drag=small, drag_steps=1)
     wanted = directdrag(core_flux, autoencoder, image, drag, prompt, settings)
     model = make_flux()
-    with torch.inference_mode(), ComfyFlux(model).session() as host:
+    with torch.inference_mode(), ComfyTransformer(model).session() as host:
         found = directdrag(host, ComfyAutoencoder(DemoVAE(autoencoder), model), image, drag, prompt, settings)
     assert found.z.shape[-2:] == (7, 11) and off(found.image, wanted.image) < 1e-3
 
@@ -144,7 +144,7 @@ class Still:
 @pytest.mark.parametrize("reference_grid", ["tokens", "cells"])
 def test_zero_drag_changes_nothing(make_flux: Callable[..., Any], prompt: Any, size: tuple[int, int], reference_grid: str) -> None:
     z, settings = latent_of(size), RegionDragSettings(2, 1, reference_grid=reference_grid)
-    state = run_region_drag(ComfyFlux(make_flux()), z, T, prompt, Still(), None, settings)
+    state = run_region_drag(ComfyTransformer(make_flux()), z, T, prompt, Still(), None, settings)
     assert torch.equal(state.z, z) and float(state.loss) == 0.0
 
 
@@ -207,7 +207,7 @@ def test_on_the_demo_model_an_inversion_comes_back_and_a_drag_arrives() -> None:
     with torch.inference_mode():
         model, _, vae = load_demo_model()
     autoencoder = ComfyAutoencoder(vae, model)
-    with ComfyFlux(model).session() as host:
+    with ComfyTransformer(model).session() as host:
         inversion = invert(host, autoencoder.encode(image), prompt, DRAGFLOW.inversion)
         assert inversion.z.shape[-2:] == (25, 25)
         back = reconstruct(host, inversion, prompt)[-1]

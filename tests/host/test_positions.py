@@ -7,7 +7,7 @@ import torch
 from comfy.ldm.flux.layers import EmbedND
 
 from dragfield.core.model.taps import default_taps
-from dragfield.nodes.host.comfy_flux import ComfyFlux
+from dragfield.nodes.host.comfy_transformer import ComfyTransformer
 from dragfield.nodes.host.conditioning import ComfyConditioning, as_native
 
 T = 0.6
@@ -30,9 +30,9 @@ def on_cpu(make_flux):
 @pytest.mark.usefixtures("on_cpu")
 def test_a_session_makes_them_once_and_its_results_have_the_same_bits(make_flux, latent, prompt, made):
     model = make_flux()
-    apart = [ComfyFlux(model).velocity(latent, t, prompt) for t in (T, 0.3)]
+    apart = [ComfyTransformer(model).velocity(latent, t, prompt) for t in (T, 0.3)]
     assert len(made) == 2
-    with ComfyFlux(model).session() as backbone:
+    with ComfyTransformer(model).session() as backbone:
         together = [backbone.velocity(latent, t, prompt) for t in (T, 0.3)]
         backbone.features(latent.clone().requires_grad_(), T, prompt, taps=default_taps(2))
         assert len(made) == 3
@@ -50,11 +50,11 @@ def test_other_positions_get_their_own(make_flux, latent, prompt, made):
     scaled = model.clone()
     scaled.model_options["transformer_options"]["rope_options"] = {"scale_x": 2.0}
     for m in (model, scaled):
-        with ComfyFlux(m).session() as backbone:
+        with ComfyTransformer(m).session() as backbone:
             together = [backbone.velocity(z, T, cond) for z, cond in works * 2]
-        apart = [ComfyFlux(m).velocity(z, T, cond) for z, cond in works]
+        apart = [ComfyTransformer(m).velocity(z, T, cond) for z, cond in works]
         assert all(torch.equal(a, b) for a, b in zip(apart * 2, together, strict=True))
-    assert not torch.equal(apart[0], ComfyFlux(model).velocity(latent, T, prompt))
+    assert not torch.equal(apart[0], ComfyTransformer(model).velocity(latent, T, prompt))
 
 
 class Restless(EmbedND):
@@ -71,7 +71,7 @@ def test_another_pack_s_embedder_is_asked_at_every_call(make_flux, latent, promp
     model = make_flux().clone()
     restless = Restless(16, 10000, [4, 6, 6])
     model.add_object_patch("diffusion_model.pe_embedder", restless)
-    with ComfyFlux(model).session() as backbone:
+    with ComfyTransformer(model).session() as backbone:
         first, second = (backbone.velocity(latent, T, prompt) for _ in range(2))
     assert restless.calls == 2 and not torch.equal(first, second)
 
@@ -83,6 +83,6 @@ def test_code_that_writes_to_them_gets_new_ones_at_every_call(make_flux, latent,
 
     model = make_flux().clone()
     model.set_model_attn1_patch(spoil)
-    with ComfyFlux(model).session() as backbone:
+    with ComfyTransformer(model).session() as backbone:
         first, second = (backbone.velocity(latent, T, prompt) for _ in range(2))
     assert len(made) == 2 and torch.equal(first, second)

@@ -16,7 +16,7 @@ from dragfield.core.model.taps import POINTS, Tap
 from dragfield.core.optimise.region_drag import RegionDragSettings
 from dragfield.core.sampling.inversion import InversionSettings, invert
 from dragfield.nodes.host.autoencoder import ComfyAutoencoder
-from dragfield.nodes.host.comfy_flux import ComfyFlux
+from dragfield.nodes.host.comfy_transformer import ComfyTransformer
 from dragfield.nodes.host.demo_model import DemoVAE
 
 TAPS = [Tap(kind, index, point) for kind in ("double", "single") for index in (0, 1) for point in POINTS]
@@ -31,7 +31,7 @@ def off(found: torch.Tensor, wanted: torch.Tensor) -> float:
 
 @pytest.fixture
 def host(make_flux):
-    return ComfyFlux(make_flux())
+    return ComfyTransformer(make_flux())
 
 
 def gradient(backbone, z, prompt, tap):
@@ -128,7 +128,7 @@ def test_features_with_remembered_keys_and_values_are_the_same_and_compute_none_
     make_flux, core_flux, prompt, latent, inference
 ):
     with torch.inference_mode(inference):
-        host = ComfyFlux(make_flux())
+        host = ComfyTransformer(make_flux())
     taps, found = [Tap("double", 0, "attn_in"), Tap("double", 1, "out")], []
     for backbone in (host, core_flux):
         bank = KVBank(choose_blocks([("double", 1)], 2, 2))
@@ -193,7 +193,7 @@ def test_a_whole_edit_is_the_same(make_flux, core_flux, prompt, name):
     image, drag, autoencoder = scene()
     wanted = edit(core_flux, autoencoder, image, drag, prompt, settings=settings)
     model = make_flux()
-    with torch.inference_mode(), ComfyFlux(model).session() as host:
+    with torch.inference_mode(), ComfyTransformer(model).session() as host:
         found = edit(host, ComfyAutoencoder(DemoVAE(autoencoder), model), image, drag, prompt, settings=settings)
     assert off(found.image, wanted.image) < 1e-4
     assert off(found.z, wanted.z) < 1e-3

@@ -12,7 +12,7 @@ from torch import Tensor
 from dragfield.core.adapters.contract import Injection, Injections, Subject
 from dragfield.core.adapters.tokens import TokenAttention, TokenLayout
 from dragfield.core.model.taps import Tap
-from dragfield.nodes.host.comfy_flux import ComfyFlux
+from dragfield.nodes.host.comfy_transformer import ComfyTransformer
 from dragfield.nodes.host.subject_patches import with_subjects
 
 BLOCKS = [("double", 0), ("double", 1), ("single", 0), ("single", 1)]
@@ -58,7 +58,7 @@ def test_native_and_diffusers_agree_in_velocity_features_and_gradient(
     area[:4] = 1.0
     ones = [injection(layout), injection(layout, strength=0.5, area=area)]
     core = core_flux.with_subjects(Injections(ones))
-    native = ComfyFlux(with_subjects(with_subjects(make_flux(), ones[:1]), ones[1:]))
+    native = ComfyTransformer(with_subjects(with_subjects(make_flux(), ones[:1]), ones[1:]))
     with torch.no_grad():
         expected = core.velocity(latent, 0.6, prompt, guidance=2.0)
         assert not torch.allclose(expected, core_flux.velocity(latent, 0.6, prompt, guidance=2.0))
@@ -70,18 +70,18 @@ def test_native_and_diffusers_agree_in_velocity_features_and_gradient(
 def test_the_model_it_was_put_on_stays_as_it_was(make_flux: Callable[..., Any], prompt: Any, latent: Tensor) -> None:
     model = make_flux()
     with torch.no_grad():
-        before = ComfyFlux(model).velocity(latent, 0.6, prompt)
-        changed = ComfyFlux(with_subjects(model, [injection("behind")])).velocity(latent, 0.6, prompt)
+        before = ComfyTransformer(model).velocity(latent, 0.6, prompt)
+        changed = ComfyTransformer(with_subjects(model, [injection("behind")])).velocity(latent, 0.6, prompt)
         assert not torch.equal(before, changed)
-        assert torch.equal(ComfyFlux(model).velocity(latent, 0.6, prompt), before)
+        assert torch.equal(ComfyTransformer(model).velocity(latent, 0.6, prompt), before)
 
 
 def test_outside_of_its_times_an_adapter_changes_no_bit(make_flux: Callable[..., Any], prompt: Any, latent: Tensor) -> None:
     model = make_flux()
-    late = ComfyFlux(with_subjects(model, [injection("character", start=0.5)]))
+    late = ComfyTransformer(with_subjects(model, [injection("character", start=0.5)]))
     with torch.no_grad():
-        assert torch.equal(late.velocity(latent, 0.6, prompt), ComfyFlux(model).velocity(latent, 0.6, prompt))
-        assert not torch.equal(late.velocity(latent, 0.4, prompt), ComfyFlux(model).velocity(latent, 0.4, prompt))
+        assert torch.equal(late.velocity(latent, 0.6, prompt), ComfyTransformer(model).velocity(latent, 0.6, prompt))
+        assert not torch.equal(late.velocity(latent, 0.4, prompt), ComfyTransformer(model).velocity(latent, 0.4, prompt))
 
 
 def test_a_model_it_was_not_made_for_is_refused(make_flux: Callable[..., Any]) -> None:

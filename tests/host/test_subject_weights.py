@@ -22,7 +22,7 @@ from dragfield.core.adapters.contract import Injection, Subject
 from dragfield.core.adapters.token_adapter import TokenAdapter
 from dragfield.core.adapters.tokens import TokenLayout
 from dragfield.core.model.taps import Tap
-from dragfield.nodes.host.comfy_flux import ComfyFlux
+from dragfield.nodes.host.comfy_transformer import ComfyTransformer
 from dragfield.nodes.host.room import device_with_room_for
 from dragfield.nodes.host.subject_patches import with_subjects
 from dragfield.nodes.host.subject_weights import LoadedAdapter, hosted, injections_on
@@ -108,12 +108,12 @@ def test_the_optimisers_own_calls_load_them_too_and_offloaded_ones_still_work(
     injected = inject(model, loaded)
     plain = with_subjects(model, [Injection(made(), subject())])
     with torch.no_grad():
-        expected = ComfyFlux(plain).velocity(latent, 0.6, prompt)
-        assert torch.equal(ComfyFlux(injected).velocity(latent, 0.6, prompt), expected)
+        expected = ComfyTransformer(plain).velocity(latent, 0.6, prompt)
+        assert torch.equal(ComfyTransformer(injected).velocity(latent, 0.6, prompt), expected)
         assert is_loaded(patcher)
         comfy.model_management.unload_all_models()
         patcher.detach()
-        assert torch.equal(ComfyFlux(injected).velocity(latent, 0.4, prompt), ComfyFlux(plain).velocity(latent, 0.4, prompt))
+        assert torch.equal(ComfyTransformer(injected).velocity(latent, 0.4, prompt), ComfyTransformer(plain).velocity(latent, 0.4, prompt))
 
 
 def test_they_are_freed_with_the_last_model_that_has_them(make_flux: Callable[..., Any], prompt: Any) -> None:
@@ -161,7 +161,7 @@ def test_weights_loaded_in_inference_mode_give_the_gradient_of_ordinary_ones(
     def gradient(model: Any) -> Tensor:
         with torch.inference_mode(False), torch.enable_grad():
             leaf = latent.clone().requires_grad_()
-            backbone = ComfyFlux(model, save_memory=saving)
+            backbone = ComfyTransformer(model, save_memory=saving)
             with backbone.session():
                 found = backbone.features(leaf, 0.6, prompt, taps=(Tap("single", 1, "out"),))
                 return torch.autograd.grad(found[0].square().sum(), leaf)[0]
@@ -197,7 +197,7 @@ def test_bfloat16_weights_answer_a_float32_model_and_are_converted_once_a_time(
 ) -> None:
     adapter = made().to(torch.bfloat16)
     loaded = LoadedAdapter(adapter)
-    injected = ComfyFlux(inject(make_flux(), loaded))
+    injected = ComfyTransformer(inject(make_flux(), loaded))
     runs = []
     loaded.working.adapter.attention.layers[0]["to_k_ip"].register_forward_hook(lambda *_: runs.append(1))
     with torch.no_grad(), injected.session():

@@ -1,4 +1,4 @@
-"""A MODEL of the FLUX family as a FlowBackbone: FLUX.1, FLUX.2, LongCat-Image and Chroma, run by ComfyUI's own forward.
+"""A MODEL whose blocks are known (families/) as a whole FlowBackbone, run by ComfyUI's own forward: levels 2 and 3 on top of comfy_flow.py.
 
 The call goes through ComfyUI's sampling code, so that LoRAs, areas, masks, reference latents, ControlNets and other packs' patches work as
 they do in a KSampler. Nothing is installed in the model: wrappers and patches travel in the options of the call, hooks on layers are taken
@@ -34,18 +34,19 @@ from .comfy_flow import ComfyFlow
 from .conditioning import ComfyConditioning, Native, with_guidance
 from .gradients import Weights, differentiable, first_rows, weights_of
 from .keys_values import keys_values_patch, replaced_blocks
+from .latent_layout import with_time_axis, without_time_axis
 from .memory import Plan, Saving, Walk, read_saving
 from .out_of_place import OutOfPlace, unchanged_streams, usable
-from .recognise import flux_of
+from .recognise import known
 from .replaced_forwards import replaced_forwards
 from .rotation import PositionTables, turning_patch
 from .tap_reader import Reached, TapReader
 
 
-class ComfyFlux(ComfyFlow):
+class ComfyTransformer(ComfyFlow):
     """FlowBackbone over a native MODEL, whole. Prompts are `ComfyConditioning`, or core's Conditioning.
 
-    patcher: a MODEL; ValueError, one sentence, when it can't be dragged. It is cloned, never changed.
+    patcher: a MODEL of a known family; ValueError, one sentence, for another. It is cloned, never changed.
     save_memory: "auto" gives up what a short memory asks for (see memory.py), "off" nothing, "on" all but what costs most; a boolean is
     "on" or "auto", and a Plan is kept to.
 
@@ -56,16 +57,13 @@ class ComfyFlux(ComfyFlow):
     level = 3
 
     def __init__(self, patcher: Any, *, save_memory: Saving | bool | Plan = "auto") -> None:
-        self._network = flux_of(patcher)
         super().__init__(patcher)
+        self._network, self.family = known(patcher)
         self.budget = Budget(self._patcher, read_saving(save_memory))
-        params = self._network.params
-        self.patch: int = self._network.patch_size
-        self.double_blocks = len(self._network.double_blocks)
-        self.single_blocks = len(self._network.single_blocks)
-        self.width: int = params.hidden_size
-        self.guidance_distilled = bool(getattr(params, "guidance_embed", False))
-        self._blocks = (*self._network.double_blocks, *self._network.single_blocks)
+        shape, double, single = (tell(self._network) for tell in (self.family.shape, self.family.double, self.family.single))
+        self.patch, self.width, self.guidance_distilled = shape.patch, shape.width, shape.distilled
+        self.double_blocks, self.single_blocks = len(double), len(single)
+        self._blocks = (*double, *single)
         self._weights: Weights | None = None
         self._positions = PositionTables()
 
@@ -105,7 +103,8 @@ class ComfyFlux(ComfyFlow):
     ) -> list[Tensor]:
         """See FlowBackbone. For prompts of one entry."""
         self._check(z)
-        reader = TapReader(self._network, resolve_taps(taps, self.double_blocks, self.single_blocks), token_grid(z, self.patch))
+        resolved = resolve_taps(taps, self.double_blocks, self.single_blocks)
+        reader = TapReader(self._network, self.family, resolved, token_grid(z, self.patch))
         with self.session():
             try:
                 self._call(z, t, self._prompt(cond).positive, guidance, kv, reader)
@@ -125,8 +124,9 @@ class ComfyFlux(ComfyFlow):
         flows = torch.is_grad_enabled() and z.requires_grad
         z = usable(z).to(self.device)
         z = z if z.dtype == torch.float64 else z.float()
-        self._load(z, entries, self._need(self._walk(z, entries, reader)) if flows else 0)
-        conds, options = self._prepare(entries, z)
+        x = with_time_axis(z) if self._time_axis else z
+        self._load(x, entries, self._need(self._walk(z, entries, reader)) if flows else 0)
+        conds, options = self._prepare(entries, x)
         if self.guidance_distilled:
             conds = with_guidance(conds, guidance)
         to = options["transformer_options"]
@@ -139,11 +139,11 @@ class ComfyFlux(ComfyFlow):
         tokens = prod(token_grid(z, self.patch))
         if call is not OWN_KEYS_VALUES:
             add_attention_patch(to, keys_values_patch(call, tokens))
-        if flows or self.device.type == "cpu":
+        if self.family.turns and (flows or self.device.type == "cpu"):
             add_attention_patch(to, turning_patch(own_encoding=not foreign))
         give_own_output(to, OutOfPlace if flows and foreign else nullcontext)
         with ExitStack() as stack:
-            if not foreign and self.device.type == "cpu":
+            if self.family.turns and not foreign and self.device.type == "cpu":
                 # Elsewhere making the tables takes less than a look at the positions, for which the device would have to be waited for.
                 stack.enter_context(self._positions.remembered(self._network))
             if reader is not None:
@@ -153,11 +153,12 @@ class ComfyFlux(ComfyFlow):
                     stack.enter_context(self._queries_alone(replaced_blocks(call), tokens))
             stack.enter_context(self._gradient(to, reader, foreign) if flows else torch.no_grad())
             sigma = torch.full((z.shape[0],), float(t), device=z.device)
-            return comfy.samplers.calc_cond_batch(self._patcher.model, [conds], z, sigma, options)[0]
+            v = comfy.samplers.calc_cond_batch(self._patcher.model, [conds], x, sigma, options)[0]
+            return without_time_axis(v) if self._time_axis else v
 
     def _queries_alone(self, blocks: frozenset[Block], tokens: int) -> AbstractContextManager:
         """While inside, these double blocks compute no keys and values for that many image tokens: the bank's take their place."""
-        layers = [self._network.double_blocks[index].img_attn.qkv for _, index in blocks]
+        layers = [layer for _, index in blocks if (layer := self.family.fused(self._network, index)) is not None]
         return replaced_forwards(layers, lambda layer: first_rows(layer, self.width, tokens))
 
     @contextmanager

@@ -1,0 +1,16 @@
+"""The families of models whose blocks are known, one file each; contract.py says what one tells. Adding one is a file and a line here."""
+
+from __future__ import annotations
+
+from torch import nn
+
+from .contract import Family
+from .flux import FLUX
+from .qwen_image import QWEN_IMAGE
+
+FAMILIES: tuple[Family, ...] = (FLUX, QWEN_IMAGE)
+
+
+def family_of(network: nn.Module | None) -> Family | None:
+    """The family of a diffusion model, None for one that is of none."""
+    return next((family for family in FAMILIES if family.holds(network)), None)
