@@ -18,7 +18,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 BlockKind = Literal["double", "single"]
 TapPoint = Literal["attn_in", "mlp_in", "out"]
@@ -70,6 +70,24 @@ def default_taps(double_blocks: int) -> tuple[Tap, ...]:
         raise ValueError("the default taps are in double blocks and this model has none: name taps in single blocks")
     last = range(max(0, double_blocks - 2), double_blocks)
     return tuple(Tap("double", i, point) for i in last for point in ("attn_in", "out"))
+
+
+def taps_at_the_same_depth(double_blocks: int, single_blocks: int) -> tuple[Tap, ...]:
+    """Those of FLUX.1 (blocks 17 and 18 of 57) at the same part of the way through other blocks: the double ones, then the single.
+
+    A guess: which blocks see best has to be measured on each model.
+    """
+    count = double_blocks + single_blocks
+    if count < 1:
+        raise ValueError("this model has no blocks to read features of")
+    places = sorted({round(index / 56 * (count - 1)) for index in (17, 18)} | ({min(1, count - 1)} if count < 4 else set()))
+    blocks = [("double", i) if i < double_blocks else ("single", i - double_blocks) for i in places]
+    return tuple(Tap(kind, i, point) for kind, i in blocks for point in ("attn_in", "out"))
+
+
+def taps_of(backbone: Any) -> tuple[Tap, ...]:
+    """The taps that a backbone of a transformer names as its own, else `default_taps`."""
+    return getattr(backbone, "default_taps", None) or default_taps(backbone.double_blocks)
 
 
 def resolve_taps(taps: Sequence[Tap], double_blocks: int, single_blocks: int) -> tuple[Tap, ...]:

@@ -32,7 +32,7 @@ from torch import Tensor
 from ..choices import check_choices
 from ..model.attention import KVSession
 from ..model.backbone import Conditioning, FlowBackbone, token_grid
-from ..model.taps import Tap, default_taps
+from ..model.taps import Tap, taps_of
 from .guidance import TapPlan, Term
 from .supervision import Correspondence, Grid, Layout, RegionLoss, cell_features, cut_shape
 
@@ -160,7 +160,7 @@ def region_drag(
     shared = reference is None
     origin = (z if shared else reference).detach()
     z = z.detach()
-    plan = TapPlan(settings.taps or default_taps(backbone.double_blocks), terms)
+    plan = TapPlan(settings.taps or taps_of(backbone), terms)
     movable = torch.ones_like(z, dtype=torch.bool) if mask is None else mask.to(z.device).bool().expand_as(z)
     forwards = backwards = 0
 

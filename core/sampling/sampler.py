@@ -20,7 +20,7 @@ from torch import Tensor
 
 from ..model.attention import KVSession
 from ..model.backbone import Conditioning, FlowBackbone, NoiseBackbone
-from ..model.taps import default_taps
+from ..model.taps import taps_of
 from ..model.unet_taps import default_unet_taps, readout_taps
 from .ddim import DDIMState, ddim_step, ddim_walk_step
 from .ddim_inversion import noise_of
@@ -156,7 +156,7 @@ class FlowSampler:
 
     @property
     def drag_taps(self) -> tuple[Any, ...]:
-        return default_taps(self.backbone.double_blocks)
+        return taps_of(self.backbone)
 
     @property
     def readout_taps(self) -> tuple[Any, ...]:

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from functools import partial
 from math import prod
 from typing import Any, Literal
 
@@ -25,7 +26,7 @@ from torch import Tensor
 from ...core.model.attention import OWN_KEYS_VALUES, KVBank, KVSession, choose_blocks
 from ...core.model.backbone import Conditioning, token_grid
 from ...core.model.blocks import Block
-from ...core.model.taps import Tap, last_tap, resolve_taps
+from ...core.model.taps import Tap, default_taps, last_tap, resolve_taps, taps_at_the_same_depth
 from ...core.sampling.inversion import InversionSettings
 from .budget import Budget
 from .call_options import add_attention_patch, give_own_output, has_foreign_code, pytorch_attention
@@ -33,7 +34,7 @@ from .checkpoints import checkpointed
 from .comfy_flow import ComfyFlow
 from .conditioning import ComfyConditioning, Native, with_guidance
 from .gradients import Weights, differentiable, first_rows, weights_of
-from .keys_values import keys_values_patch, replaced_blocks
+from .keys_values import keys_values_override, keys_values_patch, replaced_blocks
 from .latent_layout import with_time_axis, without_time_axis
 from .memory import Plan, Saving, Walk, read_saving
 from .out_of_place import OutOfPlace, unchanged_streams, usable
@@ -66,6 +67,13 @@ class ComfyTransformer(ComfyFlow):
         self._blocks = (*double, *single)
         self._weights: Weights | None = None
         self._positions = PositionTables()
+
+    @property
+    def default_taps(self) -> tuple[Tap, ...]:
+        """DragFlow's for FLUX, elsewhere the same in relative depth: a guess, until somebody measures."""
+        if self.family.name == "FLUX":
+            return default_taps(self.double_blocks)
+        return taps_at_the_same_depth(self.double_blocks, self.single_blocks)
 
     def times(self, z: Tensor, steps: int) -> tuple[float, ...] | None:
         """See ComfyFlow. FLUX.1's own schedule, which shifts by the picture's size as published, is core's."""
@@ -137,7 +145,7 @@ class ComfyTransformer(ComfyFlow):
         foreign = has_foreign_code(to, conds)
         call = OWN_KEYS_VALUES if kv is None else kv.begin(t)
         tokens = prod(token_grid(z, self.patch))
-        if call is not OWN_KEYS_VALUES:
+        if call is not OWN_KEYS_VALUES and self.family.patched:
             add_attention_patch(to, keys_values_patch(call, tokens))
         if self.family.turns and (flows or self.device.type == "cpu"):
             add_attention_patch(to, turning_patch(own_encoding=not foreign))
@@ -152,6 +160,10 @@ class ComfyTransformer(ComfyFlow):
                 if not foreign and not (flows and self.budget.plan.checkpoint):
                     stack.enter_context(self._queries_alone(replaced_blocks(call), tokens))
             stack.enter_context(self._gradient(to, reader, foreign) if flows else torch.no_grad())
+            if call is not OWN_KEYS_VALUES and not self.family.patched:
+                first = partial(self.family.first_of_picture, self._network, tokens=tokens)
+                before = to.get("optimized_attention_override")
+                to["optimized_attention_override"] = keys_values_override(call, tokens, first, before)
             sigma = torch.full((z.shape[0],), float(t), device=z.device)
             v = comfy.samplers.calc_cond_batch(self._patcher.model, [conds], x, sigma, options)[0]
             return without_time_axis(v) if self._time_axis else v

@@ -37,6 +37,29 @@ def keys_values_patch(call: KVCall, image_tokens: int) -> Callable[..., dict[str
     return patch
 
 
+def keys_values_override(
+    call: KVCall, image_tokens: int, first_of: Callable[[int], int], before: Callable[..., Tensor] | None
+) -> Callable[..., Tensor]:
+    """An "optimized_attention_override" that does the same for single blocks without patches. Their keys are seen after position encoding.
+
+    first_of: where the picture's tokens begin in a stream of a length.  before: the override that runs inside.
+    """
+
+    def attend(chosen: Callable[..., Tensor], q: Tensor, k: Tensor, v: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+        options = kwargs.get("transformer_options") or {}
+        block = ("single", options.get("block_index", -1))
+        # Before the blocks, refiners attend too; they have no index.
+        if "block_index" in options and _concerns(call, block):
+            first = first_of(k.shape[2])
+            end = first + image_tokens
+            own = _Hidden(k[:, :, :end], v[:, :, :end])
+            keys, values = call.keys_values(block, own, _Hidden.flat, first)
+            k, v = _put(k, keys, 0, end), _put(v, values, 0, end)
+        return chosen(q, k, v, *args, **kwargs) if before is None else before(chosen, q, k, v, *args, **kwargs)
+
+    return attend
+
+
 @dataclass(frozen=True, eq=False)
 class _Hidden:
     """What core calls the hidden state is here K and V themselves, so that any run of tokens is "projected" by taking it."""

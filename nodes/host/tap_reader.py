@@ -1,7 +1,8 @@
 """Reading features inside a ComfyUI model of a known family, and leaving it behind the last one.
 
 Block outputs come through the block replacement that ComfyUI offers (`patches_replace["dit"]`, in front of whatever another pack put
-there); the two places inside a block through hooks on the layer that reads them, taken off again on the way out.
+there), or, in families whose blocks are not patched, through hooks; the two places inside a block through hooks on the layer that reads
+them, taken off again on the way out.
 """
 
 from __future__ import annotations
@@ -46,8 +47,11 @@ class TapReader:
             # In the order they are reached: two of one layer would otherwise be cut short by the one that ends the call.
             for tap in sorted(set(self.taps), key=lambda tap: POINTS.index(tap.point)):
                 key = (f"{tap.kind}_block", tap.index)
-                if not hasattr(blocks.get(key), "reads"):
+                if self.family.patched and not hasattr(blocks.get(key), "reads"):
                     blocks[key] = self._block_reader(tap, blocks.get(key))
+                if not self.family.patched and tap.point == "out":
+                    hook = self.family.single(self.model)[tap.index].register_forward_hook(self._output_reader(tap))
+                    hooks.callback(hook.remove)
                 if tap.point != "out":
                     hook = self.family.layer(self.model, tap).register_forward_pre_hook(self._input_reader(tap))
                     hooks.callback(hook.remove)
@@ -71,6 +75,13 @@ class TapReader:
         block.reads = True
         return block
 
+    def _output_reader(self, tap: Tap) -> Callable:
+        def hook(_: nn.Module, __: tuple[Any, ...], output: Tensor) -> None:
+            if tap not in self._found:
+                self._keep(tap, output)
+
+        return hook
+
     def _input_reader(self, tap: Tap) -> Callable:
         def hook(_: nn.Module, args: tuple[Tensor, ...]) -> None:
             if tap not in self._found:
@@ -79,8 +90,11 @@ class TapReader:
         return hook
 
     def _keep(self, tap: Tap, tokens: Tensor) -> None:
+        count = self.grid[0] * self.grid[1]
+        if not self.family.patched:
+            self._text_tokens = self.family.first_of_picture(self.model, tokens.shape[1], count)
         first = self._text_tokens if tap.kind == "single" else 0
-        image = tokens[:, first : first + self.grid[0] * self.grid[1]]
+        image = tokens[:, first : first + count]
         last = tap == self.end
         # The next block adds to its input in place, which without a gradient is this very tensor.
         self._found[tap] = image if last or torch.is_grad_enabled() else image.clone()

@@ -28,7 +28,7 @@ REGION = DragInstruction((DrawnRegion("relocation", SQUARE, (0.62, 0.5)),), size
 POINT = DragInstruction((DrawnPoints((((0.3, 0.4), (0.55, 0.5)),)),), size=(SIDE, SIDE)).to_json()
 
 
-@pytest.fixture(params=["Qwen-Image"])
+@pytest.fixture(params=["Qwen-Image", "Z-Image"])
 def patcher(request: pytest.FixtureRequest) -> Any:
     return make(request.param)
 
@@ -38,18 +38,26 @@ def z() -> torch.Tensor:
     return torch.randn(1, 16, 8, 12, generator=torch.Generator().manual_seed(2))
 
 
+def kind(backbone: ComfyTransformer) -> str:
+    return "double" if backbone.double_blocks else "single"
+
+
+def bank_of(backbone: ComfyTransformer, blocks: Any = "all") -> KVBank:
+    return KVBank(choose_blocks(blocks, backbone.double_blocks, backbone.single_blocks))
+
+
 @pytest.mark.parametrize("index", [0, -1])
 @pytest.mark.parametrize("point", POINTS)
 def test_the_gradient_is_the_slope_of_the_loss_whatever_is_given_up_for_memory(
     patcher: Any, z: torch.Tensor, point: str, index: int
 ) -> None:
-    prompt, found, tap = ComfyConditioning(conditioning()), [], Tap("double", index, point)
+    prompt, found = ComfyConditioning(conditioning()), []
     for plan in (PLANS[0], PLANS[2], PLANS[3]):
         backbone, leaf = ComfyTransformer(patcher, save_memory=plan), z.clone().requires_grad_()
-        bank = KVBank(choose_blocks([("double", 0)], 2, 0))
+        tap, bank = Tap(kind(backbone), index, point), bank_of(backbone, [(kind(backbone), 0)])
         backbone.velocity(z.roll(1, -1), T, prompt, kv=bank.capture())
 
-        def loss(x: torch.Tensor, backbone: ComfyTransformer = backbone, bank: KVBank = bank) -> torch.Tensor:
+        def loss(x: torch.Tensor, backbone: ComfyTransformer = backbone, bank: KVBank = bank, tap: Tap = tap) -> torch.Tensor:
             (f,) = backbone.features(x, T, prompt, taps=[tap], kv=bank.hold())
             return f.double().pow(2).mean()
 
@@ -75,10 +83,10 @@ def test_nothing_behind_the_last_tap_is_computed_and_text_is_left_alone(patcher:
     backbone = ComfyTransformer(patcher)
     # Inside of them: what stands in their place is called by the same name.
     text = [part for layer in backbone.family.of_text_alone(backbone._network, 0) for part in list(layer.modules())[1:]]
-    behind = (*text, backbone.family.double(backbone._network)[1])
+    behind = (*text, backbone._blocks[1])
     hooks = [module.register_forward_pre_hook(fail) for module in behind]
     try:
-        (f,) = backbone.features(z, T, ComfyConditioning(conditioning()), taps=[Tap("double", 0, "out")])
+        (f,) = backbone.features(z, T, ComfyConditioning(conditioning()), taps=[Tap(kind(backbone), 0, "out")])
     finally:
         for hook in hooks:
             hook.remove()
@@ -87,7 +95,7 @@ def test_nothing_behind_the_last_tap_is_computed_and_text_is_left_alone(patcher:
 
 def test_keys_and_values_replayed_change_no_bit_and_another_s_do(patcher: Any, z: torch.Tensor) -> None:
     backbone, prompt = ComfyTransformer(patcher), ComfyConditioning(conditioning())
-    bank = KVBank(choose_blocks("all", 2, 0))
+    bank = bank_of(backbone)
     v = backbone.velocity(z, T, prompt, kv=bank.capture())
     assert torch.equal(v, backbone.velocity(z, T, prompt)) and torch.equal(v, backbone.velocity(z, T, prompt, kv=bank.hold()))
     assert {keys.shape for keys, _ in bank.entries[0].blocks.values()} == {(1, 24, backbone.width)}
@@ -96,23 +104,24 @@ def test_keys_and_values_replayed_change_no_bit_and_another_s_do(patcher: Any, z
 
 
 def test_reference_latents_count_and_stay_out_of_the_features(patcher: Any, z: torch.Tensor) -> None:
-    reference = torch.randn(1, 16, 1, 6, 4, generator=torch.Generator().manual_seed(9))
+    reference = torch.randn(1, 16, 6, 4, generator=torch.Generator().manual_seed(9))
+    reference = reference[:, :, None] if patcher.model.latent_format.latent_dimensions == 3 else reference
     backbone, prompt = ComfyTransformer(patcher), ComfyConditioning(conditioning(reference_latents=[reference]))
     v = backbone.velocity(z, T, prompt)
     assert off(v, sampled_velocity(patcher, z, prompt.positive)) < 1e-5
     assert off(v, backbone.velocity(z, T, ComfyConditioning(conditioning()))) > 1e-3
-    bank = KVBank(choose_blocks("all", 2, 0))
+    bank = bank_of(backbone)
     backbone.velocity(z, T, prompt, kv=bank.capture())
     assert {keys.shape[1] for keys, _ in bank.entries[0].blocks.values()} == {24}
     leaf = z.clone().requires_grad_()
-    (f,) = backbone.features(leaf, T, prompt, taps=[Tap("double", 1)])
+    (f,) = backbone.features(leaf, T, prompt, taps=[Tap(kind(backbone), 1)])
     assert f.shape[-2:] == (4, 6) and torch.autograd.grad(f.sum(), leaf)[0].abs().sum() > 0
 
 
 def test_a_sampler_is_bit_identical_after_drags(patcher: Any, z: torch.Tensor) -> None:
     before = sampled_velocity(patcher, z, conditioning())
     backbone, leaf = ComfyTransformer(patcher), z.clone().requires_grad_()
-    (f,) = backbone.features(leaf, T, ComfyConditioning(conditioning()), taps=[Tap("double", 1, "mlp_in")])
+    (f,) = backbone.features(leaf, T, ComfyConditioning(conditioning()), taps=[Tap(kind(backbone), 1, "mlp_in")])
     torch.autograd.grad(f.sum(), leaf)
     assert torch.equal(sampled_velocity(patcher, z, conditioning()), before)
 
@@ -121,7 +130,9 @@ def test_a_sampler_is_bit_identical_after_drags(patcher: Any, z: torch.Tensor) -
 def test_whole_edits_run_and_the_graph_is_drag_edit(patcher: Any, method: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("dragfield.nodes.drag_edit.ui.PreviewImage", lambda *_, **__: None)
     drag = REGION if method == "dragflow" else POINT
-    ways = Ways((patcher, None, Grey(True)), torch.rand(1, SIDE, SIDE, 3, generator=torch.Generator().manual_seed(5)), drag)
+    vae = Grey(patcher.model.latent_format.latent_dimensions == 3)
+    image = torch.rand(1, SIDE, SIDE, 3, generator=torch.Generator().manual_seed(5))
+    ways = Ways((patcher, None, vae), image, drag)
     with torch.inference_mode():
         trajectory = inverted(ways)[0]
         what = {"model": ways.model, "trajectory": trajectory, "drag": drag, "preset": "tuned"}

@@ -6,9 +6,10 @@ from torch import nn
 
 from .contract import Family
 from .flux import FLUX
+from .lumina import LUMINA
 from .qwen_image import QWEN_IMAGE
 
-FAMILIES: tuple[Family, ...] = (FLUX, QWEN_IMAGE)
+FAMILIES: tuple[Family, ...] = (FLUX, QWEN_IMAGE, LUMINA)
 
 
 def family_of(network: nn.Module | None) -> Family | None:

@@ -14,7 +14,7 @@ from .contract import Shape
 
 
 class _Flux:
-    name, turns = "FLUX", True
+    name, turns, patched = "FLUX", True, True
 
     def holds(self, network: nn.Module | None) -> bool:
         return isinstance(network, comfy.ldm.flux.model.Flux | comfy.ldm.chroma.model.Chroma)
@@ -40,6 +40,9 @@ class _Flux:
 
     def fused(self, network: Any, index: int) -> nn.Module | None:
         return network.double_blocks[index].img_attn.qkv
+
+    def first_of_picture(self, network: Any, length: int, tokens: int) -> int:
+        raise NotImplementedError("its patches tell")
 
 
 FLUX = _Flux()

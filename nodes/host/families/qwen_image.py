@@ -14,7 +14,7 @@ from .contract import Shape
 
 class _QwenImage:
     # Its attention encodes positions itself, whatever a patch gives back.
-    name, turns = "Qwen-Image", False
+    name, turns, patched = "Qwen-Image", False, True
 
     def holds(self, network: nn.Module | None) -> bool:
         return isinstance(network, comfy.ldm.qwen_image.model.QwenImageTransformer2DModel)
@@ -38,6 +38,9 @@ class _QwenImage:
 
     def fused(self, network: Any, index: int) -> nn.Module | None:
         return None
+
+    def first_of_picture(self, network: Any, length: int, tokens: int) -> int:
+        raise NotImplementedError("its patches tell")
 
 
 QWEN_IMAGE = _QwenImage()
