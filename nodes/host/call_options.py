@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager
 from typing import Any
 
-import torch
 from comfy.ldm.modules.attention import attention_pytorch
-from comfy.patcher_extension import WrappersMP
 from torch import Tensor
 
 KEY = "dragfield"
@@ -48,24 +45,3 @@ def add_attention_patch(transformer_options: dict[str, Any], patch: Callable[...
 def pytorch_attention(_chosen: Callable, *args: Any, **kwargs: Any) -> Tensor:
     """An "optimized_attention_override": PyTorch's attention instead of one without a backward (sage, flash, int8)."""
     return attention_pytorch(*args, **kwargs)
-
-
-def give_own_output(transformer_options: dict[str, Any], inside: Callable[[], AbstractContextManager]) -> None:
-    """Make `apply_model` give the network's own output, the velocity, and run the network inside the context that `inside` makes."""
-    outputs: list[Tensor] = []
-
-    def network(executor: Callable, *args: Any, **kwargs: Any) -> Tensor:
-        with inside():
-            outputs.append(executor(*args, **kwargs))
-        return outputs[-1]
-
-    def apply_model(executor: Callable, *args: Any, **kwargs: Any) -> Tensor:
-        executor(*args, **kwargs)
-        v = outputs[-1]
-        outputs.clear()
-        return v if v.dtype == torch.float64 else v.float()
-
-    wrappers = transformer_options.setdefault("wrappers", {})
-    for kind, wrapper in ((WrappersMP.DIFFUSION_MODEL, network), (WrappersMP.APPLY_MODEL, apply_model)):
-        # In front of all others: the first one is the outermost.
-        wrappers[kind] = {KEY: [wrapper], **wrappers.get(kind, {})}

@@ -11,8 +11,8 @@ and so features, keys and values, are counted with that padding.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from functools import partial
 from math import prod
 from typing import Any, Literal
@@ -21,7 +21,7 @@ import comfy.model_base
 import comfy.model_management
 import comfy.samplers
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ...core.model.attention import OWN_KEYS_VALUES, KVBank, KVSession, choose_blocks
 from ...core.model.backbone import Conditioning, token_grid
@@ -29,12 +29,12 @@ from ...core.model.blocks import Block
 from ...core.model.taps import Tap, default_taps, last_tap, resolve_taps, taps_at_the_same_depth
 from ...core.sampling.inversion import InversionSettings
 from .budget import Budget
-from .call_options import add_attention_patch, give_own_output, has_foreign_code, pytorch_attention
+from .call_options import add_attention_patch, has_foreign_code, pytorch_attention
 from .checkpoints import checkpointed
 from .comfy_flow import ComfyFlow
 from .conditioning import ComfyConditioning, Native, with_guidance
 from .gradients import Weights, differentiable, first_rows, weights_of
-from .keys_values import keys_values_override, keys_values_patch, replaced_blocks
+from .keys_values import keys_values_override, keys_values_patch, numbered, replaced_blocks
 from .latent_layout import with_time_axis, without_time_axis
 from .memory import Plan, Saving, Walk, read_saving
 from .out_of_place import OutOfPlace, unchanged_streams, usable
@@ -149,8 +149,10 @@ class ComfyTransformer(ComfyFlow):
             add_attention_patch(to, keys_values_patch(call, tokens))
         if self.family.turns and (flows or self.device.type == "cpu"):
             add_attention_patch(to, turning_patch(own_encoding=not foreign))
-        give_own_output(to, OutOfPlace if flows and foreign else nullcontext)
         with ExitStack() as stack:
+            stack.enter_context(self._own_output(to))
+            if flows and foreign:
+                stack.enter_context(replaced_forwards([self._network], _out_of_place))
             if self.family.turns and not foreign and self.device.type == "cpu":
                 # Elsewhere making the tables takes less than a look at the positions, for which the device would have to be waited for.
                 stack.enter_context(self._positions.remembered(self._network))
@@ -161,7 +163,8 @@ class ComfyTransformer(ComfyFlow):
                     stack.enter_context(self._queries_alone(replaced_blocks(call), tokens))
             stack.enter_context(self._gradient(to, reader, foreign) if flows else torch.no_grad())
             if call is not OWN_KEYS_VALUES and not self.family.patched:
-                first = partial(self.family.first_of_picture, self._network, tokens=tokens)
+                stack.enter_context(numbered(self.family.double(self._network), self.family.single(self._network)))
+                first = partial(self.family.first_of_picture, self._network)
                 before = to.get("optimized_attention_override")
                 to["optimized_attention_override"] = keys_values_override(call, tokens, first, before)
             sigma = torch.full((z.shape[0],), float(t), device=z.device)
@@ -209,3 +212,13 @@ class ComfyTransformer(ComfyFlow):
         super()._close()
         self._weights = None
         self._positions = PositionTables()
+
+
+def _out_of_place(network: nn.Module) -> Callable[..., Any]:
+    forward = network.forward
+
+    def run(*args: Any, **kwargs: Any) -> Any:
+        with OutOfPlace():
+            return forward(*args, **kwargs)
+
+    return run

@@ -30,12 +30,12 @@ from .replaced_forwards import has_forward_of_its_class, replaced_forwards
 class Weights:
     """What of a model `differentiable` holds still.
 
-    layers: its linear layers, of whatever class, but those that PyTorch differentiates well by itself.  norms: those whose scale autograd
-    can't keep.  wanting: parameters that would take a gradient.
+    layers: its linear layers, of whatever class, but those that PyTorch differentiates well by itself.  others: norms and convolutions
+    whose weight autograd can't keep.  wanting: parameters that would take a gradient.
     """
 
     layers: tuple[nn.Module, ...]
-    norms: tuple[nn.Module, ...]
+    others: tuple[nn.Module, ...]
     wanting: tuple[nn.Parameter, ...]
 
 
@@ -44,8 +44,8 @@ def weights_of(model: nn.Module) -> Weights:
     modules = [m for m in model.modules() if getattr(m, "weight", None) is not None]
     layers = (m for m in modules if hasattr(m, "in_features") and hasattr(m, "out_features") and ("forward" in vars(m) or not _is_plain(m)))
     # With dynamic VRAM (`_v`) what a norm computes with is not its parameter.
-    norms = (m for m in modules if hasattr(m, "normalized_shape") and (m.weight.is_inference() or hasattr(m, "_v")))
-    return Weights(tuple(layers), tuple(norms), tuple(p for p in model.parameters() if p.requires_grad and not p.is_inference()))
+    others = (m for m in modules if not hasattr(m, "in_features") and (m.weight.is_inference() or hasattr(m, "_v")))
+    return Weights(tuple(layers), tuple(others), tuple(p for p in model.parameters() if p.requires_grad and not p.is_inference()))
 
 
 @contextmanager
@@ -53,7 +53,7 @@ def differentiable(weights: Weights) -> Iterator[None]:
     """While inside, layers keep nothing for the backward pass, parameters take no gradient, rotary encoding is PyTorch's. May be nested."""
     wanting = [p for p in weights.wanting if p.requires_grad]
     training = comfy.model_management.in_training
-    with replaced_forwards(weights.layers, _frozen), replaced_forwards(weights.norms, _scaled_by_a_copy):
+    with replaced_forwards(weights.layers, _frozen), replaced_forwards(weights.others, _with_a_copy):
         try:
             comfy.model_management.in_training = True
             for parameter in wanting:
@@ -103,8 +103,8 @@ def _frozen(layer: nn.Module) -> Callable | None:
     return run
 
 
-def _scaled_by_a_copy(norm: nn.Module) -> Callable:
-    forward = norm.forward
+def _with_a_copy(layer: nn.Module) -> Callable:
+    forward = layer.forward
 
     def run(x: Tensor) -> Tensor:
         with OutOfPlace():

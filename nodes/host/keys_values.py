@@ -1,4 +1,4 @@
-"""Keys and values of a ComfyUI FLUX model handed to core's K/V sessions, through the `attn1_patch` that ComfyUI offers.
+"""Keys and values of a ComfyUI model handed to core's K/V sessions, by the `attn1_patch` or the attention override that ComfyUI offers.
 
 A patch sees keys after normalisation and before position encoding, where core's own backbone shows them before both; queries, keys and
 values come from one layer, so that nothing is saved by not projecting them. A replay is bit-identical all the same. Only a blend (eta
@@ -9,16 +9,21 @@ Convention: q, k, v are [B, heads, tokens, head width]; tokens are text, then th
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
 from einops import rearrange
-from torch import Tensor
+from torch import Tensor, nn
 
 from ...core.model.attention import KeysValues, KVCall
 from ...core.model.blocks import Block
+
+NUMBER = "dragfield_block"
+"""Where attention finds the block that it is in, see `numbered`."""
 
 
 def keys_values_patch(call: KVCall, image_tokens: int) -> Callable[..., dict[str, Tensor]]:
@@ -38,26 +43,46 @@ def keys_values_patch(call: KVCall, image_tokens: int) -> Callable[..., dict[str
 
 
 def keys_values_override(
-    call: KVCall, image_tokens: int, first_of: Callable[[int], int], before: Callable[..., Tensor] | None
+    call: KVCall, image_tokens: int, first_of: Callable[[dict[str, Any], int, int], int], before: Callable[..., Tensor] | None
 ) -> Callable[..., Tensor]:
-    """An "optimized_attention_override" that does the same for single blocks without patches. Their keys are seen after position encoding.
+    """An "optimized_attention_override" that does the same where nothing is patched: inside of `numbered`, after position encoding.
 
-    first_of: where the picture's tokens begin in a stream of a length.  before: the override that runs inside.
+    first_of: where the picture's tokens begin, see `Family.first_of_picture`.  before: the override that runs inside.
     """
 
     def attend(chosen: Callable[..., Tensor], q: Tensor, k: Tensor, v: Tensor, *args: Any, **kwargs: Any) -> Tensor:
         options = kwargs.get("transformer_options") or {}
-        block = ("single", options.get("block_index", -1))
-        # Before the blocks, refiners attend too; they have no index.
-        if "block_index" in options and _concerns(call, block):
-            first = first_of(k.shape[2])
-            end = first + image_tokens
-            own = _Hidden(k[:, :, :end], v[:, :, :end])
-            keys, values = call.keys_values(block, own, _Hidden.flat, first)
-            k, v = _put(k, keys, 0, end), _put(v, values, 0, end)
+        block = options.get(NUMBER)
+        heads_apart = kwargs.get("skip_reshape", False)
+        length = k.shape[2 if heads_apart else 1]
+        # Attention over the picture alone, beside the one with the text, is the block's own.
+        if block is not None and length > image_tokens and _concerns(call, block):
+            k, v = (k, v) if heads_apart else (k.flatten(2)[:, None], v.flatten(2)[:, None])
+            text = first_of(options, length, image_tokens)
+            first, end = text if block[0] == "double" else 0, text + image_tokens
+            own = _Hidden(k[:, :, first:end], v[:, :, first:end])
+            keys, values = call.keys_values(block, own, _Hidden.flat, text - first)
+            k, v = _put(k, keys, first, end), _put(v, values, first, end)
+            k, v = (k, v) if heads_apart else (k[:, 0], v[:, 0])
         return chosen(q, k, v, *args, **kwargs) if before is None else before(chosen, q, k, v, *args, **kwargs)
 
     return attend
+
+
+@contextmanager
+def numbered(double: Iterable[nn.Module], single: Iterable[nn.Module]) -> Iterator[None]:
+    """While inside, attention is told which of these blocks it is in, through their transformer_options."""
+    blocks = {**{("double", i): block for i, block in enumerate(double)}, **{("single", i): block for i, block in enumerate(single)}}
+
+    def tell(number: Block, _: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        return args, {**kwargs, "transformer_options": {**kwargs["transformer_options"], NUMBER: number}}
+
+    hooks = [block.register_forward_pre_hook(partial(tell, number), with_kwargs=True) for number, block in blocks.items()]
+    try:
+        yield
+    finally:
+        for hook in hooks:
+            hook.remove()
 
 
 @dataclass(frozen=True, eq=False)

@@ -19,7 +19,8 @@ from torch.overrides import TorchFunctionMode
 from .replaced_forwards import replaced_forwards
 
 ADD_IN_PLACE = frozenset([torch.Tensor.add_, torch.Tensor.__iadd__])
-SAVES_WEIGHTS = frozenset([F.linear, F.rms_norm, F.layer_norm, torch.rms_norm, torch.layer_norm])
+NORMS = (F.rms_norm, F.layer_norm, F.group_norm, torch.rms_norm, torch.layer_norm, torch.group_norm)
+SAVES_WEIGHTS = frozenset([F.linear, F.conv2d, *NORMS])
 HANDLED = ADD_IN_PLACE | SAVES_WEIGHTS
 
 

@@ -37,7 +37,7 @@ MODELS = {
         comfy.supported_models.SD3,
         {
             "in_channels": 16, "depth": 2, "input_size": None, "adm_in_channels": 8, "pos_embed_scaling_factor": None,
-            "pos_embed_max_size": 16, "num_patches": 256, "qk_norm": "rms", "context_embedder_config": {
+            "pos_embed_max_size": 16, "num_patches": 256, "qk_norm": "rms", "x_block_self_attn_layers": [0], "context_embedder_config": {
                 "target": "torch.nn.Linear", "params": {"in_features": TEXT, "out_features": 128},
             },
         },

@@ -151,9 +151,8 @@ def test_an_inversion_comes_back_and_any_sampler_starts_there(ways: Ways) -> Non
         assert sampled.shape == latent["samples"].shape and sampled.isfinite().all()
 
 
+@pytest.mark.parametrize("patcher", ["unknown"], indirect=True)
 def test_what_needs_more_than_a_velocity_says_so_before_anything_starts(ways: Ways) -> None:
-    if backbone_for(ways.model).level > 1:
-        pytest.skip("its blocks are known")
     with torch.inference_mode():
         trajectory = inverted(ways)[0]
         for node in (RegionDragOptimizer, PointDragOptimizer):

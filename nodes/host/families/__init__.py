@@ -6,10 +6,12 @@ from torch import nn
 
 from .contract import Family
 from .flux import FLUX
+from .krea_2 import KREA_2
 from .lumina import LUMINA
 from .qwen_image import QWEN_IMAGE
+from .sd3 import SD3
 
-FAMILIES: tuple[Family, ...] = (FLUX, QWEN_IMAGE, LUMINA)
+FAMILIES: tuple[Family, ...] = (FLUX, QWEN_IMAGE, LUMINA, KREA_2, SD3)
 
 
 def family_of(network: nn.Module | None) -> Family | None:

@@ -10,11 +10,11 @@ import comfy.ldm.flux.model
 from torch import nn
 
 from ....core.model.taps import Tap
-from .contract import Shape
+from .contract import Family, Shape
 
 
-class _Flux:
-    name, turns, patched = "FLUX", True, True
+class _Flux(Family):
+    name, turns = "FLUX", True
 
     def holds(self, network: nn.Module | None) -> bool:
         return isinstance(network, comfy.ldm.flux.model.Flux | comfy.ldm.chroma.model.Chroma)
@@ -40,9 +40,6 @@ class _Flux:
 
     def fused(self, network: Any, index: int) -> nn.Module | None:
         return network.double_blocks[index].img_attn.qkv
-
-    def first_of_picture(self, network: Any, length: int, tokens: int) -> int:
-        raise NotImplementedError("its patches tell")
 
 
 FLUX = _Flux()

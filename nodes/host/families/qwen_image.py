@@ -9,24 +9,20 @@ import comfy.ldm.qwen_image.model
 from torch import nn
 
 from ....core.model.taps import Tap
-from .contract import Shape
+from .contract import Family, Shape
 
 
-class _QwenImage:
-    # Its attention encodes positions itself, whatever a patch gives back.
-    name, turns, patched = "Qwen-Image", False, True
+class _QwenImage(Family):
+    name = "Qwen-Image"
 
     def holds(self, network: nn.Module | None) -> bool:
         return isinstance(network, comfy.ldm.qwen_image.model.QwenImageTransformer2DModel)
 
     def shape(self, network: Any) -> Shape:
-        return Shape(network.patch_size, network.inner_dim, False)
+        return Shape(network.patch_size, network.inner_dim)
 
     def double(self, network: Any) -> Sequence[nn.Module]:
         return network.transformer_blocks
-
-    def single(self, network: Any) -> Sequence[nn.Module]:
-        return ()
 
     def layer(self, network: Any, tap: Tap) -> nn.Module:
         block = network.transformer_blocks[tap.index]
@@ -35,12 +31,6 @@ class _QwenImage:
     def of_text_alone(self, network: Any, index: int) -> tuple[nn.Module, ...]:
         block = network.transformer_blocks[index]
         return block.attn.to_add_out, block.txt_mlp
-
-    def fused(self, network: Any, index: int) -> nn.Module | None:
-        return None
-
-    def first_of_picture(self, network: Any, length: int, tokens: int) -> int:
-        raise NotImplementedError("its patches tell")
 
 
 QWEN_IMAGE = _QwenImage()
