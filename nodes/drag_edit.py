@@ -66,8 +66,8 @@ class DragEdit(io.ComfyNode):
             inputs=[
                 io.Model.Input(
                     "model",
-                    tooltip="FLUX, or Stable Diffusion 1.x, 2.x or XL; dragfield takes any model that ComfyUI samples as a flow "
-                    "(Qwen-Image, Z-Image, SD 3.5 and others). From any loader.",
+                    tooltip="FLUX, Qwen-Image, Z-Image, Krea 2, SD 3.5, or Stable Diffusion 1.x, 2.x or XL; dragfield takes any model that "
+                    "ComfyUI samples as a flow. From any loader.",
                 ),
                 io.Vae.Input("vae"),
                 io.Image.Input("image", tooltip="A batch is edited one by one."),

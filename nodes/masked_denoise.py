@@ -66,13 +66,13 @@ class GradientMaskedDenoise(io.ComfyNode):
                     "inject_into",
                     options=[OWN_CHOICE, *get_args(Tokens)],
                     advanced=True,
-                    tooltip="FLUX: where the original's keys and values go: as the preset has it; into what the drag leaves alone "
-                    "('kept'), because what is "
-                    "remembered of the rest belongs to the picture as it was; or everywhere ('all', published).",
+                    tooltip="FLUX and other flows: where the original's keys and values go: as the preset has it; into what the drag "
+                    "leaves alone ('kept'), because what is remembered of the rest belongs to the picture as it was; or everywhere "
+                    "('all', published).",
                 ),
                 preset_input(
                     "Here 'auto' is what came with the trajectory. Published: outside of the mask the original is denoised in lockstep, "
-                    "in twice the time; ours replays the inversion, which ends exactly at the picture. FLUX only.",
+                    "in twice the time; ours replays the inversion, which ends exactly at the picture. Not with Stable Diffusion.",
                     advanced=True,
                 ),
             ],

@@ -36,7 +36,8 @@ class PointDragOptimizer(io.ComfyNode):
             display_name="Point Drag Optimizer",
             category=CATEGORY,
             description="Drag points: carry the latent a little of the way, then move it until what is under each handle is found at its "
-            "target, dragging and denoising in turn. With Stable Diffusion after DDIM Invert, with FLUX after FireFlow Invert.",
+            "target, dragging and denoising in turn. With Stable Diffusion after DDIM Invert, with FLUX and other flows after FireFlow "
+            "Invert.",
             search_aliases=["DirectDrag", "DragDiffusion", "GoodDrag", "DragGAN", "point drag", "drag points", "motion supervision"],
             inputs=[
                 io.Model.Input("model", tooltip="The one that inverted the picture."),

@@ -48,7 +48,7 @@ class RegionDragOptimizer(io.ComfyNode):
             display_name="Region Affine Drag Optimizer",
             category=CATEGORY,
             description="Move the latent until its features are the picture's, carried along by the drag. Starts cold from FireFlow "
-            "Invert (FLUX) or DDIM Invert (Stable Diffusion), or warm from Latent Warp.",
+            "Invert (FLUX and other flows) or DDIM Invert (Stable Diffusion), or warm from Latent Warp.",
             search_aliases=["DragFlow", "drag optimization", "motion supervision", "region drag", "latent optimization"],
             inputs=[
                 io.Model.Input("model", tooltip="The one that inverted the picture."),
@@ -95,8 +95,8 @@ class RegionDragOptimizer(io.ComfyNode):
                     "save_memory",
                     options=list(SAVINGS),
                     advanced=True,
-                    tooltip="FLUX: 'auto' gives up speed when memory is short. 'on' keeps keys and values in RAM and computes blocks "
-                    "twice, about 40 % slower. 'off' gives up nothing.",
+                    tooltip="FLUX and other flows: 'auto' gives up speed when memory is short. 'on' keeps keys and values in RAM and "
+                    "computes blocks twice, about 40 % slower. 'off' gives up nothing.",
                 ),
                 deformation_input(OWN_CHOICE),
                 GuidanceType.Input(

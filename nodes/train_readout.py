@@ -37,7 +37,7 @@ class TrainReadoutHead(io.ComfyNode):
             "the model does not. The model itself stays as it is.",
             search_aliases=["readout guidance", "appearance head", "DirectDrag", "triplet training"],
             inputs=[
-                io.Model.Input("model", tooltip="Stable Diffusion 1.x, 2.x, XL or FLUX."),
+                io.Model.Input("model", tooltip="Stable Diffusion 1.x, 2.x, XL, FLUX, Qwen-Image, Z-Image, Krea 2 or SD 3.5."),
                 io.Vae.Input("vae"),
                 io.Conditioning.Input("positive", tooltip="The prompt that the head shall guide under: the empty one."),
                 io.String.Input(

@@ -26,6 +26,14 @@ MODELS = {
             "rope_theta": 256.0, "z_image_modulation": True, "time_scale": 1000.0, "pad_tokens_multiple": 32, "ffn_dim_multiplier": 8 / 3,
         },
     ),
+    "Lumina 2": (
+        comfy.supported_models.Lumina2,
+        {
+            "image_model": "lumina2", "patch_size": 2, "in_channels": 16, "dim": 64, "n_layers": 2, "n_refiner_layers": 1, "n_heads": 4,
+            "n_kv_heads": 2, "qk_norm": True, "cap_feat_dim": TEXT, "axes_dims": [4, 6, 6], "axes_lens": [64, 64, 64],
+            "rope_theta": 10000.0, "ffn_dim_multiplier": 4.0,
+        },
+    ),
     "Qwen-Image": (
         comfy.supported_models.QwenImage,
         {

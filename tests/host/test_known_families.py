@@ -156,6 +156,8 @@ def test_whole_edits_run_and_the_graph_is_drag_edit(patcher: Any, method: str, m
         edit, mask, _ = run(
             DragEdit, **what, vae=ways.vae, image=ways.image, method=method, positive=conditioning(), iterations=3, work_size=SIDE
         )
+        at_once = {**what, "preset": "auto", "vae": ways.vae, "image": ways.image, "method": method, "positive": conditioning()}
+        assert run(DragEdit, **at_once, iterations=2, work_size=SIDE)[0].isfinite().all()
         closed = mask[0] == 0
         assert closed.any() and torch.equal(edit[0][closed], ways.image[0][closed]) and not torch.equal(edit, ways.image)
         if method == "dragflow":

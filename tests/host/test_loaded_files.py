@@ -1,4 +1,4 @@
-"""Models as ComfyUI's loader makes them of a file's keys and shapes, at the width that the real ones have where the loader knows no other."""
+"""Models as ComfyUI's loader makes them of a file's keys and shapes, as wide as the real ones where it knows no other width."""
 
 from __future__ import annotations
 
