@@ -156,6 +156,14 @@ class DragEdit(io.ComfyNode):
                     "which hold some of the ground. A segmentation mask is best as it is.",
                 ),
                 *negative_inputs(optional=True),
+                io.Boolean.Input(
+                    "reference",
+                    default=False,
+                    optional=True,
+                    advanced=True,
+                    tooltip="Models that edit pictures (FLUX.1 Kontext, FLUX.2, Qwen-Image-Edit): they see the picture, or the window of "
+                    "it that is worked on, as their reference.",
+                ),
             ],
             outputs=[
                 io.Image.Output("edited", display_name="image"),
@@ -181,8 +189,7 @@ class DragEdit(io.ComfyNode):
         cls, model, vae, image: torch.Tensor, drag: str | DrawnField, method: str, prompt: str, edit_prompt: str, steps: int, skip: int,
         iterations: int, guidance: float, margin: float, fade: float, work_size: int, seed: int, clip=None, positive=None,
         edit_positive=None, trajectory: Trajectory | None = None, warp: float = OWN, head=None, preset: str = "auto",
-        edges: Edges = "drawn",
-        negative=None, cfg: float = 1.0,
+        edges: Edges = "drawn", negative=None, cfg: float = 1.0, reference: bool = False,
     ) -> io.NodeOutput:  # fmt: skip
         drawn = wire.read_field(drag, wire.image_size(image), picture=image[0] if method == DRAGFIELD else None)
         asked = drawn.drag
@@ -198,6 +205,15 @@ class DragEdit(io.ComfyNode):
         window = window_around(around, asked, work_size)
         if cfg != 1.0 and negative is None and (clip is None or trajectory is not None):
             raise ValueError(f"cfg is {cfg:g}, and nothing says against what: connect negative, or clip, which then writes an empty one")
+        if reference and not flow:
+            raise ValueError("Stable Diffusion takes no reference: turn reference off, or use FLUX.1 Kontext, FLUX.2 or Qwen-Image-Edit")
+        if reference and image.shape[0] > 1:
+            raise ValueError(f"reference is one picture's, and here are {image.shape[0]}: turn reference off, or edit them one by one")
+        if reference and trajectory is not None:
+            raise ValueError(
+                "reference is given before a picture is inverted, and this trajectory is inverted already: turn reference off, and put Set "
+                "Reference Latent between the prompt and FireFlow Invert"
+            )
         if trajectory is None:
             if positive is None and clip is None:
                 raise ValueError("nothing says what the picture shows: connect clip (and write a prompt), or connect positive")
@@ -207,7 +223,7 @@ class DragEdit(io.ComfyNode):
             own = "" if points and not flow else asked.background_prompt
             graph, results = inversion_graph(
                 node_id, cls.hidden.dynprompt.get_node(node_id)["inputs"], window, wire.image_size(image), settings,
-                prompt.strip() or own, edit_prompt.strip() or ("" if points else asked.editing_prompt), chosen,
+                prompt.strip() or own, edit_prompt.strip() or ("" if points else asked.editing_prompt), chosen, reference,
             )  # fmt: skip
             return io.NodeOutput(*results, expand=graph)
         if trajectory.size != window.work or len(trajectory.branches) != image.shape[0]:

@@ -22,10 +22,12 @@ def inversion_graph(
     prompt: str,
     edit_prompt: str,
     preset: Preset,
+    reference: bool = False,
 ) -> tuple[Graph, list[Link]]:
     """The graph that inverts what the window shows and then edits, and where the outputs of Drag Edit come from.
 
     node_id, inputs: of the Drag Edit node, inputs as the graph has them: links [node id, output], or values.  size: of the picture.
+    reference: whether the prompts hold what the window shows, for models that edit pictures.
     """
     graph: Graph = {}
 
@@ -42,6 +44,8 @@ def inversion_graph(
         )
     latent = add("encode", "VAEEncode", pixels=pixels, vae=inputs["vae"])
     positive = inputs["positive"] if "positive" in inputs else add("prompt", "CLIPTextEncode", clip=inputs["clip"], text=prompt)
+    if reference:
+        positive = add("reference", "ReferenceLatent", conditioning=positive, latent=latent)
     what = {"model": inputs["model"], "positive": positive, "latent": latent, "steps": settings.steps}
     if isinstance(settings, DDIMSettings):
         inverted = add("invert", "DragfieldDDIMInvert", **what, strength=settings.strength)
@@ -55,5 +59,10 @@ def inversion_graph(
         given["edit_positive"] = add("edit_prompt", "CLIPTextEncode", clip=inputs["clip"], text=edit_prompt)
     if given.get("cfg", 1.0) != 1.0 and "negative" not in inputs:
         given["negative"] = add("negative", "CLIPTextEncode", clip=inputs["clip"], text="")
+    for prompt_name in ("edit_positive", "negative"):
+        if reference and prompt_name in given:
+            given[prompt_name] = add(f"{prompt_name}_reference", "ReferenceLatent", conditioning=given[prompt_name], latent=latent)
+    # It came with the prompts, the trajectory's own among them.
+    given.pop("reference", None)
     edit = add("edit", "DragfieldEdit", **given)
     return graph, [[edit[0], output] for output in range(3)]

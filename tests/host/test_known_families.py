@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -14,7 +15,9 @@ from ways import SIDE, Ways, run
 from dragfield.core.instruction import DragInstruction, DrawnPoints, DrawnRegion
 from dragfield.core.model.attention import KVBank, choose_blocks
 from dragfield.core.model.taps import POINTS, Tap
+from dragfield.core.sampling.inversion import InversionSettings
 from dragfield.nodes.drag_edit import DragEdit
+from dragfield.nodes.drag_edit_graph import inversion_graph
 from dragfield.nodes.host.comfy_transformer import ComfyTransformer
 from dragfield.nodes.host.conditioning import ComfyConditioning
 from dragfield.nodes.host.memory import PLANS
@@ -141,6 +144,26 @@ def test_a_sampler_is_bit_identical_after_drags(patcher: Any, z: torch.Tensor) -
     (f,) = backbone.features(leaf, T, ComfyConditioning(conditioning()), taps=[Tap(kind(backbone), 1, "mlp_in")])
     torch.autograd.grad(f.sum(), leaf)
     assert torch.equal(sampled_velocity(patcher, z, conditioning()), before)
+
+
+@pytest.mark.parametrize("patcher", ["Qwen-Image"], indirect=True)
+def test_an_edit_model_is_given_the_picture_as_its_reference_once(patcher: Any) -> None:
+    inputs = {"model": ["m", 0], "vae": ["v", 0], "image": ["i", 0], "clip": ["c", 0], "cfg": 3.0, "reference": ["linked", 0]}
+    window = SimpleNamespace(width=SIDE, height=SIDE, scaled=False)
+    graph, _ = inversion_graph("9", inputs, window, (SIDE, SIDE), InversionSettings(), "a cat", "a dog", "tuned", True)
+    encoded = ["9.encode", 0]
+    for reader, name, text in (("invert", "positive", "a cat"), ("edit", "edit_positive", "a dog"), ("edit", "negative", "")):
+        given = graph[graph[f"9.{reader}"]["inputs"][name][0]]
+        assert given["class_type"] == "ReferenceLatent" and given["inputs"]["latent"] == encoded
+        assert graph[given["inputs"]["conditioning"][0]]["inputs"]["text"] == text
+    assert "reference" not in graph["9.edit"]["inputs"]
+    vae, image = Grey(True), torch.rand(1, SIDE, SIDE, 3, generator=torch.Generator().manual_seed(5))
+    asked = {"model": patcher, "vae": vae, "drag": REGION, "method": "dragflow", "positive": conditioning(), "reference": True}
+    with torch.inference_mode():
+        with pytest.raises(ValueError, match="this trajectory is inverted already"):
+            run(DragEdit, **asked, image=image, trajectory=inverted(Ways((patcher, None, vae), image, REGION))[0])
+        with pytest.raises(ValueError, match="here are 2: turn reference off"):
+            run(DragEdit, **asked, image=image.repeat(2, 1, 1, 1))
 
 
 @pytest.mark.parametrize("method", ["dragflow", "directdrag"])

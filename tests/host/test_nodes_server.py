@@ -192,6 +192,15 @@ def test_a_new_target_inverts_nothing_again_and_a_new_prompt_optimises_nothing_a
     assert "invert" in kept and "optimize" not in kept
 
 
+def test_a_picture_may_be_its_own_reference(server: Any, object_info: dict[str, Any]) -> None:
+    edit = node(
+        object_info, "DragfieldEdit", model=["model", 0], vae=["model", 2], clip=["model", 1], image=["scene", 0], drag=["scene", 1],
+        method="dragfield", steps=4, skip=1, reference=True,
+    )  # fmt: skip
+    history = server.run({"scene": SCENE, "model": MODEL, "edit": edit, "save": node(object_info, "PreviewImage", images=["edit", 0])})
+    assert comfy.failure(history) is None and history["outputs"]["save"]["images"]
+
+
 def test_a_cancelled_drag_stops_at_once_and_leaves_no_trace_in_the_model(server: Any, object_info: dict[str, Any], parts: Any) -> None:
     def ordinary(words: str) -> bytes:
         """What an ordinary KSampler makes; blanks make it run again with the very same prompt."""
