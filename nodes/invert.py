@@ -90,7 +90,6 @@ class FireFlowInvert(io.ComfyNode):
         preset: str = "auto",
     ) -> io.NodeOutput:  # fmt: skip
         backbone = flow_backbone(model)
-        where = "device" if remember_on == "auto" else remember_on
         chosen = dragflow_preset(preset, model, flow=True)
         base = dragflow_settings(chosen, model).inversion
         if remember == "auto":
@@ -99,15 +98,14 @@ class FireFlowInvert(io.ComfyNode):
             blocks = remember
         if blocks != "none":
             needs_level(backbone, 3, "remembering", ("remember 'auto' or 'none'",))
-        settings = replace(base, steps=steps, skip=skip, guidance=guidance, kv_blocks=blocks, kv_placement=where)
-        tell_preset(cls, chosen)
+        settings = replace(base, steps=steps, skip=skip, guidance=guidance, kv_blocks=blocks)
         prompt = models.prompt_of(positive)
         progress = ComfyProgress(model, backbone=backbone)
         pictures = models.model_latents(model, latent)
         times = backbone.times(pictures[0], steps) if sigmas is None else tuple(sigmas.tolist())
-        if remember_on == "auto":
-            calls = steps if times is None else len(times)
-            settings = replace(settings, kv_placement=backbone.place(pictures[0], settings, calls * len(pictures)))
+        calls = steps if times is None else len(times)
+        settings = backbone.remembering(pictures[0], settings, calls * len(pictures), remember_on)
+        tell_preset(cls, chosen, "" if settings.kv_dtype is None else "keys and values in one byte a number: RAM is short")
         how = {"times": times, "run": progress.run()}
         with backbone.session():
             inversions = [with_one_retry(backbone, partial(invert, backbone, z0, prompt, settings, **how)) for z0 in pictures]

@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import Any, Literal
 
 import comfy.model_management
+import torch
 
 from ...core.model.attention import KVBank
 from .bank_on_host import device_bytes, move_to_host, sent_ahead
-from .memory import PLANS, Plan, Saving, Walk, activation_bytes, choose, room_beside
+from .memory import PLANS, SHARE, Plan, Saving, Walk, activation_bytes, choose, room_beside
 
 GIB = 1024**3
 
@@ -31,6 +32,21 @@ class Budget:
         if self.saving == "off":
             return "device"
         return "cpu" if self.plan.bank_on_host or bank_bytes > room_beside(self._patcher) // 4 else "device"
+
+    @staticmethod
+    def kept_as(count: int, dtype: torch.dtype) -> torch.dtype:
+        """What so many numbers of a bank are kept in, in host memory: `dtype`, or a byte each where that is more than there is.
+
+        Raises ValueError where that is too much too.
+        """
+        free = comfy.model_management.get_free_memory(torch.device("cpu"))
+        for kept in (dtype, torch.float8_e4m3fn):
+            if count * kept.itemsize <= SHARE * free:
+                return kept
+        raise ValueError(
+            f"the picture's keys and values take {count / GIB:.1f} GB of RAM even at one byte a number, and {free / GIB:.1f} GB are free: "
+            "remember fewer blocks ('none' edits without them), or lower steps, work_size or the picture's size"
+        )
 
     def keep(self, bank: KVBank) -> KVBank:
         """The bank to read from in this backbone's calls; it is moved into host memory for good should room be short."""

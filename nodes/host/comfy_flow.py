@@ -33,6 +33,8 @@ from .out_of_place import usable
 from .prepared_model import PreparedModel
 from .recognise import flow_of, name_of
 
+Where = Literal["auto", "device", "cpu"]
+
 
 class ComfyFlow(PreparedModel):
     """FlowBackbone over a native MODEL, but for features and gradients. Prompts are `ComfyConditioning`, or core's Conditioning.
@@ -66,9 +68,9 @@ class ComfyFlow(PreparedModel):
         sampling = self._patcher.get_model_object("model_sampling")
         return tuple(comfy.samplers.calculate_sigmas(sampling, "simple", steps).tolist())
 
-    def place(self, z: Tensor, settings: InversionSettings, calls: int) -> Literal["device", "cpu"]:
-        """Where to remember keys and values: there are none."""
-        return "device"
+    def remembering(self, z: Tensor, settings: InversionSettings, calls: int, where: Where = "auto") -> InversionSettings:
+        """See ComfyTransformer: there is nothing to be remembered here."""
+        return settings
 
     def keep(self, bank: KVBank) -> KVBank:
         """See ComfyTransformer: as it is."""

@@ -13,9 +13,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
+from dataclasses import replace
 from functools import partial
 from math import prod
-from typing import Any, Literal
+from typing import Any
 
 import comfy.model_base
 import comfy.model_management
@@ -31,7 +32,7 @@ from ...core.sampling.inversion import InversionSettings
 from .budget import Budget
 from .call_options import add_attention_patch, has_foreign_code, pytorch_attention
 from .checkpoints import checkpointed
-from .comfy_flow import ComfyFlow
+from .comfy_flow import ComfyFlow, Where
 from .conditioning import ComfyConditioning, Native, with_guidance
 from .gradients import Weights, differentiable, first_rows, weights_of
 from .keys_values import keys_values_override, keys_values_patch, numbered, replaced_blocks
@@ -80,11 +81,17 @@ class ComfyTransformer(ComfyFlow):
         own = type(self._patcher.model) is comfy.model_base.Flux and "model_sampling" not in self._patcher.object_patches
         return None if own else super().times(z, steps)
 
-    def place(self, z: Tensor, settings: InversionSettings, calls: int) -> Literal["device", "cpu"]:
-        """Where to remember the keys and values of an inversion of z [1, C, h, w] in that many calls, by what room there is."""
+    def remembering(self, z: Tensor, settings: InversionSettings, calls: int, where: Where = "auto") -> InversionSettings:
+        """The same settings, with the place and the form in which an inversion of z [1, C, h, w] in that many calls remembers.
+
+        "auto" goes by the room there is. In host memory that is too short, a number takes one byte; ValueError where that is too much.
+        """
         blocks = choose_blocks(settings.kv_blocks, self.double_blocks, self.single_blocks)
-        tokens = prod(token_grid(z, self.patch))
-        return self.budget.place(2 * calls * len(blocks) * tokens * self.width * (settings.kv_dtype or self.dtype).itemsize)
+        dtype = settings.kv_dtype or self.dtype
+        count = 2 * calls * len(blocks) * prod(token_grid(z, self.patch)) * self.width
+        place = self.budget.place(count * dtype.itemsize) if where == "auto" else where
+        kept = self.budget.kept_as(count, dtype) if place == "cpu" else dtype
+        return replace(settings, kv_placement=place, kv_dtype=settings.kv_dtype if kept == dtype else kept)
 
     def keep(self, bank: KVBank) -> KVBank:
         """The bank whose sessions calls shall get: from host memory it comes ahead of the blocks. Moved there when room is short."""

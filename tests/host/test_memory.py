@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import comfy.model_management
 import numpy as np
 import pytest
@@ -117,7 +119,23 @@ def test_a_bank_is_made_where_there_is_room_for_it(make_flux, latent, monkeypatc
     cases = ((4 * size, "auto", "device"), (3 * size, "auto", "cpu"), (10**12, "on", "cpu"), (0, "off", "device"))
     for free, saving, place in cases:
         monkeypatch.setattr("comfy.model_management.get_free_memory", lambda *_, free=free: free)
-        assert ComfyTransformer(make_flux(), save_memory=saving).place(latent, settings, 20) == place
+        assert ComfyTransformer(make_flux(), save_memory=saving).remembering(latent, settings, 20).kv_placement == place
+
+
+def test_a_bank_that_ram_does_not_hold_takes_a_byte_a_number_or_is_refused(make_flux, latent, prompt, monkeypatch):
+    settings, backbone = InversionSettings(kv_blocks="all"), ComfyTransformer(make_flux())
+    count = 2 * 20 * 4 * 24 * 32
+    for free, dtype in ((5 * count, None), (4 * count, torch.float8_e4m3fn), (1.2 * count, torch.float8_e4m3fn)):
+        monkeypatch.setattr("comfy.model_management.get_free_memory", lambda *_, free=free: free)
+        assert backbone.remembering(latent, settings, 20, "cpu").kv_dtype == dtype
+    monkeypatch.setattr("comfy.model_management.get_free_memory", lambda *_: count)
+    with pytest.raises(ValueError, match=r"even at one byte a number.*remember fewer blocks"):
+        backbone.remembering(latent, settings, 20, "cpu")
+    assert backbone.remembering(latent, settings, 20, "device") == replace(settings, kv_placement="device")
+    bank = KVBank(choose_blocks("all", 2, 2), dtype=torch.float8_e4m3fn)
+    v = backbone.velocity(latent, 0.6, prompt, kv=bank.capture())
+    off = (backbone.velocity(latent, 0.6, prompt, kv=bank.hold()) - v).abs().max() / v.abs().max()
+    assert 0 < off < 0.1 and bank.nbytes == count / 20
 
 
 class OutAt:
