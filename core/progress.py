@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from torch import Tensor
 
-Stage = Literal["invert", "drag", "denoise"]
+Stage = Literal["check", "invert", "drag", "denoise"]
 
 
 @dataclass(frozen=True, eq=False)

@@ -19,6 +19,7 @@ from .host.loaded_picture import add_route
 from .invert import FireFlowInvert
 from .latent_warp import LatentWarp
 from .masked_denoise import GradientMaskedDenoise
+from .model_check import ModelCheck
 from .mutual_attention import MutualSelfAttention
 from .paste_back import PasteBack
 from .point_drag import PointDragOptimizer
@@ -49,6 +50,7 @@ NODES: list[type[io.ComfyNode]] = [
     PasteBack,
     DragEdit,
     DragReport,
+    ModelCheck,
     FireFlowSampler,
     LoadSubjectAdapter,
     EncodeSubject,

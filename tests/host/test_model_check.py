@@ -1,0 +1,68 @@
+"""Model Check on models of every level: it says what can run, and never more than it has measured."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+import torch
+from any_flow import conditioning, make
+from test_any_flow import Grey
+from ways import run
+
+from dragfield.core.demo.cases import sample_cases
+from dragfield.nodes.demo import LoadDemoModel, LoadDemoUNet
+from dragfield.nodes.model_check import ModelCheck
+
+
+@pytest.fixture(autouse=True)
+def no_preview(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Shown:
+        def __init__(self, *_: Any, **__: Any) -> None: ...
+
+        def as_dict(self) -> dict:
+            return {}
+
+    monkeypatch.setattr("dragfield.nodes.model_check.ui.PreviewImage", Shown)
+    monkeypatch.setattr("dragfield.nodes.model_check.ui.PreviewText", Shown)
+
+
+def checked(model: Any, vae: Any, positive: Any, image: torch.Tensor, **how: Any) -> tuple[str, torch.Tensor, dict]:
+    with torch.inference_mode():
+        text, chart, numbers = run(ModelCheck, model=model, vae=vae, positive=positive, image=image, **how)
+    return text, chart, json.loads(numbers)
+
+
+def scene() -> torch.Tensor:
+    return torch.from_numpy(next(iter(sample_cases(1, 5))).source)[None]
+
+
+@pytest.mark.parametrize(("loader", "kind"), [(LoadDemoModel, "a flow"), (LoadDemoUNet, "by DDIM")])
+def test_the_bundled_models_close_and_see(loader: Any, kind: str) -> None:
+    model, clip, vae = run(loader)
+    words = clip.encode_from_tokens_scheduled(clip.tokenize("a red circle on grass"))
+    text, chart, numbers = checked(model, vae, words, scene())
+    assert kind in text and "every method can run" in text and "closes." in text and "drawn scenes only" in text
+    assert chart.shape[0] == 1 and chart.shape[-1] == 3 and chart.max() <= 1
+    sight = numbers["sight"]
+    assert set(sight["own_taps"]) <= set(sight["taps"]) and len(sight["levels"]) == 4
+    assert all(0 <= x <= 1 for row in sight["found"] for x in row)
+
+
+@pytest.mark.parametrize("name", ["Qwen-Image", "Z-Image", "unknown"])
+def test_any_flow_is_checked_as_far_as_it_is_known(name: str) -> None:
+    image = torch.rand(1, 300, 280, 3, generator=torch.Generator().manual_seed(3))
+    text, _, numbers = checked(make(name), Grey(name == "Qwen-Image"), conditioning(), image, thorough=True)
+    assert numbers["size"] == [256, 256]
+    assert {trip["steps"] for trip in numbers["round_trips"]} == {8, 15, 25}
+    if name == "unknown":
+        assert numbers["sight"] is None and "dragfield can run" in text and "blocks are not known here" in text
+        assert not any(trip["attention"] for trip in numbers["round_trips"])
+    else:
+        assert numbers["sight"]["own_taps"] and any(trip["attention"] for trip in numbers["round_trips"])
+
+
+def test_a_picture_that_is_too_small_is_refused_before_anything_runs() -> None:
+    with pytest.raises(ValueError, match="300 x 200 px, too few for a check: use at least 256"):
+        checked(make("unknown"), Grey(False), conditioning(), torch.zeros(1, 200, 300, 3))
