@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from . import bench, demo, edit, train
+from . import bench, check, demo, edit, train
 from .console import OneSentence
 
 app = typer.Typer(
@@ -25,5 +25,6 @@ def options(debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks
 
 app.command()(demo.demo)
 app.command()(edit.edit)
+app.command()(check.check)
 app.command()(bench.bench)
 app.add_typer(train.app, name="train")

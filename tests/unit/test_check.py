@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pytest
 import torch
 from torch import Tensor
 from torch.nn.functional import avg_pool2d, interpolate
 
-from dragfield.core.check import autoencoder_psnr, round_trips, where_it_sees
+from dragfield.core.check import autoencoder_psnr, check, round_trips, sight_chart, where_it_sees
 from dragfield.core.check.sight import all_taps
 from dragfield.core.model.backbone import Conditioning
 from dragfield.core.model.taps import Tap
@@ -96,6 +98,21 @@ def test_a_flow_that_is_its_own_way_back_closes_and_guidance_that_pulls_away_is_
 
 
 def test_a_check_can_be_stopped() -> None:
-    for check in (round_trips, where_it_sees):
+    for part in (round_trips, where_it_sees):
         with pytest.raises(Interrupted):
-            check(Model(), Cells(), picture(), PROMPT, run=RunContext(should_stop=lambda: True))
+            part(Model(), Cells(), picture(), PROMPT, run=RunContext(should_stop=lambda: True))
+
+
+def test_a_check_says_what_it_found_and_no_more() -> None:
+    found = check(Model(), Cells(), picture(), PROMPT)
+    assert found.taps == (Tap("double", 0, "attn_in"), Tap("double", 0), Tap("double", 1, "attn_in"), Tap("double", 1))
+    said = "\n".join(found.lines())
+    assert "closes." in said and "No way back" not in said and "the best block (DOUBLE-0-0) 100% at" in said
+    assert json.loads(json.dumps(found.numbers()))["sight"]["own_taps"] == ["DOUBLE-0-0", "DOUBLE-0-2", "DOUBLE-1-0", "DOUBLE-1-2"]
+    rows, columns = found.sight.found.shape
+    drawn = sight_chart(found.sight, found.taps)
+    assert drawn.shape[2] == 3 and drawn.shape[0] % (rows + 1) == 0 and 0 <= drawn.min() and drawn.max() <= 1
+    astray = check(Model(lambda z, t, guidance: 5 * torch.sin(9 * z + 40 * t)), Cells(), picture(), PROMPT, sees=False)
+    said = "\n".join(astray.lines())
+    assert "loses more than the VAE does" in said and "No way back closes" in said and "blocks are not known here" in said
+    assert astray.numbers()["sight"] is None

@@ -18,6 +18,7 @@ from typer.testing import CliRunner, Result  # noqa: E402
 from dragfield.cli.app import app  # noqa: E402
 from dragfield.cli.demo import SHOWN  # noqa: E402
 from dragfield.cli.tables import flat, shown  # noqa: E402
+from dragfield.core.demo.cases import sample_cases  # noqa: E402
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -56,7 +57,7 @@ def test_help_answers_without_loading_torch() -> None:
 
 @pytest.mark.parametrize(
     "command",
-    [["demo"], ["edit"], ["bench"],
+    [["demo"], ["edit"], ["bench"], ["check"],
      *(["train", what] for what in ("autoencoder", "flux", "adapter", "unet-autoencoder", "unet", "readout"))],
     ids=" ".join,
 )
@@ -99,6 +100,9 @@ def test_documents_show_only_commands_and_options_that_exist(document: str) -> N
         (["edit", "{picture}", "--instruction", "{drag}", "--model", "{folder}"], "has no vae/config.json"),
         (["bench", "--methods", "magic"], "'magic' is unknown"),
         (["bench", "--json", "{folder}"], "is a folder"),
+        (["check", "nowhere.png"], "nowhere.png is no file"),
+        (["check", "{drag}"], "cannot be read as a picture"),
+        (["check", "{picture}"], "holds no two windows"),
         (["train", "flux", "--vae", "nowhere"], "dragfield train autoencoder"),
     ],
 )
@@ -151,6 +155,17 @@ def test_edit_changes_a_picture_near_the_drag_and_nowhere_else(
     width, height = size
     assert changed[int(0.25 * height) : int(0.55 * height), int(0.25 * width) : int(0.45 * width)].mean() > 0.9
     assert not changed[:, : int(0.05 * width)].any() and not changed[int(0.95 * height) :].any()
+
+
+def test_check_says_what_the_bundled_model_can_do_and_writes_it_down(tmp_path: Path) -> None:
+    image = next(iter(sample_cases(1, 3))).source[64:192, 64:192]
+    Image.fromarray((255 * image).round().astype(np.uint8)).save(tmp_path / "scene.png")
+    result = invoke("check", tmp_path / "scene.png", "--longest", "128", "--json", tmp_path / "a/c.json", "--chart", tmp_path / "a/c.png")
+    assert result.exit_code == 0, result.stderr
+    assert "closes" in result.stdout and "its own taps (DOUBLE-2-0" in result.stdout
+    numbers = json.loads((tmp_path / "a/c.json").read_text())
+    assert numbers["size"] == [128, 128] and numbers["round_trips"][0]["psnr"] > numbers["vae_db"]
+    assert Image.open(tmp_path / "a/c.png").height > 20 * len(numbers["sight"]["taps"])
 
 
 def test_the_published_preset_is_dragflows_by_its_old_name_too_and_the_default_on_a_model_of_ones_own(
