@@ -14,7 +14,7 @@ from ..model.backbone import Autoencoder, Conditioning
 from ..progress import ALONE, RunContext
 from ..sampling.sampler import sampler_of
 from .round_trip import RoundTrip, autoencoder_psnr, round_trips
-from .sight import Sight, where_it_sees
+from .sight import Sight, where_it_sees, window_of
 
 QUICK, THOROUGH = (25,), (8, 15, 25)
 """Steps of the inversions that are tried."""
@@ -79,6 +79,8 @@ def check(
     run: RunContext = ALONE,
 ) -> Check:
     """Check a model with `image` [1, 3, H, W]. guidance: of the edits that are planned.  sees: whether it gives features."""
+    if sees:
+        window_of(backbone, autoencoder, image)  # refuses before anything is computed
     vae_db = autoencoder_psnr(autoencoder, image)
     guidances = tuple(dict.fromkeys((1.0, guidance)))
     trips = round_trips(backbone, autoencoder, image, cond, steps=steps, guidances=guidances, run=run)

@@ -77,19 +77,8 @@ def where_it_sees(
     taps: None for the output of every block, and what its attention reads.  shift: (x, y) in tokens.  levels: how many of the inversion's
     times are looked at, from the noisiest on. Raises ValueError for a picture that is too small for the shift.
     """
-    check_picture(image, autoencoder.factor)
     taps = tuple(all_taps(backbone) if taps is None else taps)
-    cell = autoencoder.factor * getattr(backbone, "patch", 1)
-    if not hasattr(backbone, "velocity"):
-        # As coarse as a UNet's middle: what its maps show is shifted by whole cells of the coarsest.
-        cell *= 2 ** (len(backbone.up_resnets) - 1)
-    width, height = (side // cell - abs(by) for side, by in zip((image.shape[-1], image.shape[-2]), shift, strict=True))
-    if min(width, height) < 4:
-        least = [(4 + abs(by)) * cell for by in shift]
-        raise ValueError(
-            f"a picture of {image.shape[-1]} x {image.shape[-2]} px holds no two windows {shift} tokens of {cell} px apart: use at least "
-            f"{least[0]} x {least[1]} px"
-        )
+    cell, (width, height) = window_of(backbone, autoencoder, image, shift)
     windows = []
     for sign in (1, -1):
         x, y = (cell * max(0, sign * by) for by in shift)
@@ -112,6 +101,25 @@ def where_it_sees(
         run.tell("check", column + 1, len(indices), inversions[0].path[index])
     chance = min(1.0, 9 / (width * height))
     return Sight(taps, tuple(inversions[0].level(index) for index in indices), found, off, chance)
+
+
+def window_of(
+    backbone: AnyBackbone, autoencoder: Autoencoder, image: Tensor, shift: tuple[int, int] = (3, 2)
+) -> tuple[int, tuple[int, int]]:
+    """px of a token's side, and (across, down) tokens of two windows that far apart. Raises ValueError for a picture that is too small."""
+    check_picture(image, autoencoder.factor)
+    cell = autoencoder.factor * getattr(backbone, "patch", 1)
+    if not hasattr(backbone, "velocity"):
+        # As coarse as a UNet's middle: what its maps show is shifted by whole cells of the coarsest.
+        cell *= 2 ** (len(backbone.up_resnets) - 1)
+    width, height = (side // cell - abs(by) for side, by in zip((image.shape[-1], image.shape[-2]), shift, strict=True))
+    if min(width, height) < 4:
+        least = [(4 + abs(by)) * cell for by in shift]
+        raise ValueError(
+            f"a picture of {image.shape[-1]} x {image.shape[-2]} px holds no two windows {shift} tokens of {cell} px apart: use at least "
+            f"{least[0]} x {least[1]} px"
+        )
+    return cell, (width, height)
 
 
 def all_taps(backbone: AnyBackbone) -> list[Any]:

@@ -78,8 +78,12 @@ def test_what_a_block_shows_elsewhere_is_off_by_as_much() -> None:
 
 
 def test_a_picture_too_small_for_the_shift_is_refused_with_the_size_that_would_do() -> None:
-    with pytest.raises(ValueError, match=r"holds no two windows .* use at least 56 x 48 px"):
-        where_it_sees(Model(), Cells(), picture(48, 48), PROMPT)
+    def fail(*_) -> None:
+        raise AssertionError("computed")
+
+    for part in (where_it_sees, check):
+        with pytest.raises(ValueError, match=r"holds no two windows .* use at least 56 x 48 px"):
+            part(Model(fail), Cells(), picture(48, 48), PROMPT)
 
 
 def test_a_flow_that_is_its_own_way_back_closes_and_guidance_that_pulls_away_is_told() -> None:

@@ -102,7 +102,6 @@ def test_documents_show_only_commands_and_options_that_exist(document: str) -> N
         (["bench", "--json", "{folder}"], "is a folder"),
         (["check", "nowhere.png"], "nowhere.png is no file"),
         (["check", "{drag}"], "cannot be read as a picture"),
-        (["check", "{picture}"], "holds no two windows"),
         (["train", "flux", "--vae", "nowhere"], "dragfield train autoencoder"),
     ],
 )
