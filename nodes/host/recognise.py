@@ -1,4 +1,4 @@
-"""Which MODELs can be dragged, and how far: what ComfyUI samples as a flow, and further what has FLUX's blocks. Else, why not."""
+"""Which MODELs can be dragged, and how far: what ComfyUI samples as a flow, and further what is of a known family. Else, why not."""
 
 from __future__ import annotations
 
