@@ -73,7 +73,7 @@ class ModelCheck(io.ComfyNode):
         with backbone.session():
             found = check(
                 backbone, autoencoder, picture, prompt, steps=THOROUGH if thorough else QUICK, guidance=guidance,
-                sees=backbone.level >= 2, run=progress.run(),
+                sees=backbone.level >= 2, remembers=backbone.level >= 3, run=progress.run(),
             )  # fmt: skip
         runs, kind = "every method" if backbone.level >= 2 else "dragfield", "a flow" if backbone.flow else "by DDIM"
         first = f"{name_of(model)}, {kind}, in {str(backbone.dtype).removeprefix('torch.')}: {runs} can run."

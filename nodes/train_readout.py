@@ -11,7 +11,7 @@ from comfy_api.latest import io
 
 from ..core.demo.pairs import scene_pairs
 from ..core.progress import Progress
-from ..core.sampling.sampler import FlowSampler, NoiseSampler
+from ..core.sampling.sampler import sampler_of
 from ..core.training.frames import frame_pairs
 from ..core.training.readout_training import Pair, ReadoutTrainingSettings, new_head, train_readout
 from . import models
@@ -90,7 +90,7 @@ class TrainReadoutHead(io.ComfyNode):
         backbone, prompt, node_id = backbone_for(model), models.prompt_of(positive), cls.hidden.unique_id
         progress = ComfyProgress(model, node_id)
         with torch.inference_mode(False), backbone.session():
-            probe = FlowSampler(backbone, prompt) if hasattr(backbone, "velocity") else NoiseSampler(backbone, prompt)
+            probe = sampler_of(backbone, prompt)
             autoencoder = ComfyAutoencoder(vae, model)
             head = new_head(probe, named=type(model.model).__name__, seed=seed)
             still = torch.zeros(1, backbone.latent_channels, size // autoencoder.factor, size // autoencoder.factor)

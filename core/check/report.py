@@ -76,14 +76,18 @@ def check(
     steps: Sequence[int] = QUICK,
     guidance: float = 3.5,
     sees: bool = True,
+    remembers: bool = True,
     run: RunContext = ALONE,
 ) -> Check:
-    """Check a model with `image` [1, 3, H, W]. guidance: of the edits that are planned.  sees: whether it gives features."""
+    """Check a model with `image` [1, 3, H, W].
+
+    guidance: of the edits that are planned.  sees, remembers: whether the model gives features, and keys and values.
+    """
     if sees:
         window_of(backbone, autoencoder, image)  # refuses before anything is computed
     vae_db = autoencoder_psnr(autoencoder, image)
     guidances = tuple(dict.fromkeys((1.0, guidance)))
-    trips = round_trips(backbone, autoencoder, image, cond, steps=steps, guidances=guidances, run=run)
+    trips = round_trips(backbone, autoencoder, image, cond, steps=steps, guidances=guidances, remembers=remembers, run=run)
     sight = where_it_sees(backbone, autoencoder, image, cond, run=run) if sees else None
     taps = tuple(sampler_of(backbone, cond).drag_taps) if sees else ()
     return Check((image.shape[-1], image.shape[-2]), vae_db, tuple(trips), sight, taps)

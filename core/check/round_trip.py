@@ -52,11 +52,13 @@ def round_trips(
     steps: Sequence[int] = (8, 15, 25),
     skipped: float = 6 / 25,
     guidances: Sequence[float] = (1.0, 3.5),
+    remembers: bool = True,
     run: RunContext = ALONE,
 ) -> list[RoundTrip]:
     """Invert `image` [1, 3, H, W] in each number of steps and sample it again under each guidance, without and with K/V injection.
 
     skipped: which part of the steps is left out (published: 6 of 25).  guidances: the first alone for a model that takes none.
+    remembers: whether the model's keys and values can be had; an inversion of a UNet has none in any case.
     """
     check_picture(image, autoencoder.factor)
     takes = getattr(backbone, "guidance_distilled", False)
@@ -64,7 +66,7 @@ def round_trips(
     found = []
     for done, count in enumerate(steps):
         run.check()
-        settings = InversionSettings(count, round(skipped * count), kv_blocks="auto" if _has_attention(backbone) else "none")
+        settings = InversionSettings(count, round(skipped * count), kv_blocks="auto" if remembers else "none")
         inversion, _ = inverted(backbone, autoencoder, image, cond, settings)
         for guidance in guidances if takes else guidances[:1]:
             for attention in (False, True) if inversion.bank.blocks else (False,):
@@ -74,8 +76,3 @@ def round_trips(
                 found.append(RoundTrip(count, settings.skip, guidance, attention, psnr(came_back, wanted)))
         run.tell("check", done + 1, len(steps), inversion.z)
     return found
-
-
-def _has_attention(backbone: AnyBackbone) -> bool:
-    # A UNet's inversion remembers nothing; a flow of level 1 can't.
-    return hasattr(backbone, "velocity") and getattr(backbone, "level", 3) >= 3

@@ -25,7 +25,7 @@ from ..model.taps import Tap
 from ..model.unet_taps import UNetTap
 from ..progress import ALONE, RunContext
 from ..sampling.inversion import InversionSettings
-from ..sampling.sampler import sampler_of
+from ..sampling.sampler import is_flow, sampler_of
 
 AT_ONCE = 16
 """Maps that are held together."""
@@ -109,7 +109,7 @@ def window_of(
     """px of a token's side, and (across, down) tokens of two windows that far apart. Raises ValueError for a picture that is too small."""
     check_picture(image, autoencoder.factor)
     cell = autoencoder.factor * getattr(backbone, "patch", 1)
-    if not hasattr(backbone, "velocity"):
+    if not is_flow(backbone):
         # As coarse as a UNet's middle: what its maps show is shifted by whole cells of the coarsest.
         cell *= 2 ** (len(backbone.up_resnets) - 1)
     width, height = (side // cell - abs(by) for side, by in zip((image.shape[-1], image.shape[-2]), shift, strict=True))
@@ -124,7 +124,7 @@ def window_of(
 
 def all_taps(backbone: AnyBackbone) -> list[Any]:
     """The output of every block that a drag may read, and in a transformer what its attention reads, in the order of the network."""
-    if not hasattr(backbone, "velocity"):
+    if not is_flow(backbone):
         return [UNetTap("mid"), *(UNetTap("up", k) for k in range(len(backbone.up_resnets)))]
     blocks = [("double", i) for i in range(backbone.double_blocks)] + [("single", i) for i in range(backbone.single_blocks)]
     return [Tap(kind, i, point) for kind, i in blocks for point in ("attn_in", "out")]

@@ -13,6 +13,7 @@ Convention: image is [1, 3, H, W] in [0, 1], its sides multiples of the autoenco
 from __future__ import annotations
 
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
@@ -44,7 +45,7 @@ from .state import DenoiseSettings, begin, last
 
 
 @dataclass(frozen=True, kw_only=True)
-class PointEditSettings(PointWalkSettings):
+class PointEditSettings(PointWalkSettings, ABC):
     """What an edit by points has to know on either kind of model.
 
     inversion: how the picture is carried to its noise.  readout: None for none; without a head there is none either.
@@ -61,9 +62,9 @@ class PointEditSettings(PointWalkSettings):
     paste_back: bool = True
     feather: float = 0.0
 
+    @abstractmethod
     def denoising(self) -> DenoiseSettings:
         """How the dragged state becomes a picture."""
-        raise NotImplementedError
 
     def remembered(self, inversion: AnyInversion) -> KVSession | None:
         """The original's keys and values while dragging and between drags; None: its own alone."""

@@ -20,6 +20,7 @@ from ..picture.compose import paste_back
 from ..progress import ALONE, RunContext
 from ..sampling.ddim_inversion import DDIMInversion, DDIMSettings, invert_ddim
 from ..sampling.inversion import Inversion, InversionSettings, invert
+from ..sampling.sampler import is_flow
 from .state import State
 
 AnyInversion = Inversion | DDIMInversion
@@ -84,10 +85,6 @@ def inverted(
             f"{image.shape[-1]} x {image.shape[-2]} px: invert this picture"
         )
     return given, 0
-
-
-def is_flow(backbone: AnyBackbone) -> bool:
-    return hasattr(backbone, "velocity")
 
 
 def own_settings(backbone: AnyBackbone, settings: InversionSettings | DDIMSettings) -> InversionSettings | DDIMSettings:

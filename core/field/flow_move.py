@@ -17,7 +17,7 @@ from torch import Tensor
 
 from .geometry import Size, cell_centres
 from .masks import resample
-from .moves import INSIDE, Departure, Landing
+from .moves import INSIDE, Departure, Landing, OneOperation
 from .warp import sample
 
 ROUNDS = 24
@@ -27,7 +27,7 @@ OFF = 0.5
 
 
 @dataclass(frozen=True, eq=False)
-class FlowMove:
+class FlowMove(OneOperation):
     """mask: bool [H, W], what moves.  displacement: float32 [H, W, 2], px, of each of its places; what it says elsewhere continues it.
 
     Raises ValueError for another shape than the mask's, and for numbers that are none.
@@ -46,15 +46,6 @@ class FlowMove:
             )
         if not np.isfinite(self.displacement).all():
             raise ValueError("the displacement holds numbers that are none (nan or infinite): give px for every pixel")
-
-    @property
-    def operations(self) -> tuple[str, ...]:
-        return (self.name,)
-
-    @property
-    def areas(self) -> tuple[float, ...]:
-        """Fraction of the picture that moves."""
-        return (float(np.count_nonzero(self.mask)) / self.mask.size,)
 
     def leaving(self, size: Size) -> Tensor:
         """Cells that move away. -> bool [h, w]"""

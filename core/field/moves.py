@@ -55,8 +55,24 @@ class Departure(NamedTuple):
     """bool [h, w]."""
 
 
+class OneOperation:
+    """What is the same of every move that one operation with a mask makes."""
+
+    mask: np.ndarray
+    name: str
+
+    @property
+    def operations(self) -> tuple[str, ...]:
+        return (self.name,)
+
+    @property
+    def areas(self) -> tuple[float, ...]:
+        """Fraction of the picture that the region covers, s_i of DragFlow Eq. 22."""
+        return (float(np.count_nonzero(self.mask)) / self.mask.size,)
+
+
 @dataclass(frozen=True, eq=False)
-class RegionMove:
+class RegionMove(OneOperation):
     """A region that moves as a whole (DragFlow 3.2).
 
     mask: bool [H, W], the source region on the picture.  motion: how it moves.  stretch: what gives beside it (None:
@@ -73,15 +89,6 @@ class RegionMove:
     def rigid(self) -> bool:
         """Whether all of it moves as one piece, which can be cut out and laid down."""
         return self.stretch is None
-
-    @property
-    def operations(self) -> tuple[str, ...]:
-        return (self.name,)
-
-    @property
-    def areas(self) -> tuple[float, ...]:
-        """Fraction of the picture that the region covers, s_i of DragFlow Eq. 22."""
-        return (float(np.count_nonzero(self.mask)) / self.mask.size,)
 
     def leaving(self, size: Size) -> Tensor:
         """Cells of the source region. -> bool [h, w]. Raises ValueError if it is smaller than one cell of the grid."""

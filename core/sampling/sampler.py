@@ -197,11 +197,16 @@ class FlowSampler:
         return fireflow_step(velocity_of(self.backbone, self.cond, self.guidance, kv or self.kv), walk, to)
 
 
+def is_flow(backbone: NoiseBackbone | FlowBackbone) -> bool:
+    """Whether a backbone is asked for a velocity; else it predicts noise."""
+    return hasattr(backbone, "velocity")
+
+
 def sampler_of(
     backbone: NoiseBackbone | FlowBackbone, cond: Conditioning, *, guidance: float = 1.0, kv: KVSession | None = None
 ) -> NoiseSampler | FlowSampler:
-    """The probe for a backbone of either kind."""
-    if hasattr(backbone, "velocity"):
+    """The sampler of a backbone of either kind."""
+    if is_flow(backbone):
         return FlowSampler(backbone, cond, guidance, kv)
     return NoiseSampler(backbone, cond, kv)
 

@@ -27,7 +27,7 @@ from torch import Tensor, nn
 from ...core.model.attention import OWN_KEYS_VALUES, KVBank, KVSession, choose_blocks
 from ...core.model.backbone import Conditioning, token_grid
 from ...core.model.blocks import Block
-from ...core.model.taps import Tap, default_taps, last_tap, resolve_taps, taps_at_the_same_depth
+from ...core.model.taps import Tap, last_tap, resolve_taps
 from ...core.sampling.inversion import InversionSettings
 from .budget import Budget
 from .call_options import add_attention_patch, has_foreign_code, pytorch_attention
@@ -71,10 +71,8 @@ class ComfyTransformer(ComfyFlow):
 
     @property
     def default_taps(self) -> tuple[Tap, ...]:
-        """DragFlow's for FLUX, elsewhere the same in relative depth: a guess, until somebody measures."""
-        if self.family.name == "FLUX":
-            return default_taps(self.double_blocks)
-        return taps_at_the_same_depth(self.double_blocks, self.single_blocks)
+        """The family's."""
+        return self.family.taps(self.double_blocks, self.single_blocks)
 
     def times(self, z: Tensor, steps: int) -> tuple[float, ...] | None:
         """See ComfyFlow. FLUX.1's own schedule, which shifts by the picture's size as published, is core's."""

@@ -34,7 +34,7 @@ class Cells:
 class Model:
     """A flow of two blocks: `velocity` as given; block 0 shows the latent, block 1 says the same everywhere."""
 
-    latent_channels, patch, width, double_blocks, single_blocks, level = 3, 1, 3, 2, 0, 1
+    latent_channels, patch, width, double_blocks, single_blocks = 3, 1, 3, 2, 0
     device, dtype = torch.device("cpu"), torch.float32
 
     def __init__(self, velocity=None, *, distilled: bool = False) -> None:
@@ -92,13 +92,13 @@ def test_a_flow_that_is_its_own_way_back_closes_and_guidance_that_pulls_away_is_
 
     image = picture()
     assert autoencoder_psnr(Cells(), image) > 90
-    trips = round_trips(Model(velocity, distilled=True), Cells(), image, PROMPT)
+    trips = round_trips(Model(velocity, distilled=True), Cells(), image, PROMPT, remembers=False)
     assert [(one.steps, one.skip, one.guidance) for one in trips] == [
         (8, 2, 1.0), (8, 2, 3.5), (15, 4, 1.0), (15, 4, 3.5), (25, 6, 1.0), (25, 6, 3.5)
     ]  # fmt: skip
     assert all(one.psnr > 40 for one in trips if one.guidance == 1.0) and all(one.psnr < 25 for one in trips if one.guidance > 1.0)
     assert trips[4].psnr > trips[0].psnr
-    assert len(round_trips(Model(velocity), Cells(), image, PROMPT, steps=(8,))) == 1
+    assert len(round_trips(Model(velocity), Cells(), image, PROMPT, steps=(8,), remembers=False)) == 1
 
 
 def test_a_check_can_be_stopped() -> None:
@@ -108,7 +108,7 @@ def test_a_check_can_be_stopped() -> None:
 
 
 def test_a_check_says_what_it_found_and_no_more() -> None:
-    found = check(Model(), Cells(), picture(), PROMPT)
+    found = check(Model(), Cells(), picture(), PROMPT, remembers=False)
     assert found.taps == (Tap("double", 0, "attn_in"), Tap("double", 0), Tap("double", 1, "attn_in"), Tap("double", 1))
     said = "\n".join(found.lines())
     assert "closes." in said and "No way back" not in said and "the best block (DOUBLE-0-0) 100% at" in said
@@ -116,7 +116,7 @@ def test_a_check_says_what_it_found_and_no_more() -> None:
     rows, columns = found.sight.found.shape
     drawn = sight_chart(found.sight, found.taps)
     assert drawn.shape[2] == 3 and drawn.shape[0] % (rows + 1) == 0 and 0 <= drawn.min() and drawn.max() <= 1
-    astray = check(Model(lambda z, t, guidance: 5 * torch.sin(9 * z + 40 * t)), Cells(), picture(), PROMPT, sees=False)
+    astray = check(Model(lambda z, t, guidance: 5 * torch.sin(9 * z + 40 * t)), Cells(), picture(), PROMPT, sees=False, remembers=False)
     said = "\n".join(astray.lines())
     assert "loses more than the VAE does" in said and "No way back closes" in said and "blocks are not known here" in said
     assert astray.numbers()["sight"] is None

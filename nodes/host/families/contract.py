@@ -19,7 +19,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from ....core.model.taps import Tap
+from ....core.model.taps import Tap, taps_at_the_same_depth
 
 
 @dataclass(frozen=True)
@@ -54,6 +54,10 @@ class Family(ABC):
 
     def single(self, network: Any) -> Sequence[nn.Module]:
         return ()
+
+    def taps(self, double: int, single: int) -> tuple[Tap, ...]:
+        """Where drags read, of so many blocks, unless told otherwise."""
+        return taps_at_the_same_depth(double, single)
 
     @abstractmethod
     def layer(self, network: Any, tap: Tap) -> nn.Module:

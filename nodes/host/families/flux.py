@@ -9,7 +9,7 @@ import comfy.ldm.chroma.model
 import comfy.ldm.flux.model
 from torch import nn
 
-from ....core.model.taps import Tap
+from ....core.model.taps import Tap, default_taps
 from .contract import Family, Shape
 
 
@@ -27,6 +27,9 @@ class _Flux(Family):
 
     def single(self, network: Any) -> Sequence[nn.Module]:
         return network.single_blocks
+
+    def taps(self, double: int, single: int) -> tuple[Tap, ...]:
+        return default_taps(double)
 
     def layer(self, network: Any, tap: Tap) -> nn.Module:
         if tap.kind == "single":
