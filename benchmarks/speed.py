@@ -168,12 +168,25 @@ def make_case(name: str, config: dict[str, Any], text: int, size: int, device: t
     from diffusers import FluxTransformer2DModel
 
     torch.manual_seed(0)
-    backbone = DiffusersFlux(FluxTransformer2DModel(**config).to(device, dtype))
-    z = torch.randn(1, backbone.latent_channels, size // 8, size // 8, device=device)
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(dtype)
+    try:
+        # Made where it shall be, in its own dtype: twelve thousand million numbers take minutes elsewhere.
+        with device:
+            model = FluxTransformer2DModel(**config)
+    finally:
+        torch.set_default_dtype(before)
     cond = Conditioning(
         torch.randn(1, text, config["joint_attention_dim"], device=device, dtype=dtype),
         torch.randn(1, config["pooled_projection_dim"], device=device, dtype=dtype),
     )
+    return case_of(name, DiffusersFlux(model), cond, size)
+
+
+def case_of(name: str, backbone: DiffusersFlux, cond: Conditioning, size: int) -> Case:
+    """A case of a model that is there."""
+    device = backbone.device
+    z = torch.randn(1, backbone.latent_channels, size // 8, size // 8, device=device)
     bank = KVBank(choose_blocks("non_ridge", backbone.double_blocks, backbone.single_blocks), text_in_single=True)
     with torch.no_grad():
         backbone.velocity(z, TIME, cond, kv=bank.capture())

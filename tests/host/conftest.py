@@ -9,8 +9,8 @@ They compute on the CPU; with COMFYUI_GPU=1 on the GPU, where the backward pass 
 module is skipped, saying so. ComfyUI is never part of this repository. `dragfield` has to be importable (pip install -e .): ComfyUI's own
 top-level `nodes` and ours, `dragfield.nodes`, do not meet.
 
-torchvision, torchaudio, kornia and spandrel, which parts of ComfyUI import that are not used here, are replaced by empty modules where they
-are not installed.
+torchvision, torchaudio, kornia, spandrel and av, which parts of ComfyUI import that are not used here, are replaced by empty modules where
+they are not installed.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from typing import Any
 import pytest
 
 COMFYUI = os.environ.get("COMFYUI_PATH")
-UNUSED = ("torchvision", "torchaudio", "kornia", "spandrel")
+UNUSED = ("torchvision", "torchaudio", "kornia", "spandrel", "av")
 
 
 class _Empty(ModuleType):
