@@ -31,7 +31,8 @@ GIB = 2**30
 TIME = 0.856
 TESTS = (
     "gradients", "memory", "family", "any_flow", "known_families", "loaded_files", "same_as_core", "unet_family", "unet", "no_trace",
-    "odd_sizes", "positions", "subject_patches", "subject_unet", "subject_weights", "graph_is_edit", "nodes_unet", "nodes_unet_region", "demo_model",
+    "odd_sizes", "positions", "subject_patches", "subject_unet", "subject_weights", "graph_is_edit", "nodes_unet", "nodes_unet_region",
+    "demo_model",
 )  # fmt: skip
 """Modules of tests/host that start no server."""
 
