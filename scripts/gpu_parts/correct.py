@@ -31,7 +31,7 @@ from .scale import TINY_FLUX, Scale, described
 
 SEED = 5
 ALIKE_DB = 50.0
-"""What an edit on the device and one on a CPU agree to at least, inside of the mask: the same sums in another order, a hundred steps long."""
+"""What an edit on the device and one on a CPU agree to at least, in the mask: the same sums in another order, over a hundred steps."""
 REPEATS = 10 / 255
 """What two runs of an edit with gradients may differ by on a card, at the worst pixel, in [0, 1]."""
 
@@ -111,7 +111,7 @@ def replayed(scale: Scale, device: torch.device) -> Row:
 
 
 def attention_alone(scale: Scale, device: torch.device) -> Iterator[Row]:
-    """Attention's backward pass twice, by each kernel that takes the shape, in torch's deterministic mode too: who repeats, and the price."""
+    """The backward pass of attention twice, by each kernel that takes the shape, in deterministic mode too: who repeats, at what price."""
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     for dtype, width in ((torch.float32, 48), (scale.dtype, 128)):
         q, k, v = (torch.randn(1, 4, 16 * scale.text, width, device=device, dtype=dtype, requires_grad=True) for _ in range(3))
