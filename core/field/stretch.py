@@ -87,7 +87,10 @@ class Stretch:
         if self.fixed is not None:
             fixed = float(torch.tensor(self.fixed, dtype=torch.float64) * torch.tensor(size) @ direction)
             side = 1.0 if fixed < float((region @ direction).mean()) else -1.0
-        near, valid = _edge(soft, region @ direction, region @ across, direction, across, side, centres @ across)
+        found = _edge(soft, region @ direction, region @ across, direction, across, side, centres @ across)
+        if found is None:
+            return None
+        near, valid = found
         if fixed is None:
             # No further back than the picture goes: what lies beyond its border cannot be stretched.
             far = torch.maximum(near - self.length * way, along - _room_behind(centres, direction, size))
@@ -146,12 +149,12 @@ def _direction(shift: Point) -> Tensor:
 
 def _edge(
     soft: Tensor, along: Tensor, across: Tensor, direction: Tensor, sideways: Tensor, side: float, at: Tensor
-) -> tuple[Tensor, Tensor]:
+) -> tuple[Tensor, Tensor] | None:
     """Where the region begins, seen from behind (side 1) or from the front (-1), on the line through each cell.
 
     The soft mask is read on a grid of lines one cell apart; the edge is where it crosses one half, between two
     readings.
-    -> position along the drag, and whether the line meets the region.
+    -> position along the drag, and whether the line meets the region; None where none does, because it lies between the lines.
     """
     lines = torch.arange(math.floor(float(across.min())) - 1, math.ceil(float(across.max())) + 2).double() + 0.5
     steps = torch.arange(math.floor(float(along.min())) - 2, math.ceil(float(along.max())) + 3).double() + 0.5
@@ -162,6 +165,8 @@ def _edge(
     )[0, 0]
     inside = values > 0.5 + 1e-6
     meets = inside.any(dim=1)
+    if not meets.any():
+        return None
     first = inside.int().argmax(dim=1).clamp(min=1)
     row = torch.arange(len(lines))
     here, before = values[row, first], values[row, first - 1]

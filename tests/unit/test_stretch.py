@@ -169,3 +169,15 @@ def test_nothing_is_drawn_out_without_a_shift_or_against_its_fixed_end():
     assert drawn_out(mask, (0.0, 0.0), Stretch(1.0)) is None
     assert drawn_out(mask, (10.0, 0.0), Stretch(fixed=(0.9, 0.5))) is None
     assert drawn_out(mask, (10.0, 0.0), Stretch(fixed=(0.1, 0.5)))[20, 4, 0] == 4.5
+
+
+@pytest.mark.parametrize(("dx", "dy"), [(12, 9), (-9, 14), (5, -13)])
+def test_a_region_of_a_cell_that_no_line_along_the_drag_meets_moves_alone(dx: float, dy: float):
+    for x in range(60, 76):
+        for y in range(60, 76):
+            mask = np.zeros((128, 128), bool)
+            mask[y : y + 9, x : x + 9] = True
+            centre = centroid(mask)
+            field = DragField.from_drag(Drag((128, 128), (RegionOperation(mask, "deformation", (centre[0] + dx, centre[1] + dy)),)))
+            target, _ = field.samples(0, 1.0, (16, 16))
+            assert (target - torch.tensor(centre) / 8 - torch.tensor([dx, dy]) / 8).norm(dim=1).min() < 1
