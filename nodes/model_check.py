@@ -7,7 +7,7 @@ import json
 import torch
 from comfy_api.latest import io, ui
 
-from ..core.check import QUICK, THOROUGH, check, sight_chart
+from ..core.check import check, sight_chart
 from . import models, wire
 from .host.autoencoder import ComfyAutoencoder
 from .host.bundled import is_bundled
@@ -72,7 +72,7 @@ class ModelCheck(io.ComfyNode):
         progress = ComfyProgress(model, cls.hidden.unique_id, backbone=backbone)
         with backbone.session():
             found = check(
-                backbone, autoencoder, picture, prompt, steps=THOROUGH if thorough else QUICK, guidance=guidance,
+                backbone, autoencoder, picture, prompt, thorough=thorough, guidance=guidance,
                 sees=backbone.level >= 2, remembers=backbone.level >= 3, run=progress.run(),
             )  # fmt: skip
         runs, kind = "every method" if backbone.level >= 2 else "dragfield", "a flow" if backbone.flow else "by DDIM"
