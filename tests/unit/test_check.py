@@ -11,7 +11,15 @@ from torch import Tensor
 from torch.nn.functional import avg_pool2d, interpolate
 
 from dragfield.core.check import (
-    autoencoder_psnr, broken_times, check, cost, round_trips, sight_chart, slope_ratio, where_it_holds, where_it_sees,
+    autoencoder_psnr,
+    broken_times,
+    check,
+    cost,
+    round_trips,
+    sight_chart,
+    slope_ratio,
+    where_it_holds,
+    where_it_sees,
 )  # fmt: skip
 from dragfield.core.check import sight as sight_module
 from dragfield.core.check.sight import all_taps
