@@ -171,7 +171,7 @@ class RegionDragOptimizer(io.ComfyNode):
         tell_preset(cls, chosen)
         progress = ComfyProgress(model, cls.hidden.unique_id, backbone=backbone)
         autoencoder = None if vae is None else ComfyAutoencoder(vae, model)
-        told = _Told(cls.hidden.unique_id, settings)
+        show_step = _ShowStep(cls.hidden.unique_id, settings)
         sampler = sampler_of(backbone, prompt, guidance=settings.guidance)
         states = []
         with backbone.session():
@@ -186,7 +186,7 @@ class RegionDragOptimizer(io.ComfyNode):
                 inversion = state.inversion
                 progress.noise = inversion.to_flow(state.undragged, state.index) - inversion.z0
                 how = {"behind": behind, "hold_attention": hold_attention, "guides": terms}
-                run = partial(run_to_end, drag_region, sampler, state, own, settings, progress.run(told), **how)
+                run = partial(run_to_end, drag_region, sampler, state, own, settings, progress.run(show_step), **how)
                 states.append(with_one_retry(backbone, run))
         moved = trajectory.moved_to(states, area, chosen)
         residual = max(float(state.drag.residual.max()) for state in states)
@@ -205,7 +205,7 @@ def _field(drawn: DrawnField, settings: DragFlowSettings) -> DragField | Publish
     return supervised(drawn.drag, drawn.drag.size, settings, None if settings.ties == "grid_sample" else drawn.field)
 
 
-class _Told:
+class _ShowStep:
     """A line on the node: how far, the loss, what is left of the way."""
 
     def __init__(self, node_id: str, settings: RegionDragSettings) -> None:

@@ -120,8 +120,8 @@ def progress_schedule(transport: int = 50, intensify: int = 20, *, turn: int = 0
             f"{transport} transport and {intensify} intensify steps in round {turn} of {turns} make no schedule: "
             "use transport >= 1, intensify >= 0 and 0 <= turn < turns"
         )
-    way = [min(1.0, (turn * transport + k) / (turns * transport)) for k in range(1, transport + 1)]
-    return tuple(way + way[-1:] * intensify)
+    progress = [min(1.0, (turn * transport + k) / (turns * transport)) for k in range(1, transport + 1)]
+    return tuple(progress + progress[-1:] * intensify)
 
 
 def transform(matrix: np.ndarray, xy: Tensor) -> Tensor:

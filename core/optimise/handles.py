@@ -61,11 +61,11 @@ class Handles:
 
     def steps(self, longest: float) -> tuple[Point, ...]:
         """From each handle towards its target, at most `longest` cells and never past it."""
-        ways = []
+        steps = []
         for (x, y), (tx, ty), distance in zip(self.now, self.targets, self.distances(), strict=True):
             share = min(longest, distance) / distance if distance > 0 else 0.0
-            ways.append(((tx - x) * share, (ty - y) * share))
-        return tuple(ways)
+            steps.append(((tx - x) * share, (ty - y) * share))
+        return tuple(steps)
 
     def carried(self, share: float) -> Handles:
         """The same drag with its handles `share` of the way on, where a latent warp by that ratio takes them."""

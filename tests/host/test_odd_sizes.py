@@ -58,8 +58,8 @@ def test_the_velocity_is_what_comfyui_s_own_model_says(make_flux: Callable[..., 
     patcher, z = make_flux(), latent_of(size)
     found = ComfyTransformer(patcher).velocity(z, T, prompt, guidance=2.0)
     with torch.no_grad():
-        sigma, told = torch.tensor([T]), torch.tensor([2.0])
-        denoised = patcher.model.apply_model(z, sigma, c_crossattn=prompt.txt, y=prompt.pooled, guidance=told)
+        sigma, guidance = torch.tensor([T]), torch.tensor([2.0])
+        denoised = patcher.model.apply_model(z, sigma, c_crossattn=prompt.txt, y=prompt.pooled, guidance=guidance)
     assert found.shape == z.shape
     assert off(found, (z - denoised) / T) < 1e-5
 
@@ -214,5 +214,5 @@ def test_on_the_demo_model_an_inversion_comes_back_and_a_drag_arrives() -> None:
         edit = dragflow(host, autoencoder, image, case.drag, prompt, settings=DRAGFLOW, inversion=inversion)
     assert (back - inversion.z0).square().mean() < 0.01 * inversion.z0.square().mean()
     found = measure(case, edit.image[0].movedim(0, -1).numpy(), edit.mask)
-    way = float(np.hypot(*case.shift)) * case.size / 256
-    assert found.centroid_error_px < 0.1 * way and found.source_left < 0.1, (found, way)
+    distance = float(np.hypot(*case.shift)) * case.size / 256
+    assert found.centroid_error_px < 0.1 * distance and found.source_left < 0.1, (found, distance)

@@ -342,8 +342,8 @@ def test_one_handle_cannot_have_two_targets() -> None:
 
 
 def test_handles_within_a_pixel_cannot_go_to_two_places() -> None:
-    told = on_picture(DrawnPoints((((0.1, 0.1), (0.2, 0.2)), ((0.105, 0.1), (0.3, 0.2)))))
-    assert told == ("handles (10.0, 10.0) and (10.5, 10.0) of operation 1 lie 0.5 pixels apart on the 100 x 100 picture, but their targets "
+    said = on_picture(DrawnPoints((((0.1, 0.1), (0.2, 0.2)), ((0.105, 0.1), (0.3, 0.2)))))
+    assert said == ("handles (10.0, 10.0) and (10.5, 10.0) of operation 1 lie 0.5 pixels apart on the 100 x 100 picture, but their targets "
                     "10; one place cannot go to two, move the handles apart or remove one")
     two = DrawnPoints((((0.1, 0.1), (0.2, 0.2)),), name="ear"), DrawnPoints((((0.1, 0.105), (0.1, 0.105)),))
     assert "of operation 1 ('ear') and operation 2 lie 0.5 pixels apart" in on_picture(*two)

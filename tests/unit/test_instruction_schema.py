@@ -60,9 +60,9 @@ def mutants(draw: st.DrawFn) -> dict[str, Any]:
     """A sound instruction with one to three places of it taken away, replaced or added to."""
     made = json.loads(json.dumps(WHOLE))
     for _ in range(draw(st.integers(1, 3))):
-        *way, last = draw(st.sampled_from(places(made)))
+        *keys, last = draw(st.sampled_from(places(made)))
         at = made
-        for key in way:
+        for key in keys:
             at = at[key]
         do = draw(st.sampled_from(["replace", "remove", "add"]))
         if do == "remove":
@@ -124,8 +124,8 @@ def test_the_numbers_stand_in_the_schema() -> None:
     assert parts["outline"]["items"]["items"]["maxItems"] == checks.MAX_VERTICES
     assert form["properties"]["prompts"]["anyOf"][0]["properties"]["editing"]["anyOf"][0]["maxLength"] == checks.MAX_PROMPT
     script = (Path(__file__).parents[2] / "web" / "drag" / "checks.mjs").read_text(encoding="utf-8")
-    told = {name: int(number.replace("_", "")) for name, number in re.findall(r"export const (MAX_\w+) = ([\d_]+);", script)}
-    assert told == {
+    limits = {name: int(number.replace("_", "")) for name, number in re.findall(r"export const (MAX_\w+) = ([\d_]+);", script)}
+    assert limits == {
         "MAX_OPERATIONS": MAX_OPERATIONS, "MAX_PAIRS": MAX_PAIRS, "MAX_CORNERS": checks.MAX_VERTICES, "MAX_LENGTH": 500,
         "MAX_NAME": checks.MAX_NAME, "MAX_PROMPT": checks.MAX_PROMPT, "MAX_SIDE": checks.MAX_SIDE,
     }  # fmt: skip

@@ -27,16 +27,16 @@ from point_world import COND, PICTURE, ConvBackbone, latent  # noqa: E402
 FEW = RegionDragSettings(transport_steps=3, intensify_steps=3)
 
 
-class Told(ConvBackbone):
+class Recording(ConvBackbone):
     """Answers with the noise that it was told, and remembers what it saw."""
 
     def __init__(self, noise: torch.Tensor) -> None:
         super().__init__()
-        self.told, self.saw = noise, []
+        self.given, self.saw = noise, []
 
     def noise(self, z, t, cond, *, level=None, kv=None):
         self.saw.append((z, t))
-        return self.told
+        return self.given
 
 
 def on_flow(settings: RegionDragSettings, flow: NoiseAsFlow) -> RegionDragSettings:
@@ -53,7 +53,7 @@ def drag() -> Drag:
 @pytest.mark.parametrize("step", [0, 21, 481, 741, 999])
 def test_the_velocity_is_noise_minus_picture_where_the_noise_is_known(step: int) -> None:
     z0, noise = latent(1).double(), latent(2).double()
-    backbone = Told(noise)
+    backbone = Recording(noise)
     a = backbone.schedule.at(step)
     t = math.sqrt(1 - a) / (math.sqrt(a) + math.sqrt(1 - a))
     flow = NoiseAsFlow(backbone)

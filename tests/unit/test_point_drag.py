@@ -98,10 +98,10 @@ def test_terms_act_on_every_step_or_on_the_first_of_each_round(terms_on, asked) 
     settings = PointDragSettings(2, 3, terms_on=terms_on, arrive_within=None)
     states = drag(latent(), terms=[term], settings=settings, backbone=backbone)
     assert len(states) == 6 and term.asked == asked
-    told = [float(s.loss - s.motion) > 0 for s in states]
-    assert told == ([True] * 6 if terms_on == "step" else [True, False, False] * 2)
+    on = [float(s.loss - s.motion) > 0 for s in states]
+    assert on == ([True] * 6 if terms_on == "step" else [True, False, False] * 2)
     # Where no term acts the network is read at the drag's own taps alone.
-    assert [Elsewhere.taps[0] in taps for _, _, taps in backbone.calls] == told
+    assert [Elsewhere.taps[0] in taps for _, _, taps in backbone.calls] == on
 
 
 def test_once_a_round_a_term_weighs_as_much_as_in_all_steps_of_it() -> None:
