@@ -91,7 +91,7 @@ def run(
         progress(4 * cases, 4 * cases, "done")
     sheet = contact_sheet(
         "Dragfield: drags by the bundled model",
-        "Blue: what is dragged. Orange: where to. px and °: how far the dragged thing is from the truth. dB: likeness to the truth where "
+        "Blue: what is dragged. Orange: where to. px and °: how far the dragged object is from the truth. dB: likeness to the truth where "
         "the picture may change. Outside of the mask every pixel is the input's.",
         list(COLUMNS.values()), [Row(f"{i}   {describe(one.case)}", one.case.scene.caption, list(_cells(one)))
                                  for i, one in enumerate(shown, start=1)],
