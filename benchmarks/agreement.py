@@ -1,8 +1,8 @@
 """Suite `self-drags`: whether drags made from a picture itself order settings as drags do whose truth is drawn.
 
-Model Check tries settings on drags that it makes from the user's picture (core/self_drags). On drawn scenes the truth of an ordinary drag is
-known too, so the two orders can be compared: each setting edits every scene by its own drag and by one made from its picture, and is judged by
-the mean dB of either. `rank_correlation` is Spearman's between the two.
+Model Check tries settings on drags that it makes from the user's picture (core/self_drags). On drawn scenes the truth of an ordinary
+drag is known too, so the two orders can be compared: each setting edits every scene by its own drag and by one made from its picture, and
+is judged by the mean dB of either. `rank_correlation` is Spearman's between the two.
 
 The settings are those of `dragflow` on the bundled model with one thing changed each: the rate, how many iterations, how noisy the drag is,
 where features are read, and parts switched off.
@@ -21,7 +21,7 @@ import torch
 from ..core.demo.cases import DemoCase, sample_cases
 from ..core.demo.dragflow_settings import DRAGFLOW
 from ..core.demo.flux import DemoFlux, load
-from ..core.demo.scenes import thing_mask
+from ..core.demo.scenes import object_mask
 from ..core.demo.text import embed
 from ..core.edits.dragflow import DragFlowSettings, dragflow
 from ..core.model.taps import Tap
@@ -109,7 +109,7 @@ def run(
 def self_drag_of(case: DemoCase, number: int) -> SelfDrag:
     """The one that scene `number` of a run takes: all kinds come in turn."""
     picture = np.round(case.source * 255).astype(np.uint8)
-    return self_drags(picture, thing_mask(case.scene, case.index, case.size), count=KINDS, seed=number)[number % KINDS]
+    return self_drags(picture, object_mask(case.scene, case.index, case.size), count=KINDS, seed=number)[number % KINDS]
 
 
 def truth_db(model: DemoFlux, case: DemoCase, settings: DragFlowSettings) -> float:
