@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, get_args
 
 from ..instruction import DragInstruction, DrawnRegion
 from ..instruction.guarded_json import InstructionError, load_json, show
@@ -23,7 +23,7 @@ MAX_ANSWER = 100_000
 """Characters of an answer that are looked at."""
 MAX_TEXT = 1_000
 """Characters of one prompt; longer ones are cut at a word."""
-TASKS = ("relocation", "rotation", "deformation")
+TASKS = tuple(task for task in get_args(Task) if task != "pin")
 
 
 class AnswerError(ValueError):

@@ -17,10 +17,10 @@ from typing import Literal
 from ..choices import check_choice
 from ..field.geometry import Size, checked_point
 from ..instruction.operations import Point, PointOperation, contradiction
+from ..instruction.schema import MAX_PAIRS
 
 Clamp = Literal["none", "picture", "transposed"]
 
-MAX_PAIRS = 1024
 STRIDE = 2
 """Pixels per cell of the grid."""
 

@@ -14,11 +14,11 @@ import pytest
 from dragfield.core.field import DragField
 from dragfield.core.field.masks import adaptive_gradient_mask
 from dragfield.core.instruction import MAX_OPERATIONS, DragInstruction, DrawnPoints, DrawnRegion, InstructionError
-from dragfield.core.instruction.checks import MAX_PIXELS, MAX_PROMPT, MAX_SIDE, MAX_VERTICES
-from dragfield.core.instruction.drawn import MAX_PAIRS
+from dragfield.core.instruction.checks import MAX_PIXELS
 from dragfield.core.instruction.guarded_json import MAX_DEPTH, MAX_DIGITS, MAX_TEXT
 from dragfield.core.instruction.on_picture import MIN_PIXELS, OVERLAP
 from dragfield.core.instruction.operations import Drag, PointOperation, RegionOperation
+from dragfield.core.instruction.schema import MAX_PAIRS, MAX_PROMPT, MAX_SIDE, MAX_VERTICES
 from dragfield.core.picture.window import crop_drag, window_around
 
 
