@@ -102,37 +102,6 @@ class Stretch:
         return _Ramp((along - far) * side, before.clamp(min=1), after.clamp(min=1), valid, direction * side)
 
 
-def drawn_out(mask: np.ndarray, shift: Point, stretch: Stretch) -> np.ndarray | None:
-    """The stretch continued to both sides of the region, for an object of which the region is one end.
-
-    mask: bool [H, W], the region.  shift: (x, y) px.
-    -> backward, float32 [H, W, 2]: what lies beyond the moved edge comes from one shift back, what lies between it and the far point from
-       between them. Lines that miss the region take the edge of the nearest one that meets it. None where nothing can be drawn out: no
-       shift, or a fixed place in front of the region or nearer than a pixel to it.
-    """
-    distance = math.hypot(*shift)
-    if distance < 1e-6:
-        return None
-    height, width = mask.shape
-    dx, dy = shift[0] / distance, shift[1] / distance
-    x, y = np.meshgrid(np.arange(width) + 0.5, np.arange(height) + 0.5)
-    along, across = x * dx + y * dy, y * dx - x * dy
-    line = np.floor(across[mask] - across[mask].min()).astype(int)
-    near = np.full(line.max() + 1, np.inf)
-    np.minimum.at(near, line, along[mask] - 0.5)
-    met = np.isfinite(near)
-    edge = np.interp(across, (np.arange(len(near)) + 0.5 + across[mask].min())[met], near[met])
-    far = edge - stretch.length * distance
-    if stretch.fixed is not None:
-        far = np.full_like(edge, stretch.fixed[0] * width * dx + stretch.fixed[1] * height * dy)
-    before = edge - far
-    if before.min() < 1:
-        return None
-    at = along - far
-    source = np.where(at <= 0, at, np.where(at < before + distance, at * before / (before + distance), at - distance))
-    return np.stack((x + (source - at) * dx, y + (source - at) * dy), -1).astype(np.float32)
-
-
 class _Ramp(NamedTuple):
     """Per cell, measured from the far point towards the region: where it is, how long the piece was and becomes."""
 

@@ -15,7 +15,7 @@ from dragfield.core.edits.dragflow import DragFlowSettings, dragflow
 from dragfield.core.field import DragField
 from dragfield.core.instruction.operations import Drag, RegionOperation
 from dragfield.core.model.taps import Tap
-from dragfield.core.optimise.region_drag import RegionDragSettings, region_drag, run_region_drag
+from dragfield.core.optimise.region_drag import RegionDragSettings, region_drag
 from dragfield.core.optimise.supervision import RegionLoss
 from dragfield.core.sampling.ddim_inversion import DDIMSettings, invert_ddim
 from dragfield.core.sampling.inversion import InversionSettings, invert, reconstruct
@@ -116,7 +116,7 @@ def test_maps_of_half_the_resolution_are_read_at_the_picture_s_own_places() -> N
     flow, z, field = NoiseAsFlow(Halved()), latent(), DragField.from_drag(drag())
     settings = on_flow(replace(FEW, transport_steps=1, intensify_steps=0), flow)
     maps = flow.features(z, 0.6, COND, taps=flow.taps)
-    state = run_region_drag(flow, z, 0.6, COND, field, None, settings)
+    *_, state = region_drag(flow, z, 0.6, COND, field, None, settings)
     assert torch.allclose(state.loss, RegionLoss(field, maps, (16, 12))(maps, 1.0))
 
 
@@ -138,4 +138,4 @@ def test_taps_of_a_transformer_are_refused() -> None:
     flow = NoiseAsFlow(ConvBackbone())
     settings = replace(on_flow(FEW, flow), taps=(Tap("double", 0),))
     with pytest.raises(ValueError, match="is a transformer's"):
-        run_region_drag(flow, latent(), 0.5, COND, DragField.from_drag(drag()), None, settings)
+        list(region_drag(flow, latent(), 0.5, COND, DragField.from_drag(drag()), None, settings))

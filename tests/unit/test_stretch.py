@@ -11,7 +11,7 @@ import torch
 
 from dragfield.core.field import DragField
 from dragfield.core.field.geometry import cell_centres, centroid
-from dragfield.core.field.stretch import Stretch, drawn_out
+from dragfield.core.field.stretch import Stretch
 from dragfield.core.field.warp import warp
 from dragfield.core.instruction.operations import Drag, RegionOperation
 
@@ -149,26 +149,6 @@ def test_forward_lengthens_what_backward_reads() -> None:
 def test_an_impossible_length_is_refused(length) -> None:
     with pytest.raises(ValueError, match="use a positive number"):
         Stretch(length)
-
-
-def test_an_object_is_drawn_out_on_both_sides_of_its_region():
-    mask = np.zeros((40, 80), bool)
-    mask[18:22, 40:50] = True
-    source = drawn_out(mask, (10.0, 0.0), Stretch(1.0))
-    assert np.allclose(source[..., 1], np.arange(40)[:, None] + 0.5)
-    for row in (5, 20, 35):
-        # Identity up to x = 30, twice as long from there to 50, one shift beyond.
-        assert np.allclose(source[row, 10:30, 0], np.arange(10, 30) + 0.5)
-        assert np.allclose(source[row, 30:50, 0], 30 + (np.arange(0, 20) + 0.5) / 2, atol=1e-4)
-        assert np.allclose(source[row, 50:70, 0], np.arange(40, 60) + 0.5)
-
-
-def test_nothing_is_drawn_out_without_a_shift_or_against_its_fixed_end():
-    mask = np.zeros((40, 80), bool)
-    mask[18:22, 40:50] = True
-    assert drawn_out(mask, (0.0, 0.0), Stretch(1.0)) is None
-    assert drawn_out(mask, (10.0, 0.0), Stretch(fixed=(0.9, 0.5))) is None
-    assert drawn_out(mask, (10.0, 0.0), Stretch(fixed=(0.1, 0.5)))[20, 4, 0] == 4.5
 
 
 @pytest.mark.parametrize(("dx", "dy"), [(12, 9), (-9, 14), (5, -13)])
