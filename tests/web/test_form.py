@@ -22,12 +22,12 @@ def form() -> str:
     lists = {"TOP": schema.TOP, "PROMPTS": schema.PROMPTS, "REGION": schema.REGION, "POINTS": schema.POINTS, "TASKS": get_args(Task),
              "BESIDE": schema.BESIDE}  # fmt: skip
     numbers = {
-        **{name: getattr(schema, name) for name in vars(schema) if name.startswith("MAX_")},
+        **{name: getattr(schema, name) for name in vars(schema) if name.startswith(("MAX_", "MIN_"))},
         "MAX_PIXELS": checks.MAX_PIXELS, "MAX_LENGTH": drag_instruction.MAX_LENGTH, "MAX_TEXT": guarded_json.MAX_TEXT,
         "MAX_DEPTH": guarded_json.MAX_DEPTH, "MAX_DIGITS": guarded_json.MAX_DIGITS,
     }  # fmt: skip
     lines = [f"export const {name} = Object.freeze(/** @type {{const}} */ ({json.dumps(values)}));" for name, values in lists.items()]
-    lines += [f"export const {name} = {int(value)};" for name, value in numbers.items()]
+    lines += [f"export const {name} = {value:.16g};" for name, value in numbers.items()]
     return HEAD + "\n".join(lines) + "\n"
 
 
