@@ -44,6 +44,7 @@ from .presets import (
     preset_input,
     preset_problem,
     tell_preset,
+    told_profile,
 )
 from .trajectory import Trajectory
 from .types import CATEGORY, TrajectoryType, drag_or_field_input, negative_inputs
@@ -240,7 +241,8 @@ class DragEdit(io.ComfyNode):
         else:
             settings = _dragflow_settings(dragflow_settings(chosen, model), iterations, margin, seed, guidance, target)
         if method != DRAGFIELD:
-            tell_preset(cls, chosen, "pasted back, which is not published" if chosen == "published" else "")
+            pasted = "pasted back, which is not published" if chosen == "published" else ""
+            tell_preset(cls, chosen, pasted, "" if points else told_profile(chosen, model))
         # As text, a drag becomes a field on each picture of its own.
         given = drawn.cropped(window).field if isinstance(drag, DrawnField) else None
         if points:
