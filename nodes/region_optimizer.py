@@ -31,7 +31,7 @@ from .host.node_text import show_text
 from .host.out_of_memory import with_one_retry
 from .host.progress import ComfyProgress
 from .host.recognised_backbone import backbone_for
-from .presets import OWN, OWN_CHOICE, dragflow_preset, dragflow_settings, preset_input, preset_problem, tell_preset, told_profile
+from .presets import OWN, OWN_CHOICE, dragflow_preset, dragflow_settings, preset_input, preset_problem, profile_in_words, tell_preset
 from .trajectory import Trajectory
 from .types import CATEGORY, TrajectoryType, deformation_input, drag_or_field_input, guidance_input
 
@@ -168,7 +168,7 @@ class RegionDragOptimizer(io.ComfyNode):
             guidance=models.chosen_guidance(guidance, prompt, GUIDANCE),
         )
         find_shadow = shadow_finder(whole.shadows, whole.shadow_reach * min(drawn.drag.size))
-        tell_preset(cls, chosen, told_profile(chosen, model))
+        tell_preset(cls, chosen, profile_in_words(chosen, model))
         progress = ComfyProgress(model, cls.hidden.unique_id, backbone=backbone)
         autoencoder = None if vae is None else ComfyAutoencoder(vae, model)
         show_step = _ShowStep(cls.hidden.unique_id, settings)
