@@ -15,6 +15,7 @@ Convention: block indices start at 0; a negative index counts from the end (-1 i
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -41,6 +42,23 @@ class Tap:
 
     def __str__(self) -> str:
         return f"{self.kind.upper()}-{self.index}-{POINTS.index(self.point)}"
+
+
+def parse_tap(name: str) -> Tap:
+    """The tap of a published name: 'DOUBLE-17-0', 'SINGLE-3-2', 'INTERMEDIATE' (the stream after all double blocks).
+
+    The index may be negative: 'DOUBLE--1-2' is the output of the last double block.
+    """
+    if name.strip().upper() == "INTERMEDIATE":
+        return Tap("double", -1, "out")
+    match = re.fullmatch(r"(double|single)-(-?\d{1,4})-([012])", name.strip().lower())
+    if match is None:
+        raise ValueError(
+            f"tap {name[:60]!r} is unknown: write KIND-INDEX-POINT such as DOUBLE-17-0, with KIND DOUBLE or SINGLE and "
+            "POINT 0 (attention input), 1 (MLP input) or 2 (block output)"
+        )
+    kind, index, point = match.groups()
+    return Tap("double" if kind == "double" else "single", int(index), POINTS[int(point)])
 
 
 def default_taps(double_blocks: int) -> tuple[Tap, ...]:

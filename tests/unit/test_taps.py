@@ -1,6 +1,6 @@
 import pytest
 
-from dragfield.core.model.taps import Tap, default_taps, last_tap, resolve_taps
+from dragfield.core.model.taps import Tap, default_taps, last_tap, parse_tap, resolve_taps
 
 
 def test_default_taps_of_flux_are_the_published_ones_in_order():
@@ -14,6 +14,25 @@ def test_default_taps_of_a_model_with_one_block_are_in_that_block():
 def test_a_model_without_double_blocks_has_no_default_taps():
     with pytest.raises(ValueError, match="has none"):
         default_taps(0)
+
+
+@pytest.mark.parametrize("kind", ["double", "single"])
+@pytest.mark.parametrize("index", [0, 17, -1])
+@pytest.mark.parametrize("point", ["attn_in", "mlp_in", "out"])
+def test_every_tap_can_be_written_and_read_back(kind, index, point):
+    tap = Tap(kind, index, point)
+    assert parse_tap(str(tap)) == tap
+    assert parse_tap(str(tap).lower()) == tap
+
+
+def test_intermediate_is_the_stream_after_all_double_blocks():
+    assert resolve_taps([parse_tap("INTERMEDIATE")], 19, 38) == (Tap("double", 18, "out"),)
+
+
+@pytest.mark.parametrize("name", ["", "DOUBLE-17", "TRIPLE-1-0", "DOUBLE-1-3", "DOUBLE-x-0", "DOUBLE-1-0-0", "FINAL"])
+def test_unknown_names_are_refused(name):
+    with pytest.raises(ValueError, match="is unknown"):
+        parse_tap(name)
 
 
 def test_unknown_kinds_and_points_are_refused():
