@@ -21,7 +21,7 @@ import torch
 from ..core.demo.cases import DemoCase, sample_cases
 from ..core.demo.dragflow_settings import DRAGFLOW
 from ..core.demo.flux import DemoFlux, load
-from ..core.demo.scenes import thing_mask
+from ..core.demo.scenes import object_mask
 from ..core.demo.text import embed
 from ..core.edits.dragflow import DragFlowSettings, dragflow
 from ..core.model.taps import Tap
@@ -109,7 +109,7 @@ def run(
 def self_drag_of(case: DemoCase, number: int) -> SelfDrag:
     """The one that scene `number` of a run takes: all kinds come in turn."""
     picture = np.round(case.source * 255).astype(np.uint8)
-    return self_drags(picture, thing_mask(case.scene, case.index, case.size), count=KINDS, seed=number)[number % KINDS]
+    return self_drags(picture, object_mask(case.scene, case.index, case.size), count=KINDS, seed=number)[number % KINDS]
 
 
 def truth_db(model: DemoFlux, case: DemoCase, settings: DragFlowSettings) -> float:

@@ -18,7 +18,7 @@ from ..core.demo.cases import DemoCase, sample_cases
 from ..core.demo.dragflow_settings import DRAGFLOW
 from ..core.demo.flux import DemoFlux, load
 from ..core.demo.measure import measure
-from ..core.demo.scenes import thing_mask
+from ..core.demo.scenes import object_mask
 from ..core.demo.text import embed
 from ..core.edits.dragflow import DragFlowSettings, dragflow
 from ..core.model.taps import Tap
@@ -65,9 +65,9 @@ def run(
             progress(done, len(names), name)
         image, prompt = tensor_of(seen.source), embed([seen.drag.background_prompt])
         sight = where_it_sees(model.backbone, model.autoencoder, image, prompt)
-        object_mask = thing_mask(seen.scene, seen.index, size)
+        shown_mask = object_mask(seen.scene, seen.index, size)
         tuned = tune(
-            model.backbone, model.autoencoder, image, prompt, DETUNED[name], sight=sight, mask=object_mask, drags=drags, seed=seed
+            model.backbone, model.autoencoder, image, prompt, DETUNED[name], sight=sight, mask=shown_mask, drags=drags, seed=seed
         )
         rows[name], rows[f"{name}, found"] = judged(model, fresh, DETUNED[name]), judged(model, fresh, tuned.settings)
         found[name] = " ".join(tuned.lines())

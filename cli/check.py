@@ -87,7 +87,7 @@ def check(
             mark = fingerprint(type(network).__name__, network.named_parameters())
             kept = Profile.of(type(network).__name__, mark, tuned.settings, tuned.after - tuned.before)
             kept.write(profile)
-            out.print(f"profile in {profile}: {kept.told()}", markup=False)
+            out.print(f"profile in {profile}: {kept.in_words()}", markup=False)
         else:
             out.print("no profile was written: nothing was better than what there is", markup=False)
     if chart is not None:

@@ -126,7 +126,7 @@ def edit(
         )  # fmt: skip
     write(result, picture, output, method, truncated=published, pasted=settings.paste_back)
     if method == "dragflow":
-        by = "" if found is None else f", by its profile: {found.told()}"
+        by = "" if found is None else f", by its profile: {found.in_words()}"
         out.print(f"preset {named}{NOT_PUBLISHED if published else by}", markup=False)
     if published and longest:
         out.print(f"--longest {longest} makes the picture smaller before, which is not published", markup=False)

@@ -43,8 +43,8 @@ from .presets import (
     points_preset,
     preset_input,
     preset_problem,
+    profile_in_words,
     tell_preset,
-    told_profile,
 )
 from .trajectory import Trajectory
 from .types import CATEGORY, TrajectoryType, drag_or_field_input, negative_inputs
@@ -242,7 +242,7 @@ class DragEdit(io.ComfyNode):
             settings = _dragflow_settings(dragflow_settings(chosen, model), iterations, margin, seed, guidance, target)
         if method != DRAGFIELD:
             pasted = "pasted back, which is not published" if chosen == "published" else ""
-            tell_preset(cls, chosen, pasted, "" if points else told_profile(chosen, model))
+            tell_preset(cls, chosen, pasted, "" if points else profile_in_words(chosen, model))
         # As text, a drag becomes a field on each picture of its own.
         given = drawn.cropped(window).field if isinstance(drag, DrawnField) else None
         if points:

@@ -135,7 +135,7 @@ def saved(model: Any, tuned: Tuned) -> str:
     profile = Profile.of(name_of(model), fingerprint_of(model), tuned.settings, tuned.after - tuned.before)
     profile.write(path_of(model))
     return (
-        f"Saved as this model's profile ({profile.told()}), by which the preset 'tuned' goes from now on, and 'auto' with it; delete "
+        f"Saved as this model's profile ({profile.in_words()}), by which the preset 'tuned' goes from now on, and 'auto' with it; delete "
         f"user/{FOLDER.as_posix()}/{path_of(model).name} to be rid of it."
     )
 

@@ -68,10 +68,10 @@ def own_dragflow(model: Any) -> DragFlowSettings:
     return DRAGFLOW if is_bundled(model) else DragFlowSettings()
 
 
-def told_profile(preset: Preset, model: Any) -> str:
+def profile_in_words(preset: Preset, model: Any) -> str:
     """What a node says beside `tuned` where a profile is at work; "" elsewhere."""
     profile = profile_of(model) if preset == "tuned" else None
-    return "" if profile is None else f"this model's profile: {profile.told()}"
+    return "" if profile is None else f"this model's profile: {profile.in_words()}"
 
 
 def dragfield_settings(model: Any) -> DragFieldSettings:

@@ -62,7 +62,7 @@ class Profile:
         )  # fmt: skip
         return replace(settings, drag=drag)
 
-    def told(self) -> str:
+    def in_words(self) -> str:
         """In a few words."""
         where = "its own taps" if self.taps is None else ", ".join(map(str, self.taps))
         return (

@@ -52,7 +52,7 @@ class Budget:
         """The bank to read from in this backbone's calls; it is moved into host memory for good should room be short."""
         if all(bank is not other for other in self._banks):
             self._banks.append(bank)
-        self._make_way()
+        self._make_room()
         return sent_ahead(bank, self._patcher.load_device)
 
     def settle(self, walk: Walk) -> int:
@@ -61,7 +61,7 @@ class Budget:
         if not self._settled:
             held = sum(device_bytes(bank) for bank in self._banks)
             self.plan = choose(walk, room_beside(self._patcher), held, self.saving)
-        self._make_way()
+        self._make_room()
         return self.need(walk)
 
     def need(self, walk: Walk) -> int:
@@ -84,7 +84,7 @@ class Budget:
         self._settled, self._caution = True, 2
         if self.saving != "off":
             self.plan = PLANS[-1]
-        self._make_way()
+        self._make_room()
 
     def advice(self) -> str:
         """What to lower, with numbers where they are known."""
@@ -97,7 +97,7 @@ class Budget:
         free = comfy.model_management.get_free_memory(self._patcher.load_device) / GIB
         return f"an iteration takes about {takes:.1f} GB here besides the model, and {free:.1f} GB are free without any: {lower}"
 
-    def _make_way(self) -> None:
+    def _make_room(self) -> None:
         if self.plan.bank_on_host:
             for bank in self._banks:
                 move_to_host(bank)

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 import torch
 from any_flow import conditioning, make
+from drag_case import run
 from test_any_flow import Grey
-from ways import run
 
 from dragfield.core.demo.cases import sample_cases
 from dragfield.nodes.demo import LoadDemoModel, LoadDemoUNet

@@ -19,7 +19,7 @@ from dragfield.core.check.profile import Profile
 from dragfield.core.edits.dragflow import PUBLISHED, DragFlowSettings
 from dragfield.nodes.host.profiles import fingerprint_of, path_of, profile_of
 from dragfield.nodes.model_check import ModelCheck
-from dragfield.nodes.presets import dragflow_preset, dragflow_settings, told_profile
+from dragfield.nodes.presets import dragflow_preset, dragflow_settings, profile_in_words
 
 
 @pytest.fixture(autouse=True)
@@ -39,7 +39,7 @@ def test_auto_is_tuned_by_the_profile_and_without_one_published(make_flux: Any) 
     profile(model).write(path_of(model))
     assert dragflow_preset("auto", model, flow=True) == "tuned" and dragflow_preset("published", model, flow=True) == "published"
     assert dragflow_settings("tuned", model).drag.rate == 0.2 and dragflow_settings("published", model) == PUBLISHED
-    assert "this model's profile: rate 0.2 and 0.1" in told_profile("tuned", model) and told_profile("published", model) == ""
+    assert "this model's profile: rate 0.2 and 0.1" in profile_in_words("tuned", model) and profile_in_words("published", model) == ""
     path_of(model).unlink()
     assert dragflow_preset("auto", model, flow=True) == "published" and dragflow_settings("tuned", model) == DragFlowSettings()
 

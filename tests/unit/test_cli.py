@@ -222,8 +222,8 @@ def test_the_published_preset_cuts_fractions_off_joins_prompts_with_nothing_and_
 ) -> None:
     from dragfield.core.backbones import flux_folder as loading
 
-    told = json.loads(drag.read_text())
-    drag.write_text(json.dumps({**told, "prompts": {"background": "a cup", "editing": "further right"}}))
+    written = json.loads(drag.read_text())
+    drag.write_text(json.dumps({**written, "prompts": {"background": "a cup", "editing": "further right"}}))
     asked, encode = [], loading.encode_prompts
 
     def seen(folder, prompts, *args, t5_len, **kwargs):
