@@ -23,6 +23,10 @@ MAX_VERTICES = 20_000
 """Vertices of all outlines of an instruction together; a painted region needs a few hundred."""
 MAX_PROMPT = 10_000
 MAX_NAME = 200
+MIN_SCALE, MAX_SCALE = 0.1, 10.0
+"""Factors by which a region may shrink and grow, whether mirrored or not."""
+MAX_ANGLE = 180.0
+"""Degrees by which a relocated region may turn, either way."""
 
 Ring = tuple[Point, ...]
 Polygons = tuple[tuple[Ring, ...], ...]
@@ -52,6 +56,16 @@ def point(value: object, what: str, low: float = 0.0, high: float = 1.0, fix: st
     if type(x) is float and type(y) is float and low <= x <= high and low <= y <= high:
         return (x + 0.0, y + 0.0)
     return (number(x, f"x of {what}", low, high, fix), number(y, f"y of {what}", low, high, fix))
+
+
+def scale(value: object) -> Point:
+    """Factors (x, y), each of a size from `MIN_SCALE` to `MAX_SCALE`, negative to mirror."""
+    factors = point(value, "scale", -MAX_SCALE, MAX_SCALE, "scale the region less")
+    for name, factor in zip("xy", factors, strict=True):
+        if abs(factor) < MIN_SCALE:
+            raise InstructionError(f"{name} of scale is {factor:g}; use {MIN_SCALE:g} to {MAX_SCALE:g}, or -{MIN_SCALE:g} to "
+                                   f"-{MAX_SCALE:g} to mirror the region")
+    return factors
 
 
 def polygons(value: object, what: str) -> Polygons:

@@ -8,5 +8,5 @@ from typing import Any
 
 
 def instruction_schema() -> dict[str, Any]:
-    """The schema of docs/instruction.md's JSON, version 1. Its description says what no schema can."""
+    """The schema of docs/instruction.md's JSON, versions 1 and 2. Its description says what no schema can."""
     return json.loads(Path(__file__).with_name("schema.json").read_text(encoding="utf-8"))

@@ -27,11 +27,11 @@ BEYOND = re.compile(
 FORM = jsonschema.Draft202012Validator(instruction_schema())
 BOX = [[[[0.1, 0.1], [0.4, 0.1], [0.4, 0.4], [0.1, 0.4]], [[0.2, 0.2], [0.3, 0.2], [0.3, 0.3]]]]
 WHOLE = {
-    "version": 1, "size": [64, 48], "prompts": {"background": "a", "editing": "b"}, "editable": [[[[0, 0], [1, 0], [1, 1], [0, 1]]]],
+    "version": 2, "size": [64, 48], "prompts": {"background": "a", "editing": "b"}, "editable": [[[[0, 0], [1, 0], [1, 1], [0, 1]]]],
     "operations": [
         {"id": "a", "name": "cup", "kind": "region", "task": "relocation", "target": [0.5, 0.5], "visible": True, "region": BOX,
-         "along": BOX},
-        {"kind": "region", "task": "rotation", "target": [0.9, 0.7], "anchor": [1.7, -0.9], "region": BOX},
+         "along": BOX, "scale": [-1.5, 0.5], "angle": 30, "copy": True},
+        {"kind": "region", "task": "rotation", "target": [0.9, 0.7], "anchor": [1.7, -0.9], "region": BOX, "scale": [1, 2], "angle": None},
         {"kind": "region", "task": "deformation", "target": [0.9, 0.7], "anchor": None, "region": BOX},
         {"kind": "region", "task": "pin", "region": BOX, "_why": {"a": 1}},
         {"kind": "points", "pairs": [[[0.2, 0.7], [0.3, 0.6]]], "visible": False},
@@ -39,12 +39,12 @@ WHOLE = {
 }  # fmt: skip
 KEYS = [
     "version", "size", "operations", "prompts", "editable", "kind", "task", "region", "target", "anchor", "along", "pairs", "id", "_x",
-    "tasks",
+    "tasks", "scale", "angle", "copy",
 ]  # fmt: skip
 leaves = st.one_of(
     st.none(), st.booleans(), st.integers(-3, 20_000), st.floats(-3, 3, allow_nan=False),
     st.sampled_from([*TASKS, "region", "points", "", "x" * 201]),
-    st.sampled_from([[], {}, [0.5, 0.5], [1.5, 0.5], BOX, [BOX]]).map(lambda value: json.loads(json.dumps(value))),
+    st.sampled_from([[], {}, [0.5, 0.5], [1.5, 0.5], [1, 1], [-2, 11], BOX, [BOX]]).map(lambda value: json.loads(json.dumps(value))),
 )  # fmt: skip
 
 
@@ -77,7 +77,7 @@ def mutants(draw: st.DrawFn) -> dict[str, Any]:
             break
     # A version is a whole number, however it is written; nobody writes 1.0.
     if isinstance(made.get("version"), float):
-        made["version"] = 2
+        made["version"] = 3
     return made
 
 
@@ -124,8 +124,15 @@ def test_the_numbers_stand_in_the_schema() -> None:
     assert parts["outline"]["items"]["items"]["maxItems"] == checks.MAX_VERTICES
     assert form["properties"]["prompts"]["anyOf"][0]["properties"]["editing"]["anyOf"][0]["maxLength"] == checks.MAX_PROMPT
     script = (Path(__file__).parents[2] / "web" / "drag" / "checks.mjs").read_text(encoding="utf-8")
+    factors = parts["factor"]["anyOf"]
+    low, high = checks.MIN_SCALE, checks.MAX_SCALE
+    assert [(one["minimum"], one["maximum"]) for one in factors] == [(low, high), (-high, -low)]
+    turn = parts["region"]["properties"]["angle"]["anyOf"][0]
+    assert (turn["minimum"], turn["maximum"]) == (-checks.MAX_ANGLE, checks.MAX_ANGLE)
+    assert f"export const MIN_SCALE = {checks.MIN_SCALE:g};" in script
     told = {name: int(number.replace("_", "")) for name, number in re.findall(r"export const (MAX_\w+) = ([\d_]+);", script)}
     assert told == {
         "MAX_OPERATIONS": MAX_OPERATIONS, "MAX_PAIRS": MAX_PAIRS, "MAX_CORNERS": checks.MAX_VERTICES, "MAX_LENGTH": 500,
         "MAX_NAME": checks.MAX_NAME, "MAX_PROMPT": checks.MAX_PROMPT, "MAX_SIDE": checks.MAX_SIDE,
+        "MAX_SCALE": checks.MAX_SCALE, "MAX_ANGLE": checks.MAX_ANGLE,
     }  # fmt: skip

@@ -16,6 +16,11 @@ export const MAX_CORNERS = 20_000;
 /** Length of all outlines together in picture sides. */
 export const MAX_LENGTH = 500;
 export const MAX_NAME = 200;
+/** Factors by which a region may shrink and grow, mirrored or not. */
+export const MIN_SCALE = 0.1;
+export const MAX_SCALE = 10;
+/** Degrees by which a relocated region may turn, either way. */
+export const MAX_ANGLE = 180;
 export const MAX_PROMPT = 10_000;
 export const MAX_SIDE = 16_384;
 export const MAX_PIXELS = 8192 * 8192;
@@ -30,6 +35,18 @@ export function point(value, beyond = 0) {
   // Written so that NaN fails too.
   if (!(x >= -beyond && x <= 1 + beyond && y >= -beyond && y <= 1 + beyond)) return null;
   return [round(x), round(y)];
+}
+
+/** Factors (x, y) of a region; null if they are none. @param {unknown} value @returns {Point | null} */
+export function scale(value) {
+  if (!Array.isArray(value) || value.length !== 2) return null;
+  const good = value.every((factor) => typeof factor === "number" && Math.abs(factor) >= MIN_SCALE && Math.abs(factor) <= MAX_SCALE);
+  return good ? [round(value[0]), round(value[1])] : null;
+}
+
+/** Degrees from -180 to 180; null if it is none. @param {unknown} value @returns {number | null} */
+export function angle(value) {
+  return typeof value === "number" && Math.abs(value) <= MAX_ANGLE ? round(value) : null;
 }
 
 /** An outline with at least three corners in every ring; null if it is none. @param {unknown} value @returns {Outline | null} */
@@ -106,8 +123,15 @@ export function complete(operation) {
   if (operation.kind === "points") return operation.pairs.length > 0;
   const { task, target, anchor, along } = operation;
   if (task === "pin" && along) return false;
+  if (!plain(operation) && task !== "relocation" && task !== "rotation") return false;
+  if (operation.angle && task === "rotation") return false;
   const anchored = task === "deformation" || (anchor !== null) === (task === "rotation");
   return TASKS.includes(task) && (target !== null) === (task !== "pin") && anchored;
+}
+
+/** Whether it only goes somewhere, which is all that version 1 knows. @param {Region | Points} operation */
+export function plain(operation) {
+  return operation.kind === "points" || !(operation.scale || operation.angle || operation.copy);
 }
 
 /** A ring may repeat its first corner at its end. @param {Ring} ring @returns {Ring} */
