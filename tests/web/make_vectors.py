@@ -81,6 +81,14 @@ DRAGS = {
         region([[[[0.05, 0.05], [0.3, 0.05], [0.3, 0.2], [0.05, 0.2]]]], "pin"),
     ),
     "a pin in the way": drag(region(LEAF, "relocation", [0.7, 0.62]), region([[[[0.6, 0.5], [0.9, 0.5], [0.9, 0.7], [0.6, 0.7]]]], "pin")),
+    "scaled": version_2(region(LEAF, "relocation", [0.6, 0.55], scale=[1.4, 1.4])),
+    "scaled, mirrored and turned on its way": version_2(region(LEAF, "relocation", [0.65, 0.55], scale=[-0.6, 1.2], angle=-35)),
+    "shrunk": version_2(region(LEAF, "relocation", [0.7, 0.62], scale=[0.4, 0.55])),
+    "a scaled rotation": version_2(region(SQUARE, "rotation", [0.6, 0.7], anchor=[0.45, 0.55], scale=[1.5, -1])),
+    "a copy": version_2(region(SQUARE, "relocation", [0.6, 0.62], scale=[1.1, 0.8], angle=20, copy=True)),
+    "a copy of what moves": version_2(
+        region(SQUARE, "relocation", [0.7, 0.3]), region(SQUARE, "relocation", [0.4, 0.7], angle=30, copy=True)
+    ),
     "a hidden one": drag(region(LEAF, "relocation", [0.7, 0.62]), region(BORDER, "relocation", [0.5, 0.8], visible=False)),
     "editable": drag(region(LEAF, "relocation", [0.7, 0.62]), editable=[[[[0.2, 0.1], [0.75, 0.1], [0.75, 0.9], [0.2, 0.9]]]]),
 }
