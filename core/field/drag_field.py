@@ -258,6 +258,16 @@ class DragField:
             operation[y0:y1, x0:x1][cells] = (first + torch.as_tensor(landing.operation)).expand(cells.shape)[cells]
         return Layout(backward, operation, leaving & (operation < 0) & ~fixed)
 
+    def enlarged(self, progress: float = 1.0, size: Size | None = None) -> Tensor:
+        """Cells of regions that grow, in width or height: several of them may show one cell of the source. -> bool [h, w]"""
+        operation = self.layout(progress, size).operation
+        growing = [
+            index
+            for index, move in enumerate(self.regions)
+            if isinstance(move, RegionMove) and max(map(abs, move.motion.factors(progress))) > 1
+        ]
+        return torch.isin(operation, torch.tensor(growing, dtype=operation.dtype))
+
     def samples(self, op: int, progress: float = 1.0, size: Size | None = None) -> tuple[Tensor, Tensor]:
         """Where region supervision compares, and with what, for one operation (DragFlow Eq. 1 on masked cells only).
 
