@@ -15,7 +15,9 @@ def check(
     picture: Annotated[Path, typer.Argument(help="A picture as you mean to edit.")],
     model: Annotated[Path | None, typer.Option(help="Folder in diffusers layout: FLUX or Stable Diffusion; else the bundled FLUX.")] = None,
     prompt: Annotated[str, typer.Option(help="What the picture shows.")] = "",
-    thorough: Annotated[bool, typer.Option("--thorough", help="Inversions of 8 and 15 steps too, not of 25 alone.")] = False,
+    thorough: Annotated[
+        bool, typer.Option("--thorough", help="Fewer steps too, keys and values block by block, the time of a larger picture.")
+    ] = False,
     guidance: Annotated[float, typer.Option(min=1.0, help="Distilled guidance of the edits that you plan.")] = 3.5,
     longest: Annotated[
         int | None, typer.Option(help="Work at this longest side, px. If left out: 256 on the bundled model, 512 else.")
@@ -33,8 +35,8 @@ def check(
 
     import torch
 
-    from ..core.check import QUICK, THOROUGH, sight_chart
     from ..core.check import check as check_model
+    from ..core.check import sight_chart
     from ..core.demo.flux import WEIGHTS
     from ..core.formats.picture_file import decode
     from ..core.picture.working_size import to_tensor, working_size
@@ -58,8 +60,7 @@ def check(
             (cond,) = encode_prompts(folder, [prompt], where, kind)
             backbone, autoencoder = load_models(folder, where, kind)
         run = RunContext(lambda at: progress(at.done, at.total, at.stage))
-        steps = THOROUGH if thorough else QUICK
-        found = check_model(backbone, autoencoder, to_tensor(image, size).to(where), cond, steps=steps, guidance=guidance, run=run)
+        found = check_model(backbone, autoencoder, to_tensor(image, size).to(where), cond, thorough=thorough, guidance=guidance, run=run)
     for line in found.lines():
         out.print(line, markup=False)
     if json_file is not None:

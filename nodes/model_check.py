@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 
 import torch
 from comfy_api.latest import io, ui
 
-from ..core.check import QUICK, THOROUGH, check, sight_chart
+from ..core.check import SIDES, Check, check, sight_chart
 from . import models, wire
 from .host.autoencoder import ComfyAutoencoder
 from .host.bundled import is_bundled
+from .host.comfy_transformer import ComfyTransformer
+from .host.conditioning import ComfyConditioning
+from .host.out_of_memory import with_one_retry
+from .host.patched import patched
 from .host.progress import ComfyProgress
 from .host.recognise import name_of
-from .host.recognised_backbone import backbone_for
+from .host.recognised_backbone import Backbone, backbone_for
 from .report_advice import NOTE
 from .types import CATEGORY
 
@@ -29,15 +34,17 @@ class ModelCheck(io.ComfyNode):
             node_id="DragfieldModelCheck",
             display_name="Model Check",
             category=CATEGORY,
-            description="Measures on your model and picture whether the inversion comes back to the picture, and in which blocks the model "
-            "sees what has moved, which drags by features live on.",
+            description="Measures on your model and picture whether the inversion comes back to the picture, whether gradients are right, "
+            "in which blocks the model sees what has moved, which drags by features live on, and how long an edit will take.",
             search_aliases=["does it work", "benchmark model", "inversion quality", "which blocks", "diagnose", "test checkpoint"],
             inputs=[
                 io.Model.Input("model", tooltip="The one to drag with."),
                 io.Vae.Input("vae"),
                 io.Image.Input("image", tooltip="A picture as you mean to edit. Of a large one, the middle is looked at."),
                 io.Conditioning.Input("positive", tooltip="What the picture shows."),
-                io.Boolean.Input("thorough", default=False, tooltip="Inversions of 8 and 15 steps too, not of 25 alone."),
+                io.Boolean.Input(
+                    "thorough", default=False, tooltip="Fewer steps too, keys and values block by block, the time of a larger picture."
+                ),
                 io.Float.Input(
                     "guidance",
                     default=3.5,
@@ -70,16 +77,30 @@ class ModelCheck(io.ComfyNode):
         y, x = (image.shape[1] - height) // 2, (image.shape[2] - width) // 2
         picture = image[:1, y : y + height, x : x + width, :3].movedim(-1, 1)
         progress = ComfyProgress(model, cls.hidden.unique_id, backbone=backbone)
+        what = partial(
+            check, backbone, autoencoder, picture, prompt, thorough=thorough, guidance=guidance, sees=backbone.level >= 2,
+            remembers=backbone.level >= 3, run=progress.run(),
+        )  # fmt: skip
         with backbone.session():
-            found = check(
-                backbone, autoencoder, picture, prompt, steps=THOROUGH if thorough else QUICK, guidance=guidance,
-                sees=backbone.level >= 2, remembers=backbone.level >= 3, run=progress.run(),
-            )  # fmt: skip
+            found = with_one_retry(backbone, what)
         runs, kind = "every method" if backbone.level >= 2 else "dragfield", "a flow" if backbone.flow else "by DDIM"
         first = f"{name_of(model)}, {kind}, in {str(backbone.dtype).removeprefix('torch.')}: {runs} can run."
-        text = "\n".join([first, *found.lines(), *[NOTE] * is_bundled(model)])
+        on_it, room = patched(model), room_lines(backbone, prompt, found)
+        text = "\n".join([first, *map(sentence, on_it), *found.lines(), *room, *[NOTE] * is_bundled(model)])
         # Nothing was seen: a dark picture, so that what is linked to it runs.
         chart = torch.zeros(1, 64, 64, 3) if found.sight is None else wire.image_of(sight_chart(found.sight, found.taps))
-        numbers = json.dumps({"model": name_of(model), "level": backbone.level, **found.numbers()})
+        numbers = json.dumps({"model": name_of(model), "level": backbone.level, "patched": on_it, **found.numbers()})
         shown = ui.PreviewImage(chart, cls=cls).as_dict() | ui.PreviewText(text).as_dict()
         return io.NodeOutput(text, chart, numbers, ui=shown)
+
+
+def sentence(words: str) -> str:
+    return f"{words[0].upper()}{words[1:]}."
+
+
+def room_lines(backbone: Backbone, prompt: ComfyConditioning, found: Check) -> list[str]:
+    """What drag iterations hold on this device; nothing for a model that is not known well enough to be counted."""
+    if not isinstance(backbone, ComfyTransformer):
+        return []
+    walks = {side: backbone.drag_walk((side // found.cell * backbone.patch,) * 2, prompt) for side in SIDES}
+    return [f"Beside the model, an iteration of dragflow holds here about {'; '.join(backbone.budget.fitting(walks))}."]

@@ -68,6 +68,17 @@ class Budget:
         """Bytes that gradients through `walk` take by the present plan."""
         return self._caution * activation_bytes(walk, self.plan)
 
+    def fitting(self, walks: dict[int, Walk]) -> list[str]:
+        """For pictures of several sides, px: what an iteration holds beside the model by the plan that fits now, a phrase each."""
+        room, phrases = room_beside(self._patcher), []
+        for side, walk in walks.items():
+            plan = choose(walk, room)
+            how = "checkpointed, in host memory too" if plan.checkpoints_on_host else "checkpointed" if plan.checkpoint else "at full speed"
+            fits = activation_bytes(walk, plan) <= SHARE * max(room, 0)
+            takes = f"{activation_bytes(walk, plan) / GIB:.1f} GB"
+            phrases.append(f"{side} px: {takes}, {how}{'' if fits else ', more than there is unless weights make way'}")
+        return phrases
+
     def spare(self) -> None:
         """After running out: the leanest plan (unless saving is "off"), and twice the reserve, so that ComfyUI offloads more weights."""
         self._settled, self._caution = True, 2
