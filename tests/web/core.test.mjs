@@ -62,7 +62,8 @@ describe("the gradient mask", () => {
       const drawn = maskOf(runs, size).map((_, i) =>
         Number(rings.some((outline) => contains(outline, [((i % size[0]) + 0.5) / size[0], (Math.floor(i / size[0]) + 0.5) / size[1]]))),
       );
-      assert.equal(different(drawn, maskOf(runs, size), size, 1), 0);
+      // OpenCV moves what scales or turns in fixed point: a corner may be a pixel off, and what is drawn around it another.
+      assert.equal(different(drawn, maskOf(runs, size), size, /scaled|shrunk|copy/.test(name) ? 2 : 1), 0);
     });
   }
 });

@@ -85,6 +85,9 @@ export class Warp {
     for (const mesh of plan.meshes) drawTriangles(context, mesh.triangles);
     for (const { outline, matrix } of plan.regions) {
       context.save();
+      // What shrinks is drawn from a smaller copy, or fine patterns would turn into coarse ones.
+      const factor = Math.max(Math.hypot(matrix[0], matrix[3]), Math.hypot(matrix[1], matrix[4]));
+      if (factor <= 0.5) context.fillStyle = patternOf(context, picture.level(level.scale * factor).source, size);
       context.transform(...toCanvas(matrix));
       context.fill(pathOf(outline, size), "evenodd");
       context.restore();

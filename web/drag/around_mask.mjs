@@ -21,7 +21,7 @@ import { spreadOutline } from "./spread.mjs";
 import { stretchOutline } from "./stretch.mjs";
 
 /**
- * What moves, where it was and where it goes, without the margin. Their union less pins and what is not editable.
+ * What moves, where it was unless it stays as well, and where it goes, without the margin. Their union less pins and what is not editable.
  * @param {State} state @param {Size} size @returns {Part[]}
  */
 export function aroundParts(state, size = frameOf(state)) {
@@ -31,7 +31,7 @@ export function aroundParts(state, size = frameOf(state)) {
   const parts = [];
   for (const region of shown) {
     if (region.kind !== "region" || region.task === "pin") continue;
-    parts.push({ outline: region.region, matrix: IDENTITY });
+    if (!region.copy) parts.push({ outline: region.region, matrix: IDENTITY });
     parts.push({ outline: region.region, matrix: seenAt(forwardMatrix(region, frame), frame, size) });
     if (region.task !== "deformation") continue;
     const [dx, dy] = shiftOf(region, frame);

@@ -82,7 +82,7 @@ function planned(region, frame, size, progress) {
 
 /** What moving content is taken from. @param {State} state @param {boolean} given  whether the surroundings of points give @returns {{id: string, outline: Outline}[]} */
 export function holes(state, given = false) {
-  const found = movingRegions(state).map(({ id, region }) => ({ id, outline: region }));
+  const found = movingRegions(state).filter(({ copy }) => !copy).map(({ id, region }) => ({ id, outline: region }));
   for (const operation of state.operations) {
     // Without an editable area the surroundings of points give way and nothing is left open.
     if (given || !state.editable || operation.kind !== "points" || !operation.visible) continue;

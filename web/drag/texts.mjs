@@ -184,6 +184,7 @@ export const ENGLISH = Object.freeze({
   "refused.picture": "A picture of this size cannot be drawn on.",
 
   "problem.small": "Covers {pixels} pixels of the picture; at least 4 are needed. Draw it larger.",
+  "problem.shrunk": "Scaled, it covers {pixels} pixels of the picture; at least 4 are needed. Shrink it less.",
   "problem.overlap": "Shares {percent} % with {other}, counted on the smaller one; at most 2 % may overlap. Separate or merge them.",
   "problem.pinned": "Lies wholly under pins and cannot move. Make a pin smaller.",
   "problem.anchorOnCentroid": "The turning point lies in the middle of the region. Move it to the joint.",
@@ -196,10 +197,11 @@ export const ENGLISH = Object.freeze({
   "read.empty": "There is no text to read a drag from.",
   "read.tooLong": "The text is too long for a drag.",
   "read.notJson": "The text is not valid JSON at character {at}.",
-  "read.version": "This drag has the version {version}; version 1 is read here.",
+  "read.version": "This drag has the version {version}; versions 1 and 2 are read here.",
+  "read.newer": "{where} has a scale, an angle or a copy, which version 1 does not know; version 2 does.",
   "read.unknownKey": "{where} holds {name}, which does not belong there.",
   "read.value": "{where} is not what it should be.",
-  "read.task": "{where}: a target belongs to every task but pin; a rotation needs an anchor, a deformation may have one ({task}).",
+  "read.task": "{where}: a target belongs to every task but pin; a rotation needs an anchor, a deformation may have one; only relocation and rotation scale or copy ({task}).",
   "read.repeated": "{where}: two operations have the same.",
 });
 

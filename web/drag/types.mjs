@@ -26,6 +26,9 @@
  * @property {Point | null} target  null for a pin only
  * @property {Point | null} anchor  of a rotation: what it turns about; of a deformation, if any: the end that stays
  * @property {Outline} [along]  what goes with the region: its shadow, its reflection, something it holds; not of a pin
+ * @property {Point} [scale]  factors about the centroid along x and y, before any turn; negative ones mirror; never [1, 1]
+ * @property {number} [angle]  degrees by which a relocation also turns about the centroid; never 0
+ * @property {true} [copy]  the original stays, and a copy of it goes
  *
  * @typedef {object} Points
  * @property {string} id
