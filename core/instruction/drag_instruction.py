@@ -40,7 +40,7 @@ class DragInstruction:
     operations: regions and points, mixed, in the order of the user's list.
     size: (width, height) px of the picture it was drawn on, for information; None if unknown.
     editable: polygons of where the picture may change at all; None: decided by the method.
-    version: the least that can say it, whichever was given: 2 with regions that are scaled, turned on their way or copied, else 1.
+    version: the least that can say it, whatever is given: 2 with regions that scale, turn on their way or are copies, else 1.
     """
 
     operations: tuple[DrawnRegion | DrawnPoints, ...] = ()
@@ -62,7 +62,7 @@ class DragInstruction:
         for i, operation in enumerate(self.operations, 1):
             if not isinstance(operation, DrawnRegion | DrawnPoints):
                 raise InstructionError(f"operation {i} is {show(operation)}; make it a DrawnRegion or DrawnPoints")
-        assign(self, operations=_with_ids(self.operations), version=_version(self.operations, self.version))
+        assign(self, operations=_with_ids(self.operations), version=1 if _newer(self.operations) is None else 2)
         assign(self, background_prompt=check.text(self.background_prompt, "the background prompt", MAX_PROMPT),
              editing_prompt=check.text(self.editing_prompt, "the editing prompt", MAX_PROMPT))
         if self.size is not None:
@@ -92,8 +92,12 @@ class DragInstruction:
         if isinstance(operations, list | tuple) and len(operations) <= MAX_OPERATIONS:
             operations = tuple(read_operation(o, f"operation {i}") for i, o in enumerate(operations, 1))
         prompts = check.fields(known.get("prompts", {}), PROMPTS, "prompts")
-        return cls(operations, prompts.get("background", ""), prompts.get("editing", ""),
+        read = cls(operations, prompts.get("background", ""), prompts.get("editing", ""),
                    known.get("size"), known.get("editable"), known["version"])
+        if known["version"] == 1 and (newer := _newer(read.operations)) is not None:
+            raise InstructionError(f"{check.label(newer, read.operations[newer].name)} has a scale, an angle or a copy, which version 1 "
+                                   'does not know; write "version": 2')
+        return read
 
     def to_json(self) -> str:
         """The instruction as compact JSON; `from_json` of it is equal, and equal instructions give equal text."""
@@ -152,15 +156,9 @@ class DragInstruction:
         self.rasterise(*(self.size if width is None else (width, height)))
 
 
-def _version(operations: tuple, given: int) -> int:
-    """The least version that can say them. Raises InstructionError if the one given can't."""
-    for i, operation in enumerate(operations):
-        if not getattr(operation, "plain", True):
-            if given < 2:
-                name = check.label(i, operation.name)
-                raise InstructionError(f'{name} has a scale, an angle or a copy, which version 1 does not know; write "version": 2')
-            return 2
-    return 1
+def _newer(operations: tuple) -> int | None:
+    """Index of the first operation that version 1 cannot say; None: it can say all."""
+    return next((i for i, operation in enumerate(operations) if not getattr(operation, "plain", True)), None)
 
 
 def _with_ids(operations: tuple) -> tuple:

@@ -170,6 +170,8 @@ def test_a_region_that_changes_on_its_way_is_version_2_and_travels_whole() -> No
         DrawnRegion("rotation", RIGHT, (0.8, 0.6), (0.6, 0.9), scale=(2, 2)),
     ))  # fmt: skip
     assert drawn.version == 2 and DragInstruction.from_json(drawn.to_json()) == drawn
+    # An instruction of version 1 that becomes one is one.
+    assert replace(DragInstruction(size=(9, 9)), operations=drawn.operations).version == 2
     first, second = json.loads(drawn.to_json())["operations"]
     assert (first["scale"], first["angle"], first["copy"]) == ([-1.5, 0.5], -30, True)
     assert second["scale"] == [2, 2] and not second.keys() & {"angle", "copy"}

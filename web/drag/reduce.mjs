@@ -7,10 +7,12 @@
  * @import {Action, Document, Operation, Outline, Point, Points, Region, Result, State} from "./types.mjs"
  */
 
-import { brokenLimit, cleanText, complete, outline as checkedOutline, pictureSize, point } from "./checks.mjs";
+import {
+  angle as checkedAngle, brokenLimit, cleanText, complete, outline as checkedOutline, pictureSize, point, scale as checkedScale,
+} from "./checks.mjs";
 import { BESIDE, MAX_NAME, MAX_PROMPT, TASKS } from "./form.mjs";
 import { documentOf, emptyState, find, frameOf, freeColour, freeId, settled, TOOLS, withDocument, withTask } from "./model.mjs";
-import { moveAnchor, moveRegion, moveTarget, nudge, setNumber, setOutline, turn } from "./reduce_region.mjs";
+import { flip, moveAnchor, moveRegion, moveTarget, nudge, rescale, setCopy, setNumber, setOutline, turn } from "./reduce_region.mjs";
 import { addPair, movePair, removePair } from "./reduce_points.mjs";
 import { COLOURS } from "./wire.mjs";
 
@@ -90,6 +92,12 @@ function step(state, action) {
       return putOr(state, moveAnchor(operation, action.to, size));
     case "turn":
       return putOr(state, turn(operation, action.angle, size));
+    case "rescale":
+      return putOr(state, rescale(operation, action.scale, action.target));
+    case "flip":
+      return action.axis === 0 || action.axis === 1 ? putOr(state, flip(operation, action.axis)) : "refused.value";
+    case "copy":
+      return putOr(state, setCopy(operation, Boolean(action.copy)));
     case "moveOutline":
       return putOr(state, moveRegion(operation, action.by));
     case "setOutline":
@@ -127,6 +135,7 @@ function checkedRegion(region) {
   const outline = checkedOutline(region.region);
   const anchor = region.anchor && point(region.anchor, ...BESIDE);
   if (!outline || (region.anchor && !anchor)) return null;
+  if ((region.scale && !checkedScale(region.scale)) || (region.angle && checkedAngle(region.angle) === null)) return null;
   const checked = { ...region, region: outline, target: region.target && settled(region.target), anchor };
   return complete(checked) && (!checked.target || point(checked.target)) ? checked : null;
 }

@@ -58,7 +58,7 @@
  *
  * @typedef {Document & Hand} State
  *
- * Document actions. Points are normalised, `by` of nudge and the values of setNumber are px or degrees.
+ * Document actions. Points are normalised, `by` of nudge and the values of setNumber are px, degrees or percent.
  * @typedef {{type: "add", operation: Operation}
  *   | {type: "remove", id: string}
  *   | {type: "duplicate", id: string}
@@ -70,6 +70,9 @@
  *   | {type: "moveTarget", id: string, to: Point}
  *   | {type: "moveAnchor", id: string, to: Point | null}
  *   | {type: "turn", id: string, angle: number}
+ *   | {type: "rescale", id: string, scale: Point, target?: Point}
+ *   | {type: "flip", id: string, axis: 0 | 1}
+ *   | {type: "copy", id: string, copy: boolean}
  *   | {type: "moveOutline", id: string, by: Point}
  *   | {type: "nudge", id: string, by: Point, part?: "target" | "outline" | "anchor"}
  *   | {type: "setOutline", id: string, outline: Outline | null}
@@ -87,7 +90,7 @@
  *   | {type: "task", task: Task}
  *   | {type: "brush", radius: number}} HandAction  what history does not record
  * @typedef {DocumentAction | HandAction} Action
- * @typedef {"targetX" | "targetY" | "shiftX" | "shiftY" | "anchorX" | "anchorY" | "angle" | "handleX" | "handleY"} NumberField
+ * @typedef {"targetX" | "targetY" | "shiftX" | "shiftY" | "anchorX" | "anchorY" | "angle" | "scaleX" | "scaleY" | "handleX" | "handleY"} NumberField
  *
  * @typedef {{key: string, params?: Record<string, string | number>}} Reason  a text of texts.mjs
  * @typedef {{state: State, reason: Reason | null}} Result
