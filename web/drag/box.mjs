@@ -15,7 +15,7 @@
  * @typedef {{scale: Point, target?: Point}} Rescaled
  */
 
-import { MAX_SCALE, MIN_SCALE } from "./checks.mjs";
+import { MAX_SCALE, MIN_SCALE } from "./form.mjs";
 import { apply, centroid, forwardMatrix } from "./motion.mjs";
 import { bounds, clamp } from "./rings.mjs";
 
