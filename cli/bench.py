@@ -44,6 +44,12 @@ def bench(
     ] = None,
     limit: Annotated[int | None, typer.Option(min=1, help="data sets: only so many samples.")] = None,
     metrics: Annotated[str, typer.Option(help="data sets: only these, separated by commas; else all whose networks are named.")] = "",
+    lpips: Annotated[Path | None, typer.Option(help="data sets: AlexNet's weights as torchvision saves them, for if, if_bg, ...")] = None,
+    lpips_heads: Annotated[Path | None, typer.Option(help="data sets: LPIPS's heads; else those that torchmetrics brings.")] = None,
+    clip: Annotated[Path | None, typer.Option(help="data sets: folder of a CLIP vision model, for clip.")] = None,
+    dift: Annotated[
+        str | None, typer.Option(help="data sets: folder of Stable Diffusion 2.1, for md, md1, md2; 'demo' for the bundled UNet.")
+    ] = None,
     longest: Annotated[int | None, typer.Option(help="data sets: work at this longest side, px; else as `dragfield edit`.")] = None,
     dtype: Annotated[
         Literal["auto", "float32", "bfloat16", "float16"], typer.Option(help="data sets: auto is bfloat16 on a GPU, float32 else.")
@@ -56,7 +62,8 @@ def bench(
 ) -> None:
     """Measure the methods side by side on drawn cases or data sets, or the cost of a drag iteration."""
     if suite in SETS:
-        evaluate(suite, data, out_folder, methods, metrics, model, seed, limit, longest, device, dtype, retry)
+        networks = {"lpips": lpips, "lpips_heads": lpips_heads, "clip": clip, "dift": dift}
+        evaluate(suite, data, out_folder, methods, metrics, networks, model, seed, limit, longest, device, dtype, retry)
         return
     if json_path is not None and json_path.is_dir():
         raise ValueError(f"{json_path} is a folder; --json takes the file to write")

@@ -16,8 +16,8 @@ QUIET = 30.0
 
 
 def evaluate(
-    suite: str, data: Path | None, folder: Path | None, methods: str, metrics: str, model: str | None, seed: int, limit: int | None,
-    longest: int | None, device: str, dtype: str, retry: bool,
+    suite: str, data: Path | None, folder: Path | None, methods: str, metrics: str, networks: dict, model: str | None, seed: int,
+    limit: int | None, longest: int | None, device: str, dtype: str, retry: bool,
 ) -> None:
     """Raises ValueError for what is missing or wrong, before a model is read."""
     if data is None:
@@ -27,10 +27,15 @@ def evaluate(
 
     from ..benchmarks.evaluation.plan import Plan
     from ..benchmarks.evaluation.run import run
+    from ..core.demo.unet import WEIGHTS
+    from ..core.metrics.backbones import Backbones
 
+    where = choose_device(device)
+    if networks["dift"] is not None:
+        networks["dift"] = WEIGHTS if networks["dift"] == "demo" else Path(networks["dift"])
     plan = Plan.make(
         suite=suite, data=data, methods=listed(methods or FLOORS + ",dragfield"), metrics=listed(metrics), model=model or "demo", seed=seed,
-        limit=limit, longest=longest, device=choose_device(device), dtype=dtype,
+        limit=limit, longest=longest, device=where, dtype=dtype, backbones=Backbones(**networks, device=where),
     )  # fmt: skip
     with told() as progress:
         outcome = run(plan, folder, retry=retry, progress=progress)

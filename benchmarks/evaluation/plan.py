@@ -7,7 +7,7 @@ added.
 from __future__ import annotations
 
 import hashlib
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
@@ -42,6 +42,7 @@ class Plan:
     def make(cls, *, metrics: tuple[str, ...] = (), backbones: Backbones | None = None, **told) -> Plan:
         """A plan whose methods, model, metrics and data set are there. Raises: ValueError, before anything heavy starts."""
         backbones = backbones or Backbones()
+        backbones.check()
         plan = cls(metrics=chosen(metrics, backbones), backbones=backbones, **told)
         open_dataset(plan.suite, plan.data)
         plan.editors()
@@ -56,7 +57,10 @@ class Plan:
 
     def deciding(self) -> dict:
         """What has to be the same for a run to be taken up again."""
-        return {name: asdict(self)[name] for name in DECIDING} | {"backbones": self.backbones.paths()}
+        networks = self.backbones.paths()
+        if "lpips" in networks:
+            networks.setdefault("lpips_heads", "of an installed library")
+        return {name: getattr(self, name) for name in DECIDING} | {"backbones": networks}
 
 
 def seed_of(seed: int, *words: str) -> int:

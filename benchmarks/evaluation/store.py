@@ -60,7 +60,8 @@ class Store:
         both = (known or {}).get("backbones", {})
         for name, path in mine["backbones"].items():
             if both.get(name, path) != path:
-                raise ValueError(f"--out {folder} was measured with --{name} {both[name]}, this run names {path}: give another --out")
+                option = name.replace("_", "-")
+                raise ValueError(f"--out {folder} was measured with --{option} {both[name]}, this run names {path}: give another --out")
         self._asked = mine | {"backbones": both | mine["backbones"]}
 
     def begin(self) -> None:

@@ -20,9 +20,9 @@ from typing import Any
 from ...core.metrics.table import METRICS
 from .store import Row, write
 
-RED_BENCH = {"if_bg": ("IF_bg  ⬆️", 4, 3), "if_s2t": ("IF_s2t ⬆️", 4, 3), "if_s2s": ("IF_s2s ⬇️", 4, 3), "md1": ("MD_1   ⬇️", 3, 2),
+RED_BENCH = {"if_bg": ("IF_bg  ⬆️", 3, 3), "if_s2t": ("IF_s2t ⬆️", 3, 3), "if_s2s": ("IF_s2s ⬇️", 3, 3), "md1": ("MD_1   ⬇️", 3, 2),
              "md2": ("MD_2   ⬇️", 3, 2)}  # fmt: skip
-"""Heading, decimals of a sample, decimals of the mean: the released evaluation's file, spaces and arrows included."""
+"""Heading, decimals of a sample (as its metrics are rounded), decimals of the mean: the released evaluation's file, arrows included."""
 
 
 @dataclass(frozen=True)

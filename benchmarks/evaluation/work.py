@@ -42,7 +42,7 @@ class Worker:
     def __init__(self, plan: Plan, prompts: Iterable[tuple[str, str]] = ()) -> None:
         torch.set_num_threads(plan.threads)
         self.plan, self.data, self.editors = plan, open_dataset(plan.suite, plan.data), plan.editors()
-        self._prompts = tuple(prompts)
+        self._prompts, self._prepared = tuple(prompts), False
         # A sample's methods follow each other.
         self._case = lru_cache(1)(self.data.read)
 
@@ -60,9 +60,9 @@ class Worker:
         seed = seed_of(self.plan.seed, task.sample)
         try:
             case = self._case(task.sample)
-            if self._prompts:
+            if not self._prepared:
                 self.editors.prepare(self._prompts)
-                self._prompts = ()
+                self._prepared = True
             made = self.editors.edit(task.method, case, seed)
             if made.picture.size != case.size:
                 raise ValueError(f"the result has {made.picture.size} px, the picture {case.size}")
@@ -76,6 +76,7 @@ class Worker:
     def _measured(self, task: Task, edited: bytes) -> bytes:
         values, errors = dict(task.values), dict(task.errors)
         try:
+            self.plan.backbones.prepare(prompt for prompt, _ in self._prompts)
             judged = self._judged(self._case(task.sample), edited, task.sample)
         except Exception as error:
             errors |= dict.fromkeys(task.metrics, sentence(error))

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal
 
-from . import pixels
+from . import matching, perceptual, pixels
 from .backbones import Backbones
+from .clip_similarity import clip_similarity
+from .dai import RADII, dai, dai_published
 from .judged import Judged
 
 Value = float | list[float] | None
@@ -29,6 +32,14 @@ def _plain(measure: Callable[[Judged], Value]) -> Callable[[Judged, Backbones], 
     return lambda edit, _: measure(edit)
 
 
+def _by(network: str, measure: Callable[..., Value]) -> Callable[[Judged, Backbones], Value]:
+    return lambda edit, backbones: measure(edit, getattr(backbones, network))
+
+
+def _clip(edit: Judged, backbones: Backbones) -> float:
+    return clip_similarity(edit, backbones.clip_network, backbones.clip_network.side)
+
+
 METRICS: dict[str, Metric] = {
     metric.name: metric
     for metric in (
@@ -39,6 +50,16 @@ METRICS: dict[str, Metric] = {
         Metric("psnr_truth", "higher", _plain(pixels.psnr_truth)),
         Metric("ssim_truth", "higher", _plain(pixels.ssim_truth)),
         Metric("arrival", "lower", _plain(pixels.arrival)),
+        *(Metric(f"dai_{radius}", "lower", _plain(partial(dai, radius=radius))) for radius in RADII),
+        *(Metric(f"dai_{radius}_published", "lower", _plain(partial(dai_published, radius=radius))) for radius in RADII),
+        Metric("if", "higher", _by("lpips_network", perceptual.fidelity), "lpips"),
+        Metric("if_bg", "higher", _by("lpips_network", perceptual.background_fidelity), "lpips"),
+        Metric("if_s2t", "higher", _by("lpips_network", perceptual.source_to_target), "lpips"),
+        Metric("if_s2s", "lower", _by("lpips_network", perceptual.source_to_source), "lpips"),
+        Metric("clip", "higher", _clip, "clip"),
+        Metric("md", "lower", _by("dift_network", matching.mean_distance), "dift", pooled=True),
+        Metric("md1", "lower", _by("dift_network", matching.within_mask), "dift"),
+        Metric("md2", "lower", _by("dift_network", matching.normalised), "dift"),
     )
 }
 

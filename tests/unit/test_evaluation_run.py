@@ -195,6 +195,34 @@ def test_the_demo_models_edit_whole_data_sets(tmp_path: Path) -> None:
     assert len({picture.tobytes() for picture in pictures}) == 3
 
 
+def test_all_published_metrics_of_a_data_set_end_in_its_published_table(tmp_path: Path) -> None:
+    pytest.importorskip("diffusers")
+    import torch
+
+    from dragfield.core.demo.unet import WEIGHTS
+    from dragfield.core.metrics.backbones import Backbones
+    from dragfield.core.metrics.perceptual import CHANNELS, LPIPS
+
+    torch.manual_seed(0)
+    torch.save({f"features.{name}": value for name, value in LPIPS().features.state_dict().items()}, tmp_path / "alexnet.pth")
+    torch.save({f"lin{k}.model.1.weight": torch.ones(1, c, 1, 1) for k, c in enumerate(CHANNELS)}, tmp_path / "heads.pth")
+    networks = Backbones(lpips=tmp_path / "alexnet.pth", lpips_heads=tmp_path / "heads.pth", dift=WEIGHTS)
+    picture = Image.fromarray(np.uint8(np.random.default_rng(0).uniform(0, 255, (48, 64, 3))))
+    red_bench.write(tmp_path / "red" / "a1", picture, Drag(SIZE, (RegionOperation(square(), "relocation", (40.5, 20.5)),)))
+    outcome = run(plan(tmp_path / "red", suite="redbench", backbones=networks), tmp_path / "out")
+    assert [row.errors for row in outcome.rows] == [{}, {}]
+    still, warped = (dict(row.values) for row in outcome.rows)
+    assert (still["if"], still["if_bg"], still["if_s2s"]) == (1, 1, 1)
+    # The floor that only moves pixels comes nearer to the target, by every network.
+    assert warped["if_s2t"] > still["if_s2t"] and warped["md1"] < still["md1"]
+    table = (tmp_path / "out" / "published" / "no_edit.csv").read_text(encoding="utf-8").splitlines()
+    assert table[0].startswith("image_name,notes,IF_bg") and table[1].startswith("a1,-,1.0,") and table[-1].startswith("MEAN,-,1.0,")
+    # A second network for the same metric would mix two scales in one table.
+    torch.save({}, tmp_path / "other.pth")
+    with pytest.raises(ValueError, match="was measured with --lpips-heads"):
+        Store(tmp_path / "out", plan(tmp_path / "red", suite="redbench", backbones=Backbones(lpips_heads=tmp_path / "other.pth")))
+
+
 def test_progress_ends_with_the_time_left(tmp_path: Path) -> None:
     told = []
     run(plan(samples(tmp_path / "data", 2), "no_edit"), tmp_path / "out", progress=lambda *at: told.append(at))
@@ -220,7 +248,7 @@ def test_the_published_table_is_laid_out_as_published() -> None:
     found = rows(if_bg=[0.99114, 0.98], if_s2t=[0.9, 0.8], if_s2s=[0.5, 0.6], md1=[[10.00049], [3.0, 5.0]], md2=[[4.0], [5.0]])
     table = as_published(found)
     assert table[0] == ["image_name", "notes", "IF_bg  ⬆️", "IF_s2t ⬆️", "IF_s2s ⬇️", "MD_1   ⬇️", "MD_2   ⬇️"]
-    assert table[1] == ["s0", "-", 0.9911, 0.9, 0.5, 10.0, 4.0]
+    assert table[1] == ["s0", "-", 0.991, 0.9, 0.5, 10.0, 4.0]
     assert table[-1] == ["MEAN", "-", 0.986, 0.85, 0.55, 7.0, 4.5]
 
 
