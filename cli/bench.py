@@ -54,6 +54,7 @@ def bench(
     dtype: Annotated[
         Literal["auto", "float32", "bfloat16", "float16"], typer.Option(help="data sets: auto is bfloat16 on a GPU, float32 else.")
     ] = "auto",
+    compare: Annotated[Path | None, typer.Option(help="data sets: --out folder of another run, set beside this one in the page.")] = None,
     retry: Annotated[bool, typer.Option("--retry", help="data sets: do again what has failed before.")] = False,
     device: Annotated[
         str, typer.Option(help="speed, point-speed, data sets: cpu, cuda or cuda:N; auto takes a GPU if there is one.")
@@ -63,7 +64,7 @@ def bench(
     """Measure the methods side by side on drawn cases or data sets, or the cost of a drag iteration."""
     if suite in SETS:
         networks = {"lpips": lpips, "lpips_heads": lpips_heads, "clip": clip, "dift": dift}
-        evaluate(suite, data, out_folder, methods, metrics, networks, model, seed, limit, longest, device, dtype, retry)
+        evaluate(suite, data, out_folder, methods, metrics, networks, model, seed, limit, longest, device, dtype, retry, compare)
         return
     if json_path is not None and json_path.is_dir():
         raise ValueError(f"{json_path} is a folder; --json takes the file to write")

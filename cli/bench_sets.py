@@ -17,7 +17,7 @@ QUIET = 30.0
 
 def evaluate(
     suite: str, data: Path | None, folder: Path | None, methods: str, metrics: str, networks: dict, model: str | None, seed: int,
-    limit: int | None, longest: int | None, device: str, dtype: str, retry: bool,
+    limit: int | None, longest: int | None, device: str, dtype: str, retry: bool, compare: Path | None,
 ) -> None:
     """Raises ValueError for what is missing or wrong, before a model is read."""
     if data is None:
@@ -38,9 +38,9 @@ def evaluate(
         limit=limit, longest=longest, device=where, dtype=dtype, backbones=Backbones(**networks, device=where),
     )  # fmt: skip
     with told() as progress:
-        outcome = run(plan, folder, retry=retry, progress=progress)
+        outcome = run(plan, folder, retry=retry, compare=compare, progress=progress)
     show(outcome)
-    out.print(f"results in {folder}", markup=False)
+    out.print(f"results in {folder}, to be looked at: {folder / 'report.html'}", markup=False)
 
 
 def listed(words: str) -> tuple[str, ...]:

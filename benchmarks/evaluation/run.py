@@ -13,6 +13,7 @@ from pathlib import Path
 
 from .datasets import open_dataset
 from .plan import Plan
+from .report import compared, write_report
 from .store import Row, Store
 from .summary import write_tables
 from .work import Files, Task, Worker
@@ -40,15 +41,18 @@ class Outcome:
 
 
 def run(
-    plan: Plan, out: Path, *, engine: Engine = local, retry: bool = False, progress: Callable[[int, int, str], None] | None = None
-) -> Outcome:
-    """Edit and judge what is missing in `out`, and write its tables.
+    plan: Plan, out: Path, *, engine: Engine = local, retry: bool = False, compare: Path | None = None,
+    progress: Callable[[int, int, str], None] | None = None,
+) -> Outcome:  # fmt: skip
+    """Edit and judge what is missing in `out`, and write its tables and its page.
 
-    retry: do again what has failed.  progress(done, total, what): before the first and after every task; `what` ends with the time left.
+    retry: do again what has failed.  compare: folder of another run, for the page.  progress(done, total, what): before the first and after
+    every task; `what` ends with the time left.
     Raises: ValueError for a folder of another plan, for a data set none of whose samples can be read and for a method that fits none of
     them. A sample that fails is a row with an error.
     """
     store = Store(out, plan)
+    compared(compare, plan)
     names = plan.names()
     with store.alone():
         pending = [
@@ -67,6 +71,7 @@ def run(
             tell(done, len(pending), f"{task.method} {task.sample}, {shown_time(left)} left")
         rows = tuple(row for name in names for method in plan.methods if (row := store.row(method, name)) is not None)
         write_tables(out, plan.suite, plan.methods, plan.metrics, rows)
+        write_report(out, plan, rows, compare)
     return Outcome(plan, rows, done, unreadable)
 
 

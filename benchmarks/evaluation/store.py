@@ -103,13 +103,12 @@ class Store:
 
     def row(self, method: str, sample: str) -> Row | None:
         """None where the edit is still to be made."""
-        folder = self.of(method, sample)
-        told = _read(folder / "edit.json")
-        if told is None:
-            return None
-        cost, metrics = _read(folder / "cost.json") or {}, _read(folder / "metrics.json") or {"values": {}, "errors": {}}
-        errors = ({"edit": told["error"]} if told["error"] else {}) | metrics["errors"]
-        return Row(method, sample, metrics["values"], errors, **cost)
+        return _row(self.of(method, sample))
+
+
+def rows_in(folder: Path) -> list[Row]:
+    """All that a run's folder holds."""
+    return [row for path in sorted((folder / "samples").glob("*/*")) if (row := _row(path)) is not None]
 
 
 def write(path: Path, data: bytes) -> None:
@@ -124,6 +123,15 @@ def write(path: Path, data: bytes) -> None:
 
 def to_json(data: Any) -> bytes:
     return (json.dumps(data, ensure_ascii=False, indent=1, default=str) + "\n").encode()
+
+
+def _row(folder: Path) -> Row | None:
+    told = _read(folder / "edit.json")
+    if told is None:
+        return None
+    cost, metrics = _read(folder / "cost.json") or {}, _read(folder / "metrics.json") or {"values": {}, "errors": {}}
+    errors = ({"edit": told["error"]} if told["error"] else {}) | metrics["errors"]
+    return Row(folder.parent.name, folder.name, metrics["values"], errors, **cost)
 
 
 def _read(path: Path) -> Any:
