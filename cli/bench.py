@@ -54,6 +54,10 @@ def bench(
     dtype: Annotated[
         Literal["auto", "float32", "bfloat16", "float16"], typer.Option(help="data sets: auto is bfloat16 on a GPU, float32 else.")
     ] = "auto",
+    engine: Annotated[Literal["local", "ray"], typer.Option(help="data sets: in this process, or spread over a Ray cluster.")] = "local",
+    workers: Annotated[int, typer.Option(min=1, help="--engine ray: models at once.")] = 1,
+    gpus: Annotated[float | None, typer.Option(min=0, help="--engine ray: GPUs of each, also a part of one; else 1 on cuda.")] = None,
+    cluster: Annotated[str | None, typer.Option(help="--engine ray: address of the cluster, or 'auto'; else this machine alone.")] = None,
     compare: Annotated[Path | None, typer.Option(help="data sets: --out folder of another run, set beside this one in the page.")] = None,
     retry: Annotated[bool, typer.Option("--retry", help="data sets: do again what has failed before.")] = False,
     device: Annotated[
@@ -64,7 +68,8 @@ def bench(
     """Measure the methods side by side on drawn cases or data sets, or the cost of a drag iteration."""
     if suite in SETS:
         networks = {"lpips": lpips, "lpips_heads": lpips_heads, "clip": clip, "dift": dift}
-        evaluate(suite, data, out_folder, methods, metrics, networks, model, seed, limit, longest, device, dtype, retry, compare)
+        spread = None if engine == "local" else (workers, gpus, cluster)
+        evaluate(suite, data, out_folder, methods, metrics, networks, model, seed, limit, longest, device, dtype, retry, compare, spread)
         return
     if json_path is not None and json_path.is_dir():
         raise ValueError(f"{json_path} is a folder; --json takes the file to write")

@@ -17,7 +17,7 @@ QUIET = 30.0
 
 def evaluate(
     suite: str, data: Path | None, folder: Path | None, methods: str, metrics: str, networks: dict, model: str | None, seed: int,
-    limit: int | None, longest: int | None, device: str, dtype: str, retry: bool, compare: Path | None,
+    limit: int | None, longest: int | None, device: str, dtype: str, retry: bool, compare: Path | None, spread: tuple | None,
 ) -> None:
     """Raises ValueError for what is missing or wrong, before a model is read."""
     if data is None:
@@ -38,9 +38,20 @@ def evaluate(
         limit=limit, longest=longest, device=where, dtype=dtype, backbones=Backbones(**networks, device=where),
     )  # fmt: skip
     with told() as progress:
-        outcome = run(plan, folder, retry=retry, compare=compare, progress=progress)
+        outcome = run(plan, folder, engine=engine_of(spread, where), retry=retry, compare=compare, progress=progress)
     show(outcome)
     out.print(f"results in {folder}, to be looked at: {folder / 'report.html'}", markup=False)
+
+
+def engine_of(spread: tuple[int, float | None, str | None] | None, device: str):
+    """The engine. spread: workers, GPUs of each and address of a Ray cluster; None: this process."""
+    from ..benchmarks.evaluation.ray_engine import Cluster
+    from ..benchmarks.evaluation.run import local
+
+    if spread is None:
+        return local
+    workers, gpus, address = spread
+    return Cluster(workers, float(device.startswith("cuda")) if gpus is None else gpus, address)
 
 
 def listed(words: str) -> tuple[str, ...]:

@@ -7,7 +7,7 @@
                               metrics.json    {"values": {METRIC: value}, "errors": {METRIC: sentence}}
 
 Every file is written beside its place and then moved there, so that a run may be killed at any point: what is named is whole. All but
-cost.json is the same bit for bit however often a run was stopped. One run at a time writes to a folder.
+cost.json and the page that shows it is the same bit for bit however often a run was stopped. One run at a time writes to a folder.
 """
 
 from __future__ import annotations

@@ -67,7 +67,7 @@ class Worker:
             if made.picture.size != case.size:
                 raise ValueError(f"the result has {made.picture.size} px, the picture {case.size}")
         except Exception as error:
-            return {"edit.json": to_json({"seed": seed, "error": sentence(error)})}
+            return failed(self.plan, task, sentence(error))
         buffer = io.BytesIO()
         made.picture.save(buffer, "PNG")
         cost = {"seconds": made.seconds, "nfe_forward": made.nfe_forward, "nfe_backward": made.nfe_backward}
@@ -93,6 +93,13 @@ class Worker:
     def _judged(self, case: Case, edited: bytes, sample: str):
         with Image.open(io.BytesIO(edited)) as picture:
             return case.judged(picture, seed_of(self.plan.seed, sample, "metrics"))
+
+
+def failed(plan: Plan, task: Task, error: str) -> Files:
+    """The files of an edit that could not be made; of a result that could not be judged, where the edit was there."""
+    if task.edited is not None:
+        return {"metrics.json": to_json({"values": task.values, "errors": task.errors | dict.fromkeys(task.metrics, error)})}
+    return {"edit.json": to_json({"seed": seed_of(plan.seed, task.sample), "error": error})}
 
 
 def sentence(error: Exception) -> str:

@@ -42,8 +42,8 @@ def plan(data: Path, *methods: str, **told) -> Plan:
 
 
 def files(out: Path) -> dict[str, bytes]:
-    """All of a run but what it cost and its lock."""
-    kept = (path for path in out.rglob("*") if path.is_file() and path.name not in ("cost.json", ".lock"))
+    """All of a run but what it cost, and its lock."""
+    kept = (path for path in out.rglob("*") if path.is_file() and path.name not in ("cost.json", ".lock", "report.html"))
     return {path.relative_to(out).as_posix(): path.read_bytes() for path in kept}
 
 
