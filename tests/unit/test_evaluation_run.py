@@ -279,3 +279,26 @@ def test_an_engine_may_give_tasks_in_any_order(tmp_path: Path) -> None:
     run(plan(data), tmp_path / "one")
     run(plan(data), tmp_path / "two", engine=backwards)
     assert files(tmp_path / "one") == files(tmp_path / "two")
+
+
+def test_a_folder_of_instructions_is_edited_by_one_command(tmp_path: Path) -> None:
+    pytest.importorskip("diffusers")
+    typer = pytest.importorskip("typer.testing")
+    from dragfield.cli.app import app
+    from dragfield.core.instruction import DragInstruction
+
+    told = DragInstruction.from_drag(Drag(SIZE, (RegionOperation(square(), "relocation", (40.5, 20.5)),)))
+    (tmp_path / "in").mkdir()
+    for name in ("one", "two"):
+        (tmp_path / "in" / f"{name}.json").write_text(told.to_json())
+        Image.fromarray(np.uint8(np.random.default_rng(0).uniform(0, 255, (48, 64, 3)))).save(tmp_path / "in" / f"{name}.png")
+    arguments = ["edit", "--batch", str(tmp_path / "in"), "--output", str(tmp_path / "out")]
+    ran = typer.CliRunner().invoke(app, arguments)
+    assert ran.exit_code == 0 and "2 of 2 edits" in ran.output, ran.output
+    pictures = [Image.open(tmp_path / "out" / "samples" / "dragfield" / name / "edited.png") for name in ("one", "two")]
+    assert all(picture.size == SIZE for picture in pictures)
+    # Each sample draws its own noise.
+    assert pictures[0].tobytes() != pictures[1].tobytes()
+    refused = typer.CliRunner().invoke(app, [*arguments, "--lean"])
+    assert refused.exit_code == 2 and "leave --lean out" in refused.output
+    assert typer.CliRunner().invoke(app, ["edit"]).exit_code == 2
