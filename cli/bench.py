@@ -56,7 +56,9 @@ def bench(
     ] = "auto",
     engine: Annotated[Literal["local", "ray"], typer.Option(help="data sets: in this process, or spread over a Ray cluster.")] = "local",
     workers: Annotated[int, typer.Option(min=1, help="--engine ray: models at once.")] = 1,
-    gpus: Annotated[float | None, typer.Option(min=0, help="--engine ray: GPUs of each, also a part of one; else 1 on cuda.")] = None,
+    gpus: Annotated[
+        float | None, typer.Option(min=0, help="--engine ray: GPUs of each, also a part of one; else 1 with --device cuda, 0 without.")
+    ] = None,
     cluster: Annotated[str | None, typer.Option(help="--engine ray: address of the cluster, or 'auto'; else this machine alone.")] = None,
     compare: Annotated[Path | None, typer.Option(help="data sets: --out folder of another run, set beside this one in the page.")] = None,
     retry: Annotated[bool, typer.Option("--retry", help="data sets: do again what has failed before.")] = False,

@@ -30,7 +30,7 @@ def evaluate(
     from ..core.demo.unet import WEIGHTS
     from ..core.metrics.backbones import Backbones
 
-    where = choose_device(device)
+    engine, where = engine_of(spread, device)
     if networks["dift"] is not None:
         networks["dift"] = WEIGHTS if networks["dift"] == "demo" else Path(networks["dift"])
     plan = Plan.make(
@@ -38,20 +38,24 @@ def evaluate(
         limit=limit, longest=longest, device=where, dtype=dtype, backbones=Backbones(**networks, device=where),
     )  # fmt: skip
     with told() as progress:
-        outcome = run(plan, folder, engine=engine_of(spread, where), retry=retry, compare=compare, progress=progress)
+        outcome = run(plan, folder, engine=engine, retry=retry, compare=compare, progress=progress)
     show(outcome)
     out.print(f"results in {folder}, to be looked at: {folder / 'report.html'}", markup=False)
 
 
 def engine_of(spread: tuple[int, float | None, str | None] | None, device: str):
-    """The engine. spread: workers, GPUs of each and address of a Ray cluster; None: this process."""
+    """The engine, and the device of its models. spread: workers, GPUs of each and address of a Ray cluster; None: this process.
+
+    A cluster's workers may have cards that this machine lacks, so that GPUs are asked of Ray, not looked for here.
+    """
     from ..benchmarks.evaluation.ray_engine import Cluster
     from ..benchmarks.evaluation.run import local
 
     if spread is None:
-        return local
+        return local, choose_device(device)
     workers, gpus, address = spread
-    return Cluster(workers, float(device.startswith("cuda")) if gpus is None else gpus, address)
+    gpus = float(device.startswith("cuda")) if gpus is None else gpus
+    return Cluster(workers, gpus, address), "cuda" if gpus else "cpu"
 
 
 def listed(words: str) -> tuple[str, ...]:

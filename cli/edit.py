@@ -63,7 +63,9 @@ def edit(
     batch: Annotated[Path | None, typer.Option(help="Instead of a picture: a folder of NAME.json, each beside its picture.")] = None,
     engine: Annotated[Literal["local", "ray"], typer.Option(help="--batch: in this process, or spread over a Ray cluster.")] = "local",
     workers: Annotated[int, typer.Option(min=1, help="--engine ray: models at once.")] = 1,
-    gpus: Annotated[float | None, typer.Option(min=0, help="--engine ray: GPUs of each, also a part of one; else 1 on cuda.")] = None,
+    gpus: Annotated[
+        float | None, typer.Option(min=0, help="--engine ray: GPUs of each, also a part of one; else 1 with --device cuda, 0 without.")
+    ] = None,
     cluster: Annotated[str | None, typer.Option(help="--engine ray: address of the cluster, or 'auto'; else this machine alone.")] = None,
 ) -> None:
     """Drag a picture: move, turn or stretch a region, by an instruction. Or a folder of them."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from .bench_sets import engine_of, told
-from .console import choose_device, err, out
+from .console import err, out
 
 LOOKED_AT = ("max_background", "arrival")
 """What of a result is measured beside: whether the background stayed, and whether the drag arrived."""
@@ -22,13 +22,13 @@ def edit_batch(
     from ..benchmarks.evaluation.plan import Plan
     from ..benchmarks.evaluation.run import run
 
-    where = choose_device(device)
+    run_by, where = engine_of(spread, device)
     plan = Plan.make(
         suite="folder", data=batch, methods=(method,), metrics=LOOKED_AT, model="demo" if model is None else str(model), seed=seed,
         longest=longest, device=where, dtype=dtype,
     )  # fmt: skip
     with told() as progress:
-        outcome = run(plan, output, engine=engine_of(spread, where), progress=progress)
+        outcome = run(plan, output, engine=run_by, progress=progress)
     failed = [row for row in outcome.rows if "edit" in row.errors]
     for row in failed[:5]:
         err.print(f"{row.sample}: {row.errors['edit']}", markup=False)

@@ -114,6 +114,11 @@ class Editors:
             for text, words in zip(texts, self._encoded(network, tokens, texts), strict=True):
                 self._words[network, tokens, text] = words.to("cpu")
 
+    def load(self, method: str) -> None:
+        """Read the model of a method, if it is not there yet. Raises: OSError or ValueError for a folder that holds no such model."""
+        if METHODS[method].network:
+            _ = self._models[METHODS[method].network]
+
     def edit(self, method: str, case: Case, seed: int) -> Made:
         """One edit. seed: of whatever is drawn. Raises: ValueError for what the method can't do."""
         told = self.told(method, case)

@@ -47,9 +47,13 @@ class Worker:
         self._case = lru_cache(1)(self.data.read)
 
     def do(self, task: Task) -> Files:
-        """Never raises for what is wrong with a sample: that is in the files."""
+        """What is wrong with a sample is in its files; what is wrong with a model is no sample's fault, and raises."""
         files, edited = {}, task.edited
         if edited is None:
+            if not self._prepared:
+                self.editors.prepare(self._prompts)
+                self._prepared = True
+            self.editors.load(task.method)
             files = self._edited(task)
             edited = files.get("edited.png")
         if edited is not None:
@@ -60,9 +64,6 @@ class Worker:
         seed = seed_of(self.plan.seed, task.sample)
         try:
             case = self._case(task.sample)
-            if not self._prepared:
-                self.editors.prepare(self._prompts)
-                self._prepared = True
             made = self.editors.edit(task.method, case, seed)
             if made.picture.size != case.size:
                 raise ValueError(f"the result has {made.picture.size} px, the picture {case.size}")

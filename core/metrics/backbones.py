@@ -44,7 +44,7 @@ class Backbones:
                 raise ValueError(f"--{name.replace('_', '-')} {path} is no {kind}; give another, or leave it out")
         if self.lpips is not None:
             # A few megabytes that are quickly read: better wrong now than after the first edit.
-            _ = self.lpips_network
+            LPIPS.load(self.lpips, self.lpips_heads)
 
     def prepare(self, prompts: Iterable[str]) -> None:
         """Have the prompts of samples to come encoded at once."""

@@ -105,6 +105,21 @@ def test_a_sample_that_kills_its_workers_is_a_row_and_the_others_go_on(data: Pat
     assert (marks / "deaths").read_text() == "xx"
 
 
+def test_the_command_takes_the_engine(data: Path, tmp_path: Path) -> None:
+    typer = pytest.importorskip("typer.testing")
+    from dragfield.cli.app import app
+    from dragfield.cli.bench_sets import engine_of
+
+    arguments = ["bench", "--suite", "drag100", "--data", str(data), "--methods", "no_edit,pixel_warp", "--limit", "2"]
+    for name, more in (("ray", ["--engine", "ray", "--workers", "2"]), ("local", [])):
+        ran = typer.CliRunner().invoke(app, [*arguments, "--out", str(tmp_path / name), *more])
+        assert ran.exit_code == 0, ran.output
+    assert files(tmp_path / "ray") == files(tmp_path / "local")
+    # Cards are asked of the cluster: this machine may have none.
+    assert engine_of((2, 0.5, "auto"), "auto") == (Cluster(2, 0.5, "auto"), "cuda")
+    assert engine_of((2, None, None), "cuda") == (Cluster(2, 1.0), "cuda") and engine_of((2, None, None), "auto") == (Cluster(2), "cpu")
+
+
 def test_a_cluster_that_is_too_small_is_told(data: Path, tmp_path: Path) -> None:
     for engine, sentence in ((Cluster(workers=99), "ask for 99 CPUs"), (Cluster(gpus=0.5), "ask for 0.5 GPUs")):
         with pytest.raises(ValueError, match=sentence):

@@ -115,6 +115,15 @@ def test_an_editor_that_breaks_stops_nothing(tmp_path: Path, monkeypatch) -> Non
     assert [row.errors.get("edit") for row in rows] == ["RuntimeError: the card is on fire"] * 2 + [None] * 2
 
 
+def test_a_model_that_can_not_be_read_ends_the_run_and_is_no_sample_s_fault(tmp_path: Path) -> None:
+    pytest.importorskip("diffusers")
+    (tmp_path / "model" / "transformer").mkdir(parents=True)
+    told = plan(samples(tmp_path / "data", 2), "no_edit", "dragfield", model=str(tmp_path / "model"))
+    with pytest.raises(OSError, match="has no vae/config.json"):
+        run(told, tmp_path / "out")
+    assert not list((tmp_path / "out").glob("samples/dragfield/*"))
+
+
 def test_no_value_depends_on_order_or_on_what_else_is_run(tmp_path: Path) -> None:
     data = samples(tmp_path / "data", 3)
     run(plan(data, "pixel_warp", "no_edit"), tmp_path / "all")
