@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+from ...core.metrics.table import METRICS
 from .datasets import open_dataset
 from .plan import Plan
 from .report import compared, write_report
@@ -31,8 +32,8 @@ def local(plan: Plan, tasks: Iterable[Task], prompts: Sequence[tuple[str, str]])
 
 @dataclass(frozen=True)
 class Outcome:
-    """rows: of every method and sample wanted, those of earlier runs too.  done: how many this run did.  unreadable: what is wrong with
-    samples that can't be read."""
+    """plan: with all metrics that are known.  rows: of every method and sample wanted, those of earlier runs too.  done: how many this run
+    did.  unreadable: what is wrong with samples that can't be read."""
 
     plan: Plan
     rows: tuple[Row, ...]
@@ -70,9 +71,11 @@ def run(
             left = (time.monotonic() - began) / done * (len(pending) - done)
             tell(done, len(pending), f"{task.method} {task.sample}, {shown_time(left)} left")
         rows = tuple(row for name in names for method in plan.methods if (row := store.row(method, name)) is not None)
-        write_tables(out, plan.suite, plan.methods, plan.metrics, rows)
-        write_report(out, plan, rows, compare)
-    return Outcome(plan, rows, done, unreadable)
+        # What earlier runs measured is shown too.
+        shown = replace(plan, metrics=tuple(m for m in METRICS if m in plan.metrics or any(m in row.values for row in rows)))
+        write_tables(out, plan.suite, plan.methods, shown.metrics, rows)
+        write_report(out, shown, rows, compare)
+    return Outcome(shown, rows, done, unreadable)
 
 
 def shown_time(seconds: float) -> str:

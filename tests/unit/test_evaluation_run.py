@@ -141,6 +141,9 @@ def test_metrics_samples_and_methods_added_later_end_as_if_asked_at_once(tmp_pat
     assert (tmp_path / "out" / "samples" / "no_edit" / "s000" / "edited.png").stat().st_mtime_ns == edited
     run(plan(data, "no_edit", "pixel_warp"), tmp_path / "once")
     assert files(tmp_path / "out") == files(tmp_path / "once")
+    # What was measured before stays in the tables when less is asked.
+    fewer = run(plan(data, "no_edit", "pixel_warp", metrics=("arrival",)), tmp_path / "out")
+    assert "psnr_source" in fewer.plan.metrics and files(tmp_path / "out") == files(tmp_path / "once")
 
 
 def test_a_folder_of_another_run_is_refused(tmp_path: Path) -> None:
