@@ -314,3 +314,33 @@ def test_a_folder_of_instructions_is_edited_by_one_command(tmp_path: Path) -> No
     refused = typer.CliRunner().invoke(app, [*arguments, "--lean"])
     assert refused.exit_code == 2 and "leave --lean out" in refused.output
     assert typer.CliRunner().invoke(app, ["edit"]).exit_code == 2
+
+
+@pytest.mark.parametrize("bundled", [True, False])
+@pytest.mark.parametrize("method", ["dragfield", "dragflow", "directdrag"])
+def test_the_evaluation_edits_as_the_edit_command_does(tmp_path: Path, method: str, bundled: bool) -> None:
+    """The same picture bit for bit, on the bundled models with our settings and on a folder with the published ones."""
+    pytest.importorskip("diffusers")
+    typer = pytest.importorskip("typer.testing")
+    from dragfield.cli.app import app
+    from dragfield.core.demo import flux, unet
+
+    picture = Image.fromarray(np.uint8(np.random.default_rng(0).uniform(0, 255, (48, 64, 3))))
+    if method == "directdrag":
+        drag100.write(tmp_path / "data" / "a1", picture, Drag(SIZE, (), (PointOperation((20.5, 20.5), (40.5, 24.5)),)))
+    else:
+        drag = Drag(SIZE, (RegionOperation(square(), "relocation", (40.5, 20.5)),), (), "a red square", "moved")
+        red_bench.write(tmp_path / "data" / "a1", picture, drag)
+    folder = (unet if method == "directdrag" else flux).WEIGHTS
+    told = {} if bundled else {"model": str(folder)}
+    suite = "drag100" if method == "directdrag" else "redbench"
+    outcome = run(plan(tmp_path / "data", method, suite=suite, metrics=("max_background",), **told), tmp_path / "out")
+    assert outcome.rows[0].errors == {}
+    arguments = ["edit", str(tmp_path / "data" / "a1"), "--method", method, "--output", str(tmp_path / "edit.png"), "--device", "cpu"]
+    arguments += [] if bundled else ["--model", str(folder)]
+    arguments += ["--no-lora"] if method == "directdrag" else []
+    arguments += ["--seed", str(seed_of(0, "a1"))] if method != "directdrag" else []
+    ran = typer.CliRunner().invoke(app, arguments)
+    assert ran.exit_code == 0, ran.output
+    with Image.open(tmp_path / "edit.png") as theirs, Image.open(tmp_path / "out" / "samples" / method / "a1" / "edited.png") as ours:
+        assert ours.tobytes() == theirs.tobytes()
