@@ -1,4 +1,5 @@
-"""`dragfield bench`: measure. The demo suite knows the truth of every case, the speed suite times a drag iteration."""
+"""`dragfield bench`: measure. The demo suite knows the truth of every case, the speed suite times a drag iteration, data sets are edited
+and judged whole (bench_sets.py)."""
 
 from __future__ import annotations
 
@@ -8,32 +9,70 @@ from typing import Annotated, Literal
 
 import typer
 
+from .bench_sets import SETS, evaluate
 from .console import choose_device, err, out, progress_bar
 from .tables import table
 
 SCENES = ("demo", "demo-points", "combinations")
 """Suites of drawn cases."""
-SUITES = Literal["demo", "demo-points", "combinations", "demo-adapter", "real", "speed", "point-speed"]
+SUITES = Literal[
+    "demo", "demo-points", "combinations", "demo-adapter", "real", "speed", "point-speed",
+    "redbench", "dragbench", "dragbench-dr", "drag100", "real-motion", "folder",
+]  # fmt: skip
 SPEED = ("model", "size", "recipe", "seconds", "time_ratio", "memory_ratio", "flops_ratio", "flops_over_minimum")
 
 
 def bench(
     suite: Annotated[SUITES, typer.Option(help="What to measure.")] = "demo",
     cases: Annotated[int, typer.Option(min=1, help="demo suites: how many fresh cases are drawn.")] = 48,
-    seed: Annotated[int, typer.Option(min=0, help="demo suites: which cases are drawn.")] = 0,
-    methods: Annotated[str, typer.Option(help="demo, demo-points, combinations, real: only these, separated by commas.")] = "",
+    seed: Annotated[int, typer.Option(min=0, help="demo suites: which cases are drawn; data sets: of what edits draw.")] = 0,
+    methods: Annotated[str, typer.Option(help="demo suites, real, data sets: only these, separated by commas.")] = "",
     world: Annotated[Literal["scenes", "figures"], typer.Option(help="demo: scenes like those trained on, or figures.")] = "scenes",
-    data: Annotated[Path | None, typer.Option(help="real: folder of pairs of frames whose outcome is known.")] = None,
+    data: Annotated[
+        Path | None, typer.Option(help="real: folder of pairs of frames whose outcome is known; data sets: folder of their samples.")
+    ] = None,
     pictures: Annotated[Path | None, typer.Option(help="real: folder of pictures for the null test; else the pairs' own.")] = None,
     autoencoder: Annotated[
         Path | None, typer.Option(help="real: folder of a small autoencoder in TAESD's layout, for rows of latents.")
     ] = None,
-    model: Annotated[str | None, typer.Option(help="real: whole edits too, by a folder in diffusers layout, or 'demo'.")] = None,
+    model: Annotated[
+        str | None, typer.Option(help="real: whole edits too, by a folder in diffusers layout, or 'demo'; data sets: 'demo' if left out.")
+    ] = None,
     sheet: Annotated[Path | None, typer.Option(help="real: a PNG of the worst pairs goes here.")] = None,
-    device: Annotated[str, typer.Option(help="speed, point-speed: cpu, cuda or cuda:N; auto takes a GPU if there is one.")] = "auto",
+    out_folder: Annotated[
+        Path | None, typer.Option("--out", help="data sets: folder of the results; the same command goes on with what is there.")
+    ] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="data sets: only so many samples.")] = None,
+    metrics: Annotated[str, typer.Option(help="data sets: only these, separated by commas; else all whose networks are named.")] = "",
+    lpips: Annotated[Path | None, typer.Option(help="data sets: AlexNet's weights as torchvision saves them, for if, if_bg, ...")] = None,
+    lpips_heads: Annotated[Path | None, typer.Option(help="data sets: LPIPS's heads; else those that torchmetrics brings.")] = None,
+    clip: Annotated[Path | None, typer.Option(help="data sets: folder of a CLIP vision model, for clip.")] = None,
+    dift: Annotated[
+        str | None, typer.Option(help="data sets: folder of Stable Diffusion 2.1, for md, md1, md2; 'demo' for the bundled UNet.")
+    ] = None,
+    longest: Annotated[int | None, typer.Option(help="data sets: work at this longest side, px; else as `dragfield edit`.")] = None,
+    dtype: Annotated[
+        Literal["auto", "float32", "bfloat16", "float16"], typer.Option(help="data sets: auto is bfloat16 on a GPU, float32 else.")
+    ] = "auto",
+    engine: Annotated[Literal["local", "ray"], typer.Option(help="data sets: in this process, or spread over a Ray cluster.")] = "local",
+    workers: Annotated[int, typer.Option(min=1, help="--engine ray: models at once.")] = 1,
+    gpus: Annotated[
+        float | None, typer.Option(min=0, help="--engine ray: GPUs of each, also a part of one; else 1 with --device cuda, 0 without.")
+    ] = None,
+    cluster: Annotated[str | None, typer.Option(help="--engine ray: address of the cluster, or 'auto'; else this machine alone.")] = None,
+    compare: Annotated[Path | None, typer.Option(help="data sets: --out folder of another run, set beside this one in the page.")] = None,
+    retry: Annotated[bool, typer.Option("--retry", help="data sets: do again what has failed before.")] = False,
+    device: Annotated[
+        str, typer.Option(help="speed, point-speed, data sets: cpu, cuda or cuda:N; auto takes a GPU if there is one.")
+    ] = "auto",
     json_path: Annotated[Path | None, typer.Option("--json", help="Write the whole report here.")] = None,
 ) -> None:
-    """Measure the methods side by side on drawn cases, or the cost of a drag iteration."""
+    """Measure the methods side by side on drawn cases or data sets, or the cost of a drag iteration."""
+    if suite in SETS:
+        networks = {"lpips": lpips, "lpips_heads": lpips_heads, "clip": clip, "dift": dift}
+        spread = None if engine == "local" else (workers, gpus, cluster)
+        evaluate(suite, data, out_folder, methods, metrics, networks, model, seed, limit, longest, device, dtype, retry, compare, spread)
+        return
     if json_path is not None and json_path.is_dir():
         raise ValueError(f"{json_path} is a folder; --json takes the file to write")
     with progress_bar() as progress:

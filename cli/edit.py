@@ -32,7 +32,7 @@ PICTURES = (".png", ".jpg", ".jpeg", ".webp")
 
 
 def edit(
-    source: Annotated[Path, typer.Argument(help="A picture, or a sample folder of ReD Bench, Drag100 or DragBench.")],
+    source: Annotated[Path | None, typer.Argument(help="A picture, or a sample folder of ReD Bench, Drag100 or DragBench.")] = None,
     instruction: Annotated[Path | None, typer.Option(help="The drag as JSON; a sample folder brings its own.")] = None,
     model: Annotated[Path | None, typer.Option(help="Folder in diffusers layout; else the bundled model.")] = None,
     method: Annotated[
@@ -62,9 +62,28 @@ def edit(
     lora: Annotated[
         bool | None, typer.Option("--lora/--no-lora", help="directdrag: learn the picture first; if left out, as published only.")
     ] = None,
-    output: Annotated[Path, typer.Option(help="Where the result goes.")] = Path("output/edit.png"),
+    output: Annotated[Path | None, typer.Option(help="Where the result goes: output/edit.png, a folder with --batch.")] = None,
+    batch: Annotated[Path | None, typer.Option(help="Instead of a picture: a folder of NAME.json, each beside its picture.")] = None,
+    engine: Annotated[Literal["local", "ray"], typer.Option(help="--batch: in this process, or spread over a Ray cluster.")] = "local",
+    workers: Annotated[int, typer.Option(min=1, help="--engine ray: models at once.")] = 1,
+    gpus: Annotated[
+        float | None, typer.Option(min=0, help="--engine ray: GPUs of each, also a part of one; else 1 with --device cuda, 0 without.")
+    ] = None,
+    cluster: Annotated[str | None, typer.Option(help="--engine ray: address of the cluster, or 'auto'; else this machine alone.")] = None,
 ) -> None:
-    """Drag a picture: move, turn or stretch a region, by an instruction."""
+    """Drag a picture: move, turn or stretch a region, by an instruction. Or a folder of them."""
+    if batch is not None:
+        single = {"a picture": source, "--instruction": instruction, "--readout": readout, "--lora": lora, "--lean": lean or None}
+        if extra := [name for name, value in single.items() if value is not None] + ["--preset"] * (preset != "auto"):
+            raise ValueError(f"--batch edits a folder by a method's own settings; leave {', '.join(extra)} out")
+        from .edit_batch import edit_batch
+
+        spread = None if engine == "local" else (workers, gpus, cluster)
+        edit_batch(batch, output or Path("output/edits"), method, model, seed, longest, device, dtype, spread)
+        return
+    if source is None:
+        raise typer.BadParameter("there is nothing to edit; give a picture or a sample folder, or a folder of instructions by --batch")
+    output = output or Path("output/edit.png")
     if output.suffix.lower() not in PICTURES:
         raise ValueError(f"--output {output} is no picture; let it end in {', '.join(PICTURES)}")
     if method == "dragfield" and preset != "auto":

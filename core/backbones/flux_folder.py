@@ -22,6 +22,8 @@ T5_TOKENS = 512
 """FLUX.1-dev's own prompt length."""
 PUBLISHED_T5_TOKENS = 256
 """That of DragFlow's code."""
+AT_ONCE = 8
+"""Prompts in one pass: the attention of hundreds would not fit a card."""
 
 
 def load_models(
@@ -83,8 +85,8 @@ def _encoded(folder: Path, encoder: str, tokenizer: str, prompts: Sequence[str],
     words = AutoTokenizer.from_pretrained(folder / tokenizer, local_files_only=True)
     length = model.config.max_position_embeddings if pooling else t5_len
     ids = words(list(prompts), padding="max_length", truncation=True, max_length=length, return_tensors="pt").input_ids
-    out = model(ids.to(device))
-    return list((out.pooler_output if pooling else out.last_hidden_state).split(1))
+    outs = [model(some.to(device)) for some in ids.split(AT_ONCE)]
+    return [one for out in outs for one in (out.pooler_output if pooling else out.last_hidden_state).split(1)]
 
 
 def _needs(folder: Path, part: str, file: str = "config.json") -> None:

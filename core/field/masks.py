@@ -189,8 +189,11 @@ def disc(size: Size, centre: Point, radius: float) -> np.ndarray:
     return inside
 
 
-def _region_outline(region: RegionOperation) -> np.ndarray:
-    """Contour points [n, 1, 2] of the source region, unless it stays as well, and its moved self, moved the published way."""
+def moved_as_published(region: RegionOperation) -> np.ndarray:
+    """Where a region and what goes with it lands, as DragFlow's masks have it (D.2): nearest pixels, cut off at the picture's edge.
+
+    Relocation and deformation: shifted by whole pixels from the truncated centroid. Rotation: turned about the anchor. -> bool [H, W].
+    """
     height, width = region.mask.shape
     source = np.ascontiguousarray(region.body, dtype=np.uint8)
     x, y = (v - 0.5 for v in centroid(region.mask))
@@ -208,8 +211,14 @@ def _region_outline(region: RegionOperation) -> np.ndarray:
     else:
         dx, dy = round(target[0] - int(x)), round(target[1] - int(y))
         matrix = np.array([[1.0, 0.0, dx], [0.0, 1.0, dy]])
-    moved = cv2.warpAffine(source, matrix, (width, height), flags=cv2.INTER_NEAREST)
-    contours, _ = cv2.findContours(moved if region.copy else source | moved, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)
+    return cv2.warpAffine(source, matrix, (width, height), flags=cv2.INTER_NEAREST) > 0
+
+
+def _region_outline(region: RegionOperation) -> np.ndarray:
+    """Contour points [n, 1, 2] of the source region, unless it stays as well, and its moved self, moved the published way."""
+    moved = moved_as_published(region)
+    shown = (moved if region.copy else region.body | moved).astype(np.uint8)
+    contours, _ = cv2.findContours(shown, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)
     return np.concatenate(contours) if contours else np.empty((0, 1, 2), np.int32)
 
 

@@ -61,7 +61,7 @@ def read(folder: Path) -> tuple[RealPair, ...]:
 
 def read_pair(folder: Path) -> RealPair:
     """One pair. Raises: InstructionError for what is missing, damaged or contradictory."""
-    before, after = (_picture(folder, name) for name in ("before", "after"))
+    before, after = (picture_of(folder, name) for name in ("before", "after"))
     size = size_of(before)
     if size_of(after) != size:
         raise InstructionError(f"{folder.name}: {after.name} has {size_of(after)} px but {before.name} {size}; make them the same size")
@@ -80,7 +80,8 @@ def read_pair(folder: Path) -> RealPair:
     )  # fmt: skip
 
 
-def _picture(folder: Path, name: str) -> Path:
+def picture_of(folder: Path, name: str) -> Path:
+    """The file of one of a pair's frames, "before" or "after". Raises: InstructionError where it is missing."""
     for suffix in PICTURES:
         if (folder / f"{name}{suffix}").is_file():
             return folder / f"{name}{suffix}"

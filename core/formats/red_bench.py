@@ -58,6 +58,18 @@ def read(folder: str | Path, use: Use = "regions") -> Sample:
     return Sample(folder.name, picture, size, DragInstruction(tuple(operations), *prompts, size))
 
 
+def annotated_starts(folder: str | Path) -> tuple[Point, ...]:
+    """The start centroid of each region operation as it was annotated, px, in the order in which `read` gives the regions.
+
+    A drag takes the region's own centroid; published metrics take the annotated one. Raises: InstructionError.
+    """
+    folder = Path(folder)
+    size = size_of(folder / "original_image.png")
+    regions = fields(read_json(folder / "instruction.json"), _KEYS, "instruction.json", strict=False).get("region_operations", {})
+    starts = [from_index(regions[key]["centroids"][0], size, f"the start of region operation {key}") for key in sorted(regions, key=int)]
+    return tuple((x * size[0], y * size[1]) for x, y in starts)
+
+
 def write(folder: str | Path, picture: Image.Image | Path, drag: Drag) -> None:
     """Write a drag as a sample folder that `read` understands.
 

@@ -27,8 +27,8 @@ class Refused(Exception):
 
 
 class Server:
-    def __init__(self, url: str) -> None:
-        self.url = url
+    def __init__(self, url: str, pid: int) -> None:
+        self.url, self.pid = url, pid
 
     def get(self, path: str) -> Any:
         with urllib.request.urlopen(self.url + path, timeout=120) as answer:
@@ -77,27 +77,32 @@ def failure(history: dict[str, Any]) -> dict[str, Any] | None:
 
 
 @contextmanager
-def serving(comfyui: str, base: Path, *arguments: str) -> Iterator[Server]:
-    """A server with its folders under `base` and this checkout as its only pack; arguments: more of main.py's."""
+def serving(comfyui: str, base: Path, *arguments: str, port: int | None = None) -> Iterator[Server]:
+    """A server with its folders under `base` and this checkout as its only pack; arguments: more of main.py's.  port: None: a free one."""
     (base / "custom_nodes").mkdir(parents=True)
     (base / "custom_nodes" / PACK).symlink_to(ROOT, target_is_directory=True)
     # The picture that every ComfyUI has, which workflows load until they are given another.
     (base / "input").mkdir()
     shutil.copy(Path(comfyui) / "input" / "example.png", base / "input")
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = port or free_port()
     command = [sys.executable, str(Path(__file__).with_name("serve.py")), comfyui, "--cpu", "--port", str(port)]
     command += ["--base-directory", str(base), "--disable-api-nodes", "--database-url", "sqlite:///:memory:", *arguments]
     with (base / "log.txt").open("w") as log:
         process = subprocess.Popen(command, cwd=base, stdout=log, stderr=subprocess.STDOUT, start_new_session=True)
-    server = Server(f"http://127.0.0.1:{port}")
+    server = Server(f"http://127.0.0.1:{port}", process.pid)
     try:
         _await(server, process, base / "log.txt")
         yield server
     finally:
-        os.killpg(process.pid, signal.SIGTERM)
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGTERM)
         process.wait(60)
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
 
 
 def _await(server: Server, process: subprocess.Popen, log: Path, seconds: float = 900) -> None:

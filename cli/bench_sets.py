@@ -1,0 +1,99 @@
+"""`dragfield bench` on data sets: every sample edited by every method and judged, to be stopped and taken up again at any time."""
+
+from __future__ import annotations
+
+import time
+from contextlib import contextmanager
+from pathlib import Path
+
+from .console import Report, choose_device, err, out, progress_bar
+from .tables import table
+
+SETS = ("redbench", "dragbench", "dragbench-dr", "drag100", "real-motion", "folder")
+FLOORS = "no_edit,pixel_warp"
+QUIET = 30.0
+"""Seconds between two lines of progress where there is no terminal."""
+
+
+def evaluate(
+    suite: str, data: Path | None, folder: Path | None, methods: str, metrics: str, networks: dict, model: str | None, seed: int,
+    limit: int | None, longest: int | None, device: str, dtype: str, retry: bool, compare: Path | None, spread: tuple | None,
+) -> None:
+    """Raises ValueError for what is missing or wrong, before a model is read."""
+    if data is None:
+        raise ValueError(f"suite {suite} needs its samples: give their folder by --data")
+    if folder is None:
+        raise ValueError(f"suite {suite} keeps every result: give a folder for them by --out")
+
+    from ..benchmarks.evaluation.plan import Plan
+    from ..benchmarks.evaluation.run import run
+    from ..core.demo.unet import WEIGHTS
+    from ..core.metrics.backbones import Backbones
+
+    engine, where = engine_of(spread, device)
+    if networks["dift"] is not None:
+        networks["dift"] = WEIGHTS if networks["dift"] == "demo" else Path(networks["dift"])
+    plan = Plan.make(
+        suite=suite, data=data, methods=listed(methods or FLOORS + ",dragfield"), metrics=listed(metrics), model=model or "demo", seed=seed,
+        limit=limit, longest=longest, device=where, dtype=dtype, backbones=Backbones(**networks, device=where),
+    )  # fmt: skip
+    with told() as progress:
+        outcome = run(plan, folder, engine=engine, retry=retry, compare=compare, progress=progress)
+    show(outcome)
+    out.print(f"results in {folder}, to be looked at: {folder / 'report.html'}", markup=False)
+
+
+def engine_of(spread: tuple[int, float | None, str | None] | None, device: str):
+    """The engine, and the device of its models. spread: workers, GPUs of each and address of a Ray cluster; None: this process.
+
+    A cluster's workers may have cards that this machine lacks, so that GPUs are asked of Ray, not looked for here.
+    """
+    from ..benchmarks.evaluation.ray_engine import Cluster
+    from ..benchmarks.evaluation.run import local
+
+    if spread is None:
+        return local, choose_device(device)
+    workers, gpus, address = spread
+    gpus = float(device.startswith("cuda")) if gpus is None else gpus
+    return Cluster(workers, gpus, address), "cuda" if gpus else "cpu"
+
+
+def listed(words: str) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(word.strip() for word in words.split(",") if word.strip()))
+
+
+def show(outcome) -> None:
+    """The means of a run as a table, and what failed."""
+    from ..benchmarks.evaluation.summary import mean_of, of_method, told
+
+    plan, rows = outcome.plan, []
+    judged = [metric for metric in plan.metrics if mean_of(outcome.rows, metric) is not None]
+    for method in plan.methods:
+        means = {metric: mean_of(of_method(outcome.rows, method), metric) for metric in judged}
+        rows.append({"method": method, **{metric: None if mean is None else mean.value for metric, mean in means.items()}})
+    samples = len({row.sample for row in outcome.rows})
+    out.print(table(f"{plan.suite}: {samples} samples, seed {plan.seed}, model {plan.model}; means", rows))
+    failed = [row for row in outcome.rows if row.errors]
+    for row in failed[:5]:
+        err.print(f"{row.method} on {row.sample}: {told(row)}", markup=False)
+    if failed:
+        err.print(f"{len(failed)} of {len(outcome.rows)} rows have an error, see results.csv; --retry does them again", markup=False)
+
+
+@contextmanager
+def told():
+    """A progress bar on a terminal, now and then a line in a log."""
+    if err.is_terminal:
+        with progress_bar() as report:
+            yield report
+        return
+    last = -QUIET
+
+    def line(done: int, total: int, what: str) -> None:
+        nonlocal last
+        if time.monotonic() - last >= QUIET:
+            last = time.monotonic()
+            err.print(f"{done} of {total}: {what}", markup=False)
+
+    report: Report = line
+    yield report
