@@ -199,7 +199,7 @@ class Canvas {
     const { session, stage } = this.editor;
     if (this.linked || !this.place) return;
     const { tool, task, brush, selection, pair } = session.state;
-    const view = { ownView: stage.ownView, mode: stage.mode, split: stage.split, showMask: stage.showMask };
+    const view = { ownView: stage.ownView, mode: stage.mode, split: stage.split, progress: stage.progress, showMask: stage.showMask };
     memories.set(this.place, {
       history: session.history,
       text: session.text,

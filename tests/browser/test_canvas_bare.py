@@ -313,6 +313,50 @@ def test_before_and_after_are_compared_with_a_slider(open_bare: Any) -> None:
     assert len(texts()) == 2 and problems == []
 
 
+def test_the_preview_is_seen_on_its_way_and_nothing_of_that_is_saved(open_bare: Any) -> None:
+    hand, texts, problems = open_bare()
+    slider = hand.root.get_by_role("slider", name="How far the preview has moved")
+    assert not slider.is_visible()
+    hand.drag(*BALL)
+    hand.drag((0.24, 0.75), (0.64, 0.75))
+    hand.key("Escape")
+    assert slider.input_value() == "1"
+    for _ in range(10):
+        slider.press("ArrowLeft")
+    hand.settle()
+    assert slider.input_value() == "0.5" and slider.get_attribute("aria-valuetext") == "50 % of the way"
+    assert hand.page.evaluate(COLOUR, [0, 0.44, 0.79])[:3] == pytest.approx(BLUE, abs=12)
+    for x in (0.24, 0.64):
+        assert hand.page.evaluate(COLOUR, [0, x, 0.79])[:3] != pytest.approx(BLUE, abs=12)
+    slider.press("Home")
+    hand.settle()
+    assert hand.page.evaluate(COLOUR, [0, 0.24, 0.79])[:3] == pytest.approx(BLUE, abs=12)
+    slider.dblclick()
+    hand.settle()
+    assert slider.input_value() == "1"
+    assert len(texts()) == 2 and problems == []
+
+
+def test_what_goes_along_moves_in_the_preview_and_pins_keep_what_is_theirs(open_bare: Any) -> None:
+    hand, _, problems = open_bare()
+    ball = "[[[[0.15, 0.62], [0.34, 0.62], [0.34, 0.75], [0.15, 0.75]]]]"
+    low = "[[[[0.15, 0.75], [0.34, 0.75], [0.34, 0.88], [0.15, 0.88]]]]"
+    move = '{"version": 1, "operations": [{"kind": "region", "task": "relocation", "target": [0.5, 0.685], "region": %s%s}%s]}'
+    hand.page.evaluate("(text) => editor.load(text)", move % (ball, "", ""))
+    hand.settle()
+    assert hand.page.evaluate(COLOUR, [0, 0.24, 0.82])[:3] == pytest.approx(BLUE, abs=12)
+    hand.page.evaluate("(text) => editor.load(text)", move % (ball, f', "along": {low}', ""))
+    hand.settle()
+    assert hand.page.evaluate(COLOUR, [0, 0.495, 0.82])[:3] == pytest.approx(BLUE, abs=12)
+    assert hand.page.evaluate(COLOUR, [0, 0.24, 0.82])[:3] != pytest.approx(BLUE, abs=12)
+    pin = ', {"kind": "region", "task": "pin", "region": %s}' % low
+    hand.page.evaluate("(text) => editor.load(text)", move % ("[[[[0.15, 0.62], [0.34, 0.62], [0.34, 0.88], [0.15, 0.88]]]]", "", pin))
+    hand.settle()
+    assert hand.page.evaluate(COLOUR, [0, 0.24, 0.82])[:3] == pytest.approx(BLUE, abs=12)
+    assert hand.page.evaluate(COLOUR, [0, 0.495, 0.82])[:3] != pytest.approx(BLUE, abs=12)
+    assert problems == []
+
+
 @pytest.mark.parametrize("shape", ["rectangles", "around"])
 def test_the_outline_of_the_mask_is_a_margin_away_from_what_moves(open_bare: Any, shape: str) -> None:
     hand, _, problems = open_bare()

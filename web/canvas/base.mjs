@@ -11,7 +11,8 @@ import { pathOf, Warp } from "./warp.mjs";
 /** @import {Picture} from "./picture.mjs" */
 /** @import {Mode} from "./stage.mjs" */
 
-/** @typedef {{state: State, view: View, size: Size, ratio: number, mode: Mode, split: number | null}} Scene  ratio: device px per css px */
+/** @typedef {{state: State, view: View, size: Size, ratio: number, mode: Mode, split: number | null, progress: number}} Scene
+ * ratio: device px per css px; progress: of the preview, in [0, 1] */
 
 const CHECKER = 12;
 
@@ -58,7 +59,7 @@ export class Base {
   }
 
   /** @param {Mode} mode @param {Scene} scene @param {Matrix} matrix picture px to device px @param {boolean} [plain] without ghosts */
-  show(mode, { state, size, view, ratio }, matrix, plain = false) {
+  show(mode, { state, size, view, ratio, progress }, matrix, plain = false) {
     const picture = /** @type {Picture} */ (this.picture);
     const { context } = this;
     if (mode === "result" && this.result) {
@@ -67,7 +68,7 @@ export class Base {
     }
     const level = picture.level(view.zoom * ratio);
     context.drawImage(level.source, 0, 0, size[0], size[1]);
-    if (mode === "preview") this.warp.draw(context, picture, level, state);
+    if (mode === "preview") this.warp.draw(context, picture, level, state, progress);
     else if (!plain) this.ghosts(state, size, matrix, level.source);
   }
 
@@ -79,7 +80,9 @@ export class Base {
       const moved = forwardMatrix(region, size);
       context.save();
       context.setTransform(...toCanvas(multiply(matrix, moved)));
-      context.clip(pathOf(region.region, size), "evenodd");
+      const shape = new Path2D(pathOf(region.region, size));
+      if (region.along) shape.addPath(pathOf(region.along, size));
+      context.clip(shape, region.along ? "nonzero" : "evenodd");
       context.globalAlpha = 0.5;
       context.drawImage(source, 0, 0, size[0], size[1]);
       context.restore();

@@ -54,7 +54,8 @@ export class Commands {
     const found = commandFor(event);
     if (!found) return;
     const onStage = target === stage.element;
-    if (!onStage && (event.key === "Enter" || event.key === " " || event.key === "Tab" || event.key.startsWith("Arrow"))) return;
+    if (!onStage && (["Enter", " ", "Tab"].includes(event.key) || event.key.startsWith("Arrow"))) return;
+    if (target.matches("input") && event.key.startsWith("Page")) return;
     if (["undo", "redo"].includes(found.command) && !this.ownUndoKeys) return;
     // Copy and paste come as events of their own.
     if (["copy", "paste", "cut"].includes(found.command)) return;

@@ -59,6 +59,8 @@ export class Stage {
     this.mode = "preview";
     /** @type {number | null} where the slider between before and after stands, 0 to 1; null: none */
     this.split = null;
+    /** How far the preview has moved things, 0 to 1. */
+    this.progress = 1;
     this.showMask = false;
     /** Whether the drag is drawn on the picture. */
     this.showMarks = true;
@@ -151,6 +153,13 @@ export class Stage {
     this.changed();
   }
 
+  /** @param {number} progress of the preview, 0 to 1 */
+  setProgress(progress) {
+    this.progress = progress;
+    this.redraw(true);
+    this.changed();
+  }
+
   /** @param {number} factor @param {Point} [at] css px */
   zoom(factor, at = [this.box[0] / 2, this.box[1] / 2]) {
     const next = zoomAt(this.view, factor, at, this.size, this.box);
@@ -202,7 +211,7 @@ export class Stage {
     const { state } = this.session;
     if (this.lowerToo) {
       this.lowerToo = false;
-      this.base.draw({ state, view, size, ratio, mode: this.mode, split: this.split });
+      this.base.draw({ state, view, size, ratio, mode: this.mode, split: this.split, progress: this.progress });
     }
     this.pen.setTransform(1, 0, 0, 1, 0, 0);
     this.pen.clearRect(0, 0, this.upper.width, this.upper.height);

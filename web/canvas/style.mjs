@@ -46,6 +46,9 @@ const CSS = `
 .df-rest { display: flex; flex: 1 0 auto; align-items: center; }
 .df-rest .df-group { padding-inline-start: 5px; border-inline-start: 1px solid var(--df-line); }
 .df-space { flex: 1; min-width: 0; }
+.df-viewbar .df-space { display: flex; justify-content: center; }
+.df-root .df-progress { flex: 0 1 96px; min-width: 40px; width: 40px; margin: 0; }
+.df-progress[data-part] { accent-color: var(--df-warn); }
 .df-button {
   position: relative; display: grid; place-items: center; width: 26px; height: 26px; padding: 0; flex: none;
   background: transparent; border: 0; border-radius: 6px; cursor: pointer; transition: background 0.12s, color 0.12s;
@@ -211,6 +214,7 @@ const CSS = `
   .df-root .df-percent { padding: 3px 2px; font-size: 10.5px; }
   .df-root .df-task { max-width: 74px; }
   .df-viewbar { flex-wrap: wrap; gap: 2px; padding: 4px; }
+  .df-viewbar .df-space { min-width: 56px; }
   .df-viewbar .df-button { width: 24px; }
   .df-numbers { grid-template-columns: 1fr 1fr; }
 }

@@ -70,6 +70,17 @@ export function centroidOf(region, size) {
   return [x / frame[0], y / frame[1]];
 }
 
+/** What moves: the region and what goes along with it, core's `body`. @param {Region} region @returns {Outline} */
+export function bodyOf({ region, along }) {
+  if (!along) return region;
+  let body = bodies.get(along);
+  if (body?.region !== region) bodies.set(along, (body = { region, both: [...region, ...along] }));
+  return body.both;
+}
+
+/** The same object for the same outlines: much is remembered by outline. @type {WeakMap<Outline, {region: Outline, both: Outline}>} */
+const bodies = new WeakMap();
+
 /** A region that does not move yet. @param {State} state @param {Outline} outline @param {Task} task @returns {Region} */
 export function makeRegion(state, outline, task = state.task) {
   /** @type {Region} */

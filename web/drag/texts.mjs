@@ -103,6 +103,8 @@ export const ENGLISH = Object.freeze({
   "view.result": "Result",
   "view.compare": "Compare before and after",
   "view.split": "{percent} % before",
+  "view.progress": "How far the preview has moved",
+  "view.progress.value": "{percent} % of the way",
   "view.mask": "Show where the edit may change the picture",
 
   "menu.more": "More",
