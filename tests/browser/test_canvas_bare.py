@@ -6,6 +6,7 @@ import functools
 import http.server
 import importlib.util
 import itertools
+import json
 import random
 import statistics
 import threading
@@ -339,21 +340,22 @@ def test_the_preview_is_seen_on_its_way_and_nothing_of_that_is_saved(open_bare: 
 
 def test_what_goes_along_moves_in_the_preview_and_pins_keep_what_is_theirs(open_bare: Any) -> None:
     hand, _, problems = open_bare()
-    ball = "[[[[0.15, 0.62], [0.34, 0.62], [0.34, 0.75], [0.15, 0.75]]]]"
-    low = "[[[[0.15, 0.75], [0.34, 0.75], [0.34, 0.88], [0.15, 0.88]]]]"
-    move = '{"version": 1, "operations": [{"kind": "region", "task": "relocation", "target": [0.5, 0.685], "region": %s%s}%s]}'
-    hand.page.evaluate("(text) => editor.load(text)", move % (ball, "", ""))
-    hand.settle()
-    assert hand.page.evaluate(COLOUR, [0, 0.24, 0.82])[:3] == pytest.approx(BLUE, abs=12)
-    hand.page.evaluate("(text) => editor.load(text)", move % (ball, f', "along": {low}', ""))
-    hand.settle()
-    assert hand.page.evaluate(COLOUR, [0, 0.495, 0.82])[:3] == pytest.approx(BLUE, abs=12)
-    assert hand.page.evaluate(COLOUR, [0, 0.24, 0.82])[:3] != pytest.approx(BLUE, abs=12)
-    pin = ', {"kind": "region", "task": "pin", "region": %s}' % low
-    hand.page.evaluate("(text) => editor.load(text)", move % ("[[[[0.15, 0.62], [0.34, 0.62], [0.34, 0.88], [0.15, 0.88]]]]", "", pin))
-    hand.settle()
-    assert hand.page.evaluate(COLOUR, [0, 0.24, 0.82])[:3] == pytest.approx(BLUE, abs=12)
-    assert hand.page.evaluate(COLOUR, [0, 0.495, 0.82])[:3] != pytest.approx(BLUE, abs=12)
+    upper, lower = ([[[[0.15, y], [0.34, y], [0.34, y + 0.13], [0.15, y + 0.13]]]] for y in (0.62, 0.75))
+
+    def show(region: list[Any], *others: dict[str, Any], **more: Any) -> None:
+        moved = {"kind": "region", "task": "relocation", "target": [0.5, 0.685], "region": region, **more}
+        hand.page.evaluate("(text) => editor.load(text)", json.dumps({"version": 1, "operations": [moved, *others]}))
+        hand.settle()
+
+    def blue(x: float) -> bool:
+        return hand.page.evaluate(COLOUR, [0, x, 0.82])[:3] == pytest.approx(BLUE, abs=12)
+
+    show(upper)
+    assert blue(0.24)
+    show(upper, along=lower)
+    assert blue(0.495) and not blue(0.24)
+    show([*upper, *lower], {"kind": "region", "task": "pin", "region": lower})
+    assert blue(0.24) and not blue(0.495)
     assert problems == []
 
 
@@ -795,7 +797,9 @@ MOVES = """async () => {
 """21 moves of a pointer that is held down -> ms by the clock of each."""
 
 
-def test_moving_the_pointer_paints_within_a_frame(open_bare: Any) -> None:
+@pytest.mark.parametrize("area", [None, "rectangles", "around"])
+def test_moving_the_pointer_paints_within_a_frame(open_bare: Any, area: str | None) -> None:
+    """area: the shape of the mask whose rim is drawn meanwhile."""
     hand, texts, _ = open_bare("?size=4096x4096")
     page = hand.page
     for column, row in itertools.product(range(5), range(4)):
@@ -806,6 +810,9 @@ def test_moving_the_pointer_paints_within_a_frame(open_bare: Any) -> None:
                 [x + 0.05 + 0.04 * Math.cos(i / 9.55), y + 0.06 + 0.04 * Math.sin(i / 9.55)])]]}})""",
             [0.02 + 0.17 * column, 0.02 + 0.2 * row],
         )
+    if area:
+        page.evaluate("(shape) => editor.setArea({shape, margin: 0.08})", area)
+        hand.key("w")
     hand.key("v")
     hand.settle()
     page.mouse.move(*hand.at((0.07, 0.08)))

@@ -150,6 +150,8 @@ export class Commands {
         return stage.setMode("result");
       case "toggleMarks":
         return stage.setMarks(!stage.showMarks);
+      case "toggleArea":
+        return stage.setMask(!stage.showMask);
       case "help":
         editor.help.togglePopover();
         if (editor.help.matches(":popover-open")) editor.help.focus();

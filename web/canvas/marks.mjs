@@ -13,7 +13,7 @@ import { pathOf } from "./warp.mjs";
 
 /** @import {Matrix, Operation, Outline, Point, Points, Region, Size, State} from "../drag/types.mjs" */
 /** @import {View} from "../drag/viewport.mjs" */
-/** @import {Area} from "./area.mjs" */
+/** @import {Area, Resting} from "./area.mjs" */
 
 /** @typedef {{arrived: boolean, off: number, verdict?: string, advice?: string}} Verdict  arrived: and nothing is wrong with what it left; off: px
  * of the picture; verdict: in one word, "unknown" where nothing can be told; advice: what to change */
@@ -42,9 +42,9 @@ export class Marks {
     return toCss(this.view, point, this.size);
   }
 
-  /** Where the edit may change the picture. Must come first: it erases what it covers. @param {State} state @param {Area} area */
-  area(state, area) {
-    drawArea(this.context, state, this.size, this.matrix, area);
+  /** Where the edit may change the picture. Must come first: it erases what it covers. @param {State} state @param {Area} area @param {Resting} resting */
+  area(state, area, resting) {
+    drawArea(this.context, state, this.size, this.matrix, area, resting);
   }
 
   /**

@@ -12,7 +12,7 @@ import { backingSize, clientToCss, fitView, hitRadius, panBy, toCss, toPicture, 
 import { h } from "./dom.mjs";
 import { startGesture } from "./gestures.mjs";
 import { Base } from "./base.mjs";
-import { AREA } from "./area.mjs";
+import { AREA, Resting } from "./area.mjs";
 import { Marks } from "./marks.mjs";
 import { context2d } from "./picture.mjs";
 import { Touches } from "./touches.mjs";
@@ -68,6 +68,7 @@ export class Stage {
     this.resultOf = null;
     /** @type {Area} what is shown then */
     this.area = AREA;
+    this.resting = new Resting();
     /** @type {Map<string, Verdict[]>} */
     this.verdicts = new Map();
     /** @type {Gesture | null} */
@@ -146,6 +147,13 @@ export class Stage {
     this.changed();
   }
 
+  /** @param {boolean} shown where the edit may change the picture */
+  setMask(shown) {
+    this.showMask = shown;
+    this.redraw();
+    this.changed();
+  }
+
   /** @param {number | null} split */
   setSplit(split) {
     this.split = split;
@@ -217,7 +225,7 @@ export class Stage {
     this.pen.clearRect(0, 0, this.upper.width, this.upper.height);
     this.pen.setTransform(ratio, 0, 0, ratio, 0, 0);
     const marks = new Marks(this.pen, view, size, this.mode !== "input");
-    if (this.showMask) marks.area(state, this.area);
+    if (this.showMask) marks.area(state, this.area, this.resting);
     if (this.showMarks) {
       this.drawStill(ratio);
       marks.operations(

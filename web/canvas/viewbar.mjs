@@ -35,11 +35,8 @@ export class Viewbar {
     this.mask = iconButton({
       icon: "area",
       label: t("view.mask"),
-      press: () => {
-        stage.showMask = !stage.showMask;
-        stage.redraw();
-        stage.changed();
-      },
+      key: keyOf("toggleArea"),
+      press: () => editor.run("toggleArea"),
     });
     this.marks = iconButton({
       icon: "eye",

@@ -55,6 +55,7 @@ export const COMMANDS = Object.freeze([
   { id: "viewPreview", keys: ["T"], group: "view" },
   { id: "viewResult", keys: ["U"], group: "view" },
   { id: "toggleMarks", keys: ["M"], group: "view" },
+  { id: "toggleArea", keys: ["W"], group: "view" },
   { id: "help", keys: ["?"], group: "view" },
 ]);
 

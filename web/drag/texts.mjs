@@ -169,6 +169,7 @@ export const ENGLISH = Object.freeze({
   "command.viewPreview": "Show the preview",
   "command.viewResult": "Show the result",
   "command.toggleMarks": "Show or hide the drag on the picture",
+  "command.toggleArea": "Show or hide where the edit may change the picture",
   "command.help": "Keyboard help",
 
   "limit.operations": "A drag holds at most 64 operations. Remove or merge some.",
