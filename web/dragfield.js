@@ -198,12 +198,12 @@ class Canvas {
   remember() {
     const { session, stage } = this.editor;
     if (this.linked || !this.place) return;
-    const { tool, task, brush, selection, pair } = session.state;
+    const { tool, task, part, brush, selection, pair } = session.state;
     const view = { ownView: stage.ownView, mode: stage.mode, split: stage.split, progress: stage.progress, showMask: stage.showMask };
     memories.set(this.place, {
       history: session.history,
       text: session.text,
-      hand: { tool, task, brush, selection, pair },
+      hand: { tool, task, part, brush, selection, pair },
       view,
     });
   }

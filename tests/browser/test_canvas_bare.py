@@ -123,6 +123,53 @@ def test_the_eraser_takes_from_a_region_and_its_displacement_stays(open_bare: An
     assert after["target"][0] > before["target"][0]
 
 
+def test_what_goes_along_is_drawn_erased_taken_back_and_dragged_with_its_region(open_bare: Any) -> None:
+    hand, texts, problems = open_bare()
+
+    def along(text: str) -> Any:
+        return operations(text)[0].get("along")
+
+    hand.key("g")
+    assert "Select a region" in hand.root.locator(".df-hint").inner_text()
+    hand.drag(*BALL)
+    button = hand.root.get_by_role("button", name="Draw what goes along with Region 1: its shadow, its reflection, something it holds")
+    button.click()
+    hand.settle()
+    assert button.get_attribute("aria-pressed") == "true" and "goes along" in hand.root.locator(".df-hint").inner_text()
+    hand.key("r")
+    hand.drag((0.2, 0.9), (0.4, 0.97))
+    assert len(operations(texts()[-1])) == 1 and along(texts()[-1])
+    # A region again: what is dragged is all of it.
+    assert button.get_attribute("aria-pressed") == "false" and button.get_attribute("data-has") == ""
+    before = along(texts()[-1])
+    hand.drag((0.38, 0.94), (0.68, 0.94))
+    moved = operations(texts()[-1])[0]
+    assert moved["target"][0] == pytest.approx(0.245 + 0.3, abs=0.02) and moved["along"] == before
+    hand.key("g", "b")
+    hand.drag((0.38, 0.935), (0.5, 0.935))
+    grown = along(texts()[-1])
+    assert max(x for (outer, *_) in grown for x, _ in outer) == pytest.approx(0.53, abs=0.03) and len(grown) == 1
+    hand.key("e")
+    hand.drag((0.46, 0.8), (0.46, 0.99))
+    assert len(along(texts()[-1])) >= 2 or max(x for (outer, *_) in along(texts()[-1]) for x, _ in outer) < 0.47
+    hand.key("Control+z")
+    assert along(texts()[-1]) == grown
+    hand.key("Control+z", "Control+z", "Control+z")
+    assert along(texts()[-1]) is None
+    hand.key("Control+y")
+    region = operations(texts()[-1])[0]["region"]
+    hand.key("Alt+ArrowLeft")
+    assert operations(texts()[-1])[0]["region"] == region
+    assert along(texts()[-1])[0][0][0][0] == pytest.approx(before[0][0][0][0] - 1 / 1024, abs=1e-5)
+    hand_module.picture(hand.page, "bare_along")
+    hand.key("Delete", "Escape")
+    assert len(operations(texts()[-1])) == 1 and along(texts()[-1]) is None
+    assert hand.page.evaluate("editor.session.state.part") == "region"
+    for text in texts():
+        DragInstruction.from_json(text)
+    assert problems == []
+
+
 def test_a_stroke_that_touches_the_selected_region_grows_it_and_one_beside_it_is_another(open_bare: Any) -> None:
     hand, texts, _ = open_bare()
     hand.stage.focus()
@@ -751,14 +798,14 @@ def test_a_text_that_cannot_be_read_is_kept_and_explained(open_bare: Any) -> Non
 def test_fifty_random_gesture_sequences_never_throw_and_python_reads_what_comes_of_them(open_bare: Any) -> None:
     hand, texts, problems = open_bare("?size=320x240")
     page = hand.page
-    keys = ["r", "o", "l", "p", "b", "e", "d", "v", "1", "2", "3", "4", "Control+d", "Control+z", "Control+y", "n", "Shift+N", "Enter",
+    keys = ["r", "o", "l", "p", "b", "e", "d", "g", "v", "1", "2", "3", "4", "Control+d", "Control+z", "Control+y", "n", "Shift+N", "Enter",
             "Escape", "ArrowLeft", "Shift+ArrowDown", "Alt+ArrowUp", ".", ",", "h", "PageUp", "i", "t", "[", "]", "Tab", "0"]  # fmt: skip
     for seed in range(50):
         dice = random.Random(seed)
         page.evaluate("(text) => editor.load(text)", '{"version": 1, "operations": []}')
         hand.stage.focus()
         for _ in range(8):
-            page.keyboard.press(dice.choice(keys[:8] + keys))
+            page.keyboard.press(dice.choice(keys[:9] + keys))
             if dice.random() < 0.25:
                 continue
             held, tool = page.evaluate("[editor.session.state.operations.length, editor.session.state.tool]")

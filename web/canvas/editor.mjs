@@ -309,7 +309,9 @@ export class Editor {
     const operation = selected(session.state);
     const idle = session.readOnly
       ? "linked.readOnly"
-      : tool === "select" && operation
+      : session.state.part === "along"
+        ? "hint.along"
+        : tool === "select" && operation
         ? `hint.${operation.kind === "points" ? "points" : operation.task}`
         : `hint.${tool}`;
     write(this.hint, reason ? whose + t(reason.key, reason.params) : t(idle));

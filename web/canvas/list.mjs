@@ -6,6 +6,7 @@
 
 import { PALETTE } from "../drag/model.mjs";
 import { h, icon, iconButton, nameButton, put } from "./dom.mjs";
+import { keyOf } from "./toolbar.mjs";
 
 /** @import {Operation, Task} from "../drag/types.mjs" */
 /** @import {Editor} from "./editor.mjs" */
@@ -80,6 +81,7 @@ export class List {
       class: "df-tip-left",
       press: () => editor.tell(session.act({ type: "duplicate", id })),
     });
+    const along = kind === "points" ? null : iconButton({ icon: "along", label: "", class: "df-along", press: () => this.along(id) });
     const remove = iconButton({ icon: "remove", label: t("command.delete"), class: "df-tip-left", press: () => this.remove(id) });
     const element = h(
       "li",
@@ -88,6 +90,7 @@ export class List {
       name,
       task,
       verdict,
+      along,
       eye,
       copy,
       remove,
@@ -110,10 +113,30 @@ export class List {
         put(eye, { "aria-pressed": String(!operation.visible), disabled: session.readOnly });
         if (eye.dataset.icon !== String(operation.visible)) eye.replaceChildren(icon(operation.visible ? "eye" : "hidden"));
         eye.dataset.icon = String(operation.visible);
+        if (along && operation.kind === "region") {
+          nameButton(along, t("list.along", { name: shown }), keyOf("toggleAlong"));
+          put(along, {
+            "aria-pressed": String(chosen && session.state.part === "along"),
+            "data-has": operation.along ? "" : null,
+            hidden: operation.task === "pin",
+            disabled: session.readOnly,
+          });
+        }
         for (const button of [copy, remove, swatch]) put(button, { disabled: session.readOnly });
         this.judge(verdict, operation);
       },
     };
+  }
+
+  /** @param {string} id */
+  along(id) {
+    const { session } = this.editor;
+    // Of another region it goes on, of the same one it ends.
+    if (session.state.selection !== id) {
+      session.act({ type: "part", part: "region" });
+      session.act({ type: "select", id });
+    }
+    this.editor.run("toggleAlong");
   }
 
   /** @param {string} id */

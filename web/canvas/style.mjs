@@ -133,6 +133,7 @@ const CSS = `
 .df-verdict { position: relative; flex: none; color: var(--df-warn); }
 .df-verdict[data-arrived="true"] { color: var(--df-good); }
 .df-row .df-button { width: 22px; height: 22px; }
+.df-row .df-along[data-has] { color: var(--df-text); }
 .df-row .df-button .df-icon { width: 15px; height: 15px; }
 .df-empty { margin: 0; padding: 8px 10px; color: var(--df-muted); }
 .df-numbers { display: grid; grid-template-columns: repeat(auto-fit, minmax(84px, 1fr)); gap: 4px; padding: 5px 6px; border-top: 1px solid var(--df-line); }

@@ -22,6 +22,7 @@ export const COMMANDS = Object.freeze([
   tool("rectangle", "R"),
   tool("ellipse", "O"),
   tool("points", "D"),
+  { id: "toggleAlong", keys: ["G"], group: "tools" },
   { id: "brushSmaller", keys: ["["], group: "tools" },
   { id: "brushLarger", keys: ["]"], group: "tools" },
   { id: "addRegionCentre", keys: ["N"], group: "tools" },

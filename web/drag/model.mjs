@@ -31,7 +31,7 @@ export const TOOLS = Object.freeze(
 export function emptyState(size = null) {
   return {
     size, operations: [], background: "", editing: "", editable: null,
-    selection: null, pair: null, tool: "rectangle", task: "relocation", brush: 0.04,
+    selection: null, pair: null, tool: "rectangle", task: "relocation", part: "region", brush: 0.04,
   };
 }
 
@@ -45,7 +45,18 @@ export function documentOf({ size, operations, background, editing, editable }) 
 export function withDocument(state, document) {
   const kept = document.operations.find((o) => o.id === state.selection);
   const pair = kept?.kind === "points" && state.pair !== null && state.pair < kept.pairs.length ? state.pair : null;
-  return { ...state, ...document, selection: kept ? kept.id : null, pair };
+  return withPart({ ...state, ...document, selection: kept ? kept.id : null, pair });
+}
+
+/** The region that something can go along with: the selected one, if it moves. @param {State} state @returns {Region | null} */
+export function carrier(state) {
+  const operation = selected(state);
+  return operation?.kind === "region" && operation.task !== "pin" ? operation : null;
+}
+
+/** Without a region that something goes along with, regions are drawn. @param {State} state @returns {State} */
+export function withPart(state) {
+  return state.part === "along" && !carrier(state) ? { ...state, part: "region" } : state;
 }
 
 /** @param {State} state @returns {Operation | null} */

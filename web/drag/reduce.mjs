@@ -8,7 +8,9 @@
  */
 
 import { brokenLimit, cleanText, complete, MAX_NAME, MAX_PROMPT, outline as checkedOutline, pictureSize, point, TASKS } from "./checks.mjs";
-import { documentOf, emptyState, find, frameOf, freeColour, freeId, settled, TOOLS, withDocument, withTask } from "./model.mjs";
+import {
+  carrier, documentOf, emptyState, find, frameOf, freeColour, freeId, settled, TOOLS, withDocument, withPart, withTask,
+} from "./model.mjs";
 import { moveAnchor, moveRegion, moveTarget, nudge, setNumber, setOutline, turn } from "./reduce_region.mjs";
 import { addPair, movePair, removePair } from "./reduce_points.mjs";
 import { COLOURS } from "./wire.mjs";
@@ -16,8 +18,9 @@ import { COLOURS } from "./wire.mjs";
 /** @param {State} state @param {Action} action @returns {Result} */
 export function reduce(state, action) {
   try {
-    const next = step(state, action);
-    if (typeof next === "string") return { state, reason: { key: next } };
+    const found = step(state, action);
+    if (typeof found === "string") return { state, reason: { key: found } };
+    const next = withPart(found);
     const limit = next.operations === state.operations && next.editable === state.editable ? null : brokenLimit(next);
     return limit ? { state, reason: { key: limit } } : { state: next, reason: null };
   } catch (error) {
@@ -48,6 +51,9 @@ function step(state, action) {
       return TOOLS.includes(action.tool) ? { ...state, tool: action.tool } : "refused.value";
     case "task":
       return TASKS.includes(action.task) ? { ...state, task: action.task } : "refused.value";
+    case "part":
+      if (action.part !== "along" && action.part !== "region") return "refused.value";
+      return action.part === "along" && !carrier(state) ? "hint.noCarrier" : { ...state, part: action.part };
     case "brush":
       return Number.isFinite(action.radius) ? { ...state, brush: Math.min(0.5, Math.max(0.002, action.radius)) } : "refused.value";
     case "addPair":
@@ -94,8 +100,19 @@ function step(state, action) {
     case "setOutline":
       if (action.outline === null || action.outline.length === 0) return remove(state, operation);
       return putOr(state, setOutline(operation, action.outline, size));
+    case "setAlong":
+      return putOr(state, setAlong(operation, action.outline));
   }
   return "refused.region";
+}
+
+/** What goes along with a region. @param {Region} region @param {Outline | null} outline @returns {Region | string} */
+function setAlong(region, outline) {
+  if (region.task === "pin") return "refused.pin";
+  const { along: _, ...alone } = region;
+  if (outline === null || outline.length === 0) return region.along ? alone : region;
+  const along = checkedOutline(outline);
+  return along ? { ...alone, along } : "refused.shape";
 }
 
 /** The state with an operation in the place of the one with its id; unchanged if it is the same.
@@ -126,7 +143,10 @@ function checkedRegion(region) {
   const outline = checkedOutline(region.region);
   const anchor = region.anchor && point(region.anchor, 1);
   if (!outline || (region.anchor && !anchor)) return null;
-  const checked = { ...region, region: outline, target: region.target && settled(region.target), anchor };
+  const { along: drawn, ...alone } = region;
+  const along = drawn && checkedOutline(drawn);
+  if (drawn && !along) return null;
+  const checked = { ...alone, region: outline, target: region.target && settled(region.target), anchor, ...(along && { along }) };
   return complete(checked) && (!checked.target || point(checked.target)) ? checked : null;
 }
 
