@@ -227,6 +227,48 @@ def test_points_are_dragged_or_clicked_and_their_ends_can_be_moved(open_bare: An
     assert points["pairs"][0][1] == pytest.approx([0.5, 0.5], abs=0.01)
 
 
+UPPER = """([x, y, away]) => {
+  const s = editor.stage, v = s.view, r = s.upper.width / s.box[0];
+  return [...s.pen.getImageData((v.panX + x * s.size[0] * v.zoom) * r, (v.panY + y * s.size[1] * v.zoom + away) * r, 1, 1).data];
+}"""
+"""[x, y, css px farther down] -> the colour of what lies over the picture."""
+
+
+def test_a_loupe_shows_where_a_point_is_set_and_where_its_key_is_held(open_bare: Any) -> None:
+    hand, texts, problems = open_bare("?size=4096x3072")
+    page = hand.page
+    hand.key("d")
+    # From the ball to the wall of the house, of which the loupe is full, while the sky lies behind it.
+    page.mouse.move(*hand.at((0.24, 0.75)))
+    page.mouse.down()
+    page.mouse.move(*hand.at((0.6, 0.6)), steps=4)
+    hand.settle()
+    assert page.evaluate(UPPER, [0.6, 0.6, -60]) == pytest.approx([181, 85, 63, 255], abs=6)
+    hand_module.picture(page, "bare_loupe")
+    page.mouse.up()
+    hand.settle()
+    assert page.evaluate(UPPER, [0.6, 0.6, -60])[3] == 0
+    page.mouse.move(*hand.at((0.6, 0.65)))
+    page.keyboard.down("z")
+    hand.settle()
+    assert page.evaluate(UPPER, [0.6, 0.65, -60]) == pytest.approx([181, 85, 63, 255], abs=6)
+    page.keyboard.up("z")
+    hand.settle()
+    assert page.evaluate(UPPER, [0.6, 0.65, -60])[3] == 0
+    # With single px to be seen nobody needs it while a point is dragged.
+    page.evaluate("editor.stage.zoom(40, [...editor.stage.box].map((side) => side / 2))")
+    hand.settle()
+    x, y = page.evaluate("(() => { const r = editor.stage.element.getBoundingClientRect(); return [r.x + 150, r.y + 250] })()")
+    page.mouse.move(x, y)
+    page.mouse.down()
+    page.mouse.move(x + 40, y + 40, steps=3)
+    hand.settle()
+    assert page.evaluate("editor.stage.gesture.exact() !== null && editor.stage.pen.getImageData(...[190, 230].map("
+                         "(v) => v * editor.stage.upper.width / editor.stage.box[0]), 1, 1).data[3]") == 0
+    page.mouse.up()
+    assert len(texts()) == 2 and problems == []
+
+
 def test_everything_can_be_done_by_keyboard(open_bare: Any) -> None:
     hand, texts, problems = open_bare()
     hand.stage.focus()

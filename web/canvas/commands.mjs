@@ -37,6 +37,11 @@ export class Commands {
   listen(element) {
     element.addEventListener("keydown", (event) => this.down(event));
     element.addEventListener("keyup", (event) => this.up(event));
+    // Elsewhere nobody hears that a key is let go.
+    element.addEventListener("focusout", () => {
+      this.editor.stage.panning = false;
+      this.editor.stage.setLoupe(false);
+    });
     element.addEventListener("copy", (event) => this.copied(event));
     element.addEventListener("cut", (event) => this.copied(event));
     element.addEventListener("paste", (event) => this.pasted(event));
@@ -68,6 +73,7 @@ export class Commands {
   /** @param {KeyboardEvent} event */
   up(event) {
     if (event.key === " ") this.editor.stage.panning = false;
+    if (event.key.toLowerCase() === "z") this.editor.stage.setLoupe(false);
     if (event.key.startsWith("Arrow") || event.key === "," || event.key === ".") this.editor.session.settle();
   }
 
@@ -147,6 +153,8 @@ export class Commands {
       case "panHold":
         stage.panning = true;
         return;
+      case "loupeHold":
+        return stage.setLoupe(true);
       case "viewInput":
         return stage.setMode("input");
       case "viewPreview":

@@ -26,6 +26,7 @@ import { contains, ellipseOutline, lassoOutline, rectangleOutline } from "../dra
  * @property {() => void} [commit]  Enter
  * @property {() => void} [back]  Backspace
  * @property {Path} [path]  what the stage draws meanwhile
+ * @property {() => Point | null} [exact]  the single point that is being set
  */
 
 /** @typedef {{points: Point[], closed: boolean, width?: number, arrow?: boolean, erase?: boolean}} Path  width: px of the picture */
@@ -72,7 +73,15 @@ function grab(stage, point) {
       if (below) session.act({ type: "select", id: below.id, pair: below.pair ?? null });
     },
     cancel: () => session.cancel(),
+    exact: () => (moved ? pointAt(stage, chosen) : null),
   };
+}
+
+/** Where the end of a pair or an anchor that is held has got to. @param {Stage} stage @param {Hit} hit @returns {Point | null} */
+function pointAt(stage, { part, pair }) {
+  const operation = selected(stage.session.state);
+  if (operation?.kind === "points") return operation.pairs[pair ?? 0]?.[part === "handle" ? 0 : 1] ?? null;
+  return part === "anchor" ? (operation?.anchor ?? null) : null;
 }
 
 /**
@@ -278,6 +287,7 @@ function polygon(stage, start) {
   /** @type {Gesture} */
   const gesture = {
     path,
+    exact: () => path.points[path.points.length - 1],
     move: (to, { shift }) => draw(shift ? snapAxis(corners[corners.length - 1], to, stage.size) : to),
     end: () => gesture,
     press(to, { shift, again }) {
@@ -313,6 +323,7 @@ function pair(stage, start) {
   /** @type {Gesture} */
   const gesture = {
     path,
+    exact: () => path.points[1],
     move(to, keys) {
       path.points = [start, snapped(to, keys)];
       stage.redraw();

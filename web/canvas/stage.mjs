@@ -7,11 +7,12 @@
 
 import { hits } from "../drag/hit.mjs";
 import { snapAxis } from "../drag/motion.mjs";
-import { frameOf } from "../drag/model.mjs";
+import { frameOf, landing, selected } from "../drag/model.mjs";
 import { backingSize, clientToCss, fitView, hitRadius, panBy, toCss, toPicture, zoomAt } from "../drag/viewport.mjs";
 import { h } from "./dom.mjs";
 import { startGesture } from "./gestures.mjs";
 import { Base } from "./base.mjs";
+import { drawLoupe, isCoarse } from "./loupe.mjs";
 import { AREA, Resting } from "./area.mjs";
 import { Marks } from "./marks.mjs";
 import { context2d } from "./picture.mjs";
@@ -75,6 +76,8 @@ export class Stage {
     this.gesture = null;
     this.held = false;
     this.panning = false;
+    /** Whether the key of the loupe is held. */
+    this.loupe = false;
     this.reach = REACH;
     /** @type {Point | null} where the pointer is, for the ring of the brush */
     this.pointer = null;
@@ -236,6 +239,31 @@ export class Stage {
     }
     if (this.gesture?.path) this.drawPath(this.gesture.path, marks);
     this.drawBrush();
+    this.drawLoupe(ratio);
+  }
+
+  /** Where a point is set, while that can't be seen to a px; anywhere while its key is held. @param {number} ratio */
+  drawLoupe(ratio) {
+    const { picture } = this.base;
+    const exact = isCoarse(this.view) ? (this.gesture?.exact?.() ?? null) : null;
+    const at = exact ?? (this.loupe ? this.lookedAt : null);
+    if (picture && at) drawLoupe(this.pen, picture, this.view, this.box, ratio, at);
+  }
+
+  /** @returns {Point | null} where the pointer is, else what is selected */
+  get lookedAt() {
+    if (this.pointer) return this.onPicture(this.pointer);
+    const { state } = this.session;
+    const operation = selected(state);
+    if (operation?.kind === "points") return operation.pairs[state.pair ?? 0][1];
+    return operation ? landing(operation, this.size) : null;
+  }
+
+  /** @param {boolean} held */
+  setLoupe(held) {
+    if (held === this.loupe) return;
+    this.loupe = held;
+    this.redraw();
   }
 
   /** What is not selected stands still while something is dragged: drawn once, copied in every frame. @param {number} ratio */
@@ -397,6 +425,6 @@ export class Stage {
     }
     if (this.session.readOnly) cursor = "default";
     if (this.element.style.cursor !== cursor) this.element.style.cursor = cursor;
-    if (cursor === "none" || this.gesture) this.redraw();
+    if (cursor === "none" || this.gesture || this.loupe) this.redraw();
   }
 }

@@ -52,6 +52,7 @@ export const COMMANDS = Object.freeze([
   { id: "zoomIn", keys: ["+", "="], group: "view" },
   { id: "zoomOut", keys: ["-"], group: "view" },
   { id: "panHold", keys: ["Space"], group: "view" },
+  { id: "loupeHold", keys: ["Z"], group: "view" },
   { id: "viewInput", keys: ["I"], group: "view" },
   { id: "viewPreview", keys: ["T"], group: "view" },
   { id: "viewResult", keys: ["U"], group: "view" },

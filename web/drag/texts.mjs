@@ -169,6 +169,7 @@ export const ENGLISH = Object.freeze({
   "command.zoomIn": "Zoom in",
   "command.zoomOut": "Zoom out",
   "command.panHold": "Hold to move the view",
+  "command.loupeHold": "Hold for the loupe",
   "command.viewInput": "Show the input",
   "command.viewPreview": "Show the preview",
   "command.viewResult": "Show the result",
