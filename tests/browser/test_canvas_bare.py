@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import http.server
 import importlib.util
+import io
 import itertools
 import json
 import random
@@ -16,6 +17,7 @@ from types import ModuleType
 from typing import Any
 
 import pytest
+from PIL import Image
 
 from dragfield.core.instruction import DragInstruction
 
@@ -690,6 +692,60 @@ def test_a_picture_that_cannot_be_had_is_told_once(open_bare: Any) -> None:
     hand.settle()
     assert "after a run" not in hand.root.inner_text()
     assert hand.root.inner_text().count("could not be loaded") == 1
+
+
+def test_a_picture_on_its_way_is_told(open_bare: Any) -> None:
+    hand, _, problems = open_bare("?empty")
+    held: list[Any] = []
+    hand.page.route("**/slow.png*", lambda route: held.append(route))
+    hand.page.evaluate("void editor.setPicture('/slow.png', 'The linked picture is seen after a run.')")
+    hand.root.locator(".df-notice", has_text="The picture is loading.").wait_for()
+    assert hand.stage.get_attribute("aria-busy") == "true"
+    shot = io.BytesIO()
+    Image.new("RGB", (64, 48), (200, 30, 30)).save(shot, "PNG")
+    held[0].fulfill(body=shot.getvalue(), content_type="image/png")
+    hand.root.locator(".df-notice").wait_for(state="hidden")
+    assert hand.stage.get_attribute("aria-busy") is None and hand.root.locator(".df-fact").inner_text() == "64 × 48"
+    # While another one is seen it is told if it takes long.
+    hand.page.evaluate("void editor.setPicture('/slow.png?2')")
+    hand.root.locator(".df-notice", has_text="The picture is loading.").wait_for()
+    held[1].abort()
+    hand.root.locator(".df-notice", has_text="could not be loaded").wait_for()
+    assert [problem for problem in problems if "Failed to load resource" not in problem] == []
+
+
+def test_a_run_is_told_step_by_step_and_its_latent_is_drawn_where_it_works(open_bare: Any) -> None:
+    hand, texts, problems = open_bare()
+    page = hand.page
+    hand.drag(*BALL)
+    hand.drag((0.24, 0.75), (0.5, 0.75))
+    hand.key("Escape")
+    run = """async ([value, stage, colour]) => {
+      const canvas = new OffscreenCanvas(8, 8), pen = canvas.getContext("2d");
+      pen.fillStyle = colour;
+      pen.fillRect(0, 0, 8, 8);
+      await editor.setRun({value, max: 8, stage, window: [0.5, 0, 0.5, 1], preview: await canvas.convertToBlob()});
+    }"""
+    page.evaluate(run, [0, "invert", "#f0f"])
+    hand.settle()
+    bar = hand.root.get_by_role("progressbar", name="Progress of the run")
+    assert bar.is_visible() and bar.get_attribute("aria-valuetext") == "Inverting the picture: step 0 of 8"
+    page.evaluate(run, [5, "denoise", "#0f0"])
+    hand.settle()
+    hand_module.picture(page, "bare_run")
+    assert bar.inner_text() == "Making the picture: step 5 of 8" and bar.get_attribute("aria-valuenow") == "5"
+    assert page.evaluate(COLOUR, [0, 0.75, 0.2])[:3] == pytest.approx([0, 255, 0], abs=3)
+    assert page.evaluate(COLOUR, [0, 0.25, 0.2])[1:3] != pytest.approx([255, 0], abs=40)
+    # Whoever edits meanwhile sees what that does; the run goes on.
+    hand.key("v", "Tab", "ArrowRight")
+    assert bar.is_visible() and page.evaluate(COLOUR, [0, 0.75, 0.2])[1:3] != pytest.approx([255, 0], abs=40)
+    page.evaluate(run, [6, "denoise", "#0f0"])
+    hand.settle()
+    assert page.evaluate(COLOUR, [0, 0.75, 0.2])[1:3] != pytest.approx([255, 0], abs=40)
+    page.evaluate("editor.setRun(null)")
+    hand.settle()
+    assert not bar.is_visible() and hand.root.locator(".df-live").inner_text() == "The run is over."
+    assert len(texts()) == 3 and problems == []
 
 
 def test_the_menu_saves_clears_and_opens_a_drag(open_bare: Any, tmp_path: Path) -> None:

@@ -63,6 +63,8 @@ export class Stage {
     /** How far the preview has moved things, 0 to 1. */
     this.progress = 1;
     this.showMask = false;
+    /** @type {(import("./base.mjs").Running & {of: unknown}) | null} what a run is at; of: the drag that it works on */
+    this.run = null;
     /** Whether the drag is drawn on the picture. */
     this.showMarks = true;
     /** @type {unknown} what the drag was when the result was asked for */
@@ -97,6 +99,8 @@ export class Stage {
     this.drop();
     cancelAnimationFrame(this.pending);
     this.base.warp.stop();
+    this.run?.image.close();
+    this.run = null;
     this.resized.disconnect();
     this.unsubscribe();
   }
@@ -141,6 +145,19 @@ export class Stage {
     this.resultOf = this.session.state.operations;
     this.redraw(true);
     this.changed();
+  }
+
+  /** Of a drag that has changed since, a run shows nothing. */
+  get shownRun() {
+    return this.run?.of === this.session.state.operations ? this.run : null;
+  }
+
+  /** @param {Stage["run"]} run */
+  setRun(run) {
+    const before = this.run;
+    this.run = run;
+    if (before?.image !== run?.image) before?.image.close();
+    this.redraw(true);
   }
 
   /** @param {boolean} shown */
@@ -222,7 +239,7 @@ export class Stage {
     const { state } = this.session;
     if (this.lowerToo) {
       this.lowerToo = false;
-      this.base.draw({ state, view, size, ratio, mode: this.mode, split: this.split, progress: this.progress });
+      this.base.draw({ state, view, size, ratio, mode: this.mode, split: this.split, progress: this.progress, run: this.shownRun });
     }
     this.pen.setTransform(1, 0, 0, 1, 0, 0);
     this.pen.clearRect(0, 0, this.upper.width, this.upper.height);

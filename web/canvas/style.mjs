@@ -104,6 +104,12 @@ const CSS = `
 .df-root .df-run:hover { background: #fff; }
 .df-stage[data-guess] .df-layer:first-child { filter: grayscale(0.55) contrast(0.75) brightness(1.08); }
 .df-stage[data-guess]::after { content: ""; position: absolute; inset: 3px; border: 2px dashed var(--df-warn); border-radius: 6px; pointer-events: none; }
+.df-running {
+  position: absolute; left: 8px; right: 8px; bottom: 8px; padding: 4px 10px 6px; border-radius: 8px; overflow: hidden; pointer-events: none;
+  background: rgb(20 22 27 / 0.82); color: #f2f3f5; font-size: 11.5px; font-variant-numeric: tabular-nums; box-shadow: 0 1px 6px rgb(0 0 0 / 0.3);
+}
+.df-done { position: absolute; left: 0; bottom: 0; height: 3px; background: var(--df-accent); transition: width 0.2s; }
+.df-root .df-stage[data-running] :is(.df-whole, .df-notice[data-middle]) { bottom: 40px; }
 .df-notice[data-middle] { top: auto; bottom: 8px; }
 .df-side { min-width: 0; display: flex; flex-direction: column; border-top: 1px solid var(--df-line); min-height: 0; }
 .df-operations { max-height: 118px; overflow-y: auto; overscroll-behavior: contain; scrollbar-width: thin; padding: 3px; }
