@@ -410,7 +410,7 @@ app.registerExtension({
       for (const canvas of canvases) canvas.lookAtRun();
     };
     api.addEventListener("progress_state", heard((detail) => runs.progress(detail)));
-    api.addEventListener("dragfield.run", heard((detail) => runs.told(detail)));
+    api.addEventListener("dragfield.run", heard((detail) => runs.hear(detail)));
     api.addEventListener("b_preview_with_metadata", heard((detail) => runs.preview(detail)));
     for (const event of ["execution_start", "execution_success", "execution_error", "execution_interrupted"])
       api.addEventListener(event, heard(() => runs.end()));

@@ -694,7 +694,7 @@ def test_a_picture_that_cannot_be_had_is_told_once(open_bare: Any) -> None:
     assert hand.root.inner_text().count("could not be loaded") == 1
 
 
-def test_a_picture_on_its_way_is_told(open_bare: Any) -> None:
+def test_a_picture_that_loads_is_announced(open_bare: Any) -> None:
     hand, _, problems = open_bare("?empty")
     held: list[Any] = []
     hand.page.route("**/slow.png*", lambda route: held.append(route))
@@ -714,7 +714,7 @@ def test_a_picture_on_its_way_is_told(open_bare: Any) -> None:
     assert [problem for problem in problems if "Failed to load resource" not in problem] == []
 
 
-def test_a_run_is_told_step_by_step_and_its_latent_is_drawn_where_it_works(open_bare: Any) -> None:
+def test_a_run_shows_its_steps_and_its_latent_is_drawn_where_it_works(open_bare: Any) -> None:
     hand, texts, problems = open_bare()
     page = hand.page
     hand.drag(*BALL)

@@ -120,7 +120,7 @@ def test_a_run_with_nothing_drawn_says_what_to_do_and_a_drag_edit_alone_runs(pag
     wait(page, "app.nodeOutputs[argument]?.images?.length", ids["edit"])
     bar.wait_for(state="hidden")
     page.evaluate("app.extensionManager.setting.set('Comfy.Execution.PreviewMethod', 'default')")
-    told = page.evaluate("watched")
-    assert [stage for stage in ("Inverting", "Making") if not any(text.startswith(stage) for text, _ in told)] == []
-    assert any(drawn for _, drawn in told)
+    steps = page.evaluate("watched")
+    assert [stage for stage in ("Inverting", "Making") if not any(text.startswith(stage) for text, _ in steps)] == []
+    assert any(drawn for _, drawn in steps)
     assert problems == []

@@ -21,13 +21,13 @@ test("a node that counts steps is at work, one that is done or counts none is no
 test("a node that became a graph shows what its parts do, and keeps that from one part to the next", () => {
   const runs = new Runs();
   runs.progress({ nodes: { 12: node("running") } });
-  runs.told({ node: "12", window: [0, 0.25, 0.5, 0.5] });
+  runs.hear({ node: "12", window: [0, 0.25, 0.5, 0.5] });
   runs.progress({ nodes: { 12: node("running"), "12.invert": node("running", 3, 10, "12") } });
-  runs.told({ node: "12.invert", stage: "invert" });
+  runs.hear({ node: "12.invert", stage: "invert" });
   assert.deepEqual(runs.of(["12"]), { value: 3, max: 10, stage: "invert", window: [0, 0.25, 0.5, 0.5] });
   runs.progress({ nodes: { 12: node("running"), "12.invert": node("finished", 10, 10, "12"), "12.edit": node("running", 0, 1, "12") } });
   assert.equal(runs.of(["12"]).stage, "invert");
-  runs.told({ node: "12.edit", stage: "drag" });
+  runs.hear({ node: "12.edit", stage: "drag" });
   runs.progress({ nodes: { 12: node("running"), "12.edit": node("running", 1, 70, "12") } });
   assert.deepEqual([runs.of(["12"]).stage, runs.of(["12"]).value], ["drag", 1]);
 });

@@ -225,6 +225,11 @@ const CSS = `
   .df-viewbar .df-button { width: 24px; }
   .df-numbers { grid-template-columns: 1fr 1fr; }
 }
+@container (max-width: 290px) {
+  .df-row { gap: 2px; padding: 1px 3px; }
+  .df-row .df-button { width: 19px; }
+  .df-root .df-task { max-width: 64px; }
+}
 @media (prefers-reduced-motion: reduce) {
   .df-root *, .df-root *::after { transition: none !important; animation: none !important; }
 }

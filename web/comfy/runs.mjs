@@ -30,7 +30,7 @@ export class Runs {
   }
 
   /** What our nodes say themselves. @param {{node: string, stage?: string, window?: Run["window"]}} said */
-  told({ node, ...what }) {
+  hear({ node, ...what }) {
     this.put(this.shown.get(String(node)) ?? String(node), what);
   }
 
