@@ -43,7 +43,7 @@ def moved(mask: torch.Tensor, **more: Any) -> Drag:
     return drag_of(Masks.execute(mask, **settings | more))
 
 
-def way(drag: Drag) -> np.ndarray:
+def displacement(drag: Drag) -> np.ndarray:
     region = drag.regions[-1]
     return np.subtract(region.target, centroid(region.mask))
 
@@ -51,7 +51,7 @@ def way(drag: Drag) -> np.ndarray:
 @pytest.mark.parametrize("scale", [1.0, 4.25, 0.5, 0.7])
 def test_a_mask_of_another_size_than_the_picture_moves_as_many_pixels_of_the_picture(scale: float) -> None:
     drag = moved(square(scale), image=IMAGE)
-    assert np.allclose(way(drag), (85, 0), atol=0.1)
+    assert np.allclose(displacement(drag), (85, 0), atol=0.1)
     assert np.allclose(centroid(drag.regions[0].mask), (65, 75), atol=0.1)
     assert abs(drag.regions[0].mask.sum() / 2500 - 1) < 0.03
 
@@ -67,14 +67,14 @@ def test_what_goes_along_is_of_the_region_and_does_not_count_for_its_middle() ->
 
 def test_a_drag_before_says_how_large_the_picture_is() -> None:
     before = DragInstruction(size=SIZE).to_json()
-    assert np.allclose(way(moved(square(4.25), drag=before)), (85, 0), atol=0.1)
-    assert np.allclose(way(moved(square())), (85, 0), atol=0.1)
+    assert np.allclose(displacement(moved(square(4.25), drag=before)), (85, 0), atol=0.1)
+    assert np.allclose(displacement(moved(square())), (85, 0), atol=0.1)
 
 
 def test_a_target_mask_and_an_anchor_are_the_pictures_too() -> None:
     target = torch.zeros(1, 320, 480)
     target[:, 100:200, 250:350] = 1
-    assert np.allclose(way(moved(square(4.25), image=IMAGE, target_mask=target)), (85, 0), atol=0.1)
+    assert np.allclose(displacement(moved(square(4.25), image=IMAGE, target_mask=target)), (85, 0), atol=0.1)
     turned = moved(square(4.25), image=IMAGE, task="rotation", angle=90.0, anchor_x=65.0, anchor_y=130.0)
     assert np.allclose(turned.regions[0].target, (120, 130), atol=0.2)
 
@@ -87,14 +87,14 @@ def test_a_mask_of_another_shape_is_refused() -> None:
 
 
 def test_without_the_picture_the_node_says_whose_pixels_count(monkeypatch: pytest.MonkeyPatch) -> None:
-    told = []
-    monkeypatch.setattr("dragfield.nodes.drag_from_masks.show_text", lambda text, _: told.append(text))
+    shown = []
+    monkeypatch.setattr("dragfield.nodes.drag_from_masks.show_text", lambda text, _: shown.append(text))
     moved(square(4.25))
-    assert told == ["pixels of the mask, 1020 x 680; connect image if the picture has another size"]
+    assert shown == ["pixels of the mask, 1020 x 680; connect image if the picture has another size"]
     moved(square(), image=IMAGE)
     moved(square(), drag=DragInstruction(size=SIZE).to_json())
     moved(square(), target_mask=square())
-    assert len(told) == 1
+    assert len(shown) == 1
 
 
 def points(handles: Any, targets: Any = None, **more: Any) -> list:

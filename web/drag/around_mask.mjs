@@ -35,8 +35,8 @@ export function aroundParts(state, size = frameOf(state)) {
     for (const outline of region.along ? [region.region, region.along] : [region.region]) parts.push({ outline, matrix: IDENTITY }, { outline, matrix });
     if (region.task !== "deformation") continue;
     const [dx, dy] = shiftOf(region, frame);
-    const way = /** @type {Point} */ ([(dx * size[0]) / frame[0], (dy * size[1]) / frame[1]]);
-    parts.push({ outline: stretchOutline(bodyOf(region), way, size, region.anchor), matrix: IDENTITY });
+    const shift = /** @type {Point} */ ([(dx * size[0]) / frame[0], (dy * size[1]) / frame[1]]);
+    parts.push({ outline: stretchOutline(bodyOf(region), shift, size, region.anchor), matrix: IDENTITY });
   }
   const pairs = shown.flatMap((operation) => (operation.kind === "points" ? operation.pairs : []));
   if (pairs.length > 0) parts.push({ outline: spreadOutline(pairs, size, state.editable), matrix: IDENTITY });
