@@ -12,7 +12,7 @@ from comfy_api.latest import io
 from ..core.field.geometry import Motion, centroid
 from ..core.formats.sample import trace
 from ..core.instruction import DragInstruction, DrawnRegion, InstructionError
-from ..core.instruction.checks import Polygons
+from ..core.instruction.checks import MAX_SCALE, Polygons
 from ..core.instruction.operations import Task
 from . import wire
 from .host.node_text import show_text
@@ -26,7 +26,7 @@ class DragFromMasks(io.ComfyNode):
             node_id="DragfieldFromMasks",
             display_name="Drag From Masks",
             category=CATEGORY,
-            description="Make a drag of a mask: move it, turn it, pull it, or pin it. Chain several for a drag of several regions.",
+            description="Make a drag of a mask: move, scale, copy, turn, pull, or pin it. Chain several for a drag of several regions.",
             search_aliases=["mask to drag", "SAM drag", "move mask", "segment drag", "select and move"],
             inputs=[
                 io.Mask.Input("mask", tooltip="The region. Masks of a batch are joined into one region."),
@@ -42,7 +42,14 @@ class DragFromMasks(io.ComfyNode):
                 ),
                 io.Float.Input("move_x", default=0.0, min=-16384.0, max=16384.0, step=1.0, tooltip="How far to the right, in pixels."),
                 io.Float.Input("move_y", default=0.0, min=-16384.0, max=16384.0, step=1.0, tooltip="How far down, in pixels."),
-                io.Float.Input("angle", default=0.0, min=-180.0, max=180.0, step=1.0, tooltip="Rotation only: degrees, clockwise."),
+                io.Float.Input(
+                    "angle",
+                    default=0.0,
+                    min=-180.0,
+                    max=180.0,
+                    step=1.0,
+                    tooltip="Degrees, clockwise: a rotation turns about the anchor, a relocation about the middle of the region.",
+                ),
                 io.Float.Input(
                     "anchor_x",
                     default=0.0,
@@ -71,6 +78,24 @@ class DragFromMasks(io.ComfyNode):
                     optional=True,
                     tooltip="What goes with the region: its shadow, its reflection, something it holds. It does not count for the middle.",
                 ),
+                *(
+                    io.Float.Input(
+                        f"scale_{axis}",
+                        default=1.0,
+                        min=-MAX_SCALE,
+                        max=MAX_SCALE,
+                        step=0.05,
+                        optional=True,
+                        tooltip=f"Relocation and rotation: how many times as {size} the region becomes; below 0 mirrored.",
+                    )
+                    for axis, size in (("x", "wide"), ("y", "high"))
+                ),
+                io.Boolean.Input(
+                    "copy",
+                    default=False,
+                    optional=True,
+                    tooltip="Relocation and rotation: the original stays where it is, and a copy of it goes.",
+                ),
             ],
             hidden=[io.Hidden.unique_id],
             outputs=[io.String.Output("drag_json", display_name="drag")],
@@ -94,6 +119,9 @@ class DragFromMasks(io.ComfyNode):
         drag: str | None = None,
         image: torch.Tensor | None = None,
         along: torch.Tensor | None = None,
+        scale_x: float = 1.0,
+        scale_y: float = 1.0,
+        copy: bool = False,
     ) -> io.NodeOutput:
         before = None if drag is None else DragInstruction.from_json(drag)
         width, height = size = _counted(mask, image, before)
@@ -114,7 +142,10 @@ class DragFromMasks(io.ComfyNode):
         if task == "rotation":
             anchor = (anchor_x / width, anchor_y / height)
         place = None if task == "pin" else _on_picture(target, size, task)
-        added = DrawnRegion(task, trace(region), place, anchor, along=_along(along, region, size))
+        added = DrawnRegion(
+            task, trace(region), place, anchor, along=_along(along, region, size), scale=(scale_x, scale_y),
+            angle=angle if task == "relocation" else 0.0, copy=copy,
+        )  # fmt: skip
         before = DragInstruction(size=size) if before is None else before
         whole = replace(before, operations=(*before.operations, added))
         whole.rasterise(width, height)

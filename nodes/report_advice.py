@@ -60,6 +60,10 @@ WIDER: list[Setting] = [
     (EDIT, "margin", _below(0.5), "a larger margin"),
     ("DragfieldGradientMask", "margin", _below(0.5), "a larger margin of the mask"),
 ]
+NARROWER: list[Setting] = [
+    (EDIT, "margin", _above(0), "a smaller margin"),
+    ("DragfieldGradientMask", "margin", _above(0), "a smaller margin of the mask"),
+]
 FRESHER: list[Setting] = [
     (EDIT, "warp", _below(1), "a larger warp"),
     (EDIT, "margin", _below(0.5), "a larger margin"),
@@ -100,6 +104,8 @@ def advice(one: Arrival, nodes: list[dict[str, Any]]) -> str:
     said, settings = WHAT[one.verdict]
     if one.stayed and one.verdict not in ("still", "on the way", "unknown"):
         said, settings = ("; ".join(filter(None, (said, "a copy stayed at the old place"))), [*settings, *WIDER])
+    elif one.erased and one.verdict == "arrived":
+        said, settings = "the original, which was to stay, is no longer as it was (a pin on it holds it)", NARROWER
     elif one.smeared and one.verdict == "arrived":
         said, settings = "the ground it left is smeared", FRESHER
     tries = list(dict.fromkeys(_tries(settings, nodes)))[:MOST]

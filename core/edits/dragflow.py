@@ -213,13 +213,13 @@ def supervised(
 def with_shadows(field: DragField, image: Tensor, find_shadow: FindShadow) -> DragField:
     """The field with each region that is shifted as a whole grown by its cast shadow.
 
-    Not where a region turns: the light does not turn with it, nor does its shadow. Not where what lies behind it gives: there the
-    region is a part of an object, and beside it is the rest of the object.
+    Not where a region turns or is mirrored: the light does not turn with it, nor does its shadow. Not where what lies behind it gives:
+    there the region is a part of an object, and beside it is the rest of the object.
     """
     picture = picture_of(image)
 
     def grown(move: RegionMove) -> RegionMove:
-        if not move.rigid or move.motion.angle:
+        if not move.rigid or move.motion.angle or min(move.motion.scale) < 0:
             return move
         alpha = move.mask.astype(np.float32)
         shadow = find_shadow(picture, alpha)

@@ -72,7 +72,8 @@ def make_warm_start(
     warped = tensor_of(evidence.image).to(image)
     moved, vacated = moved.to(noise.device), vacated.to(noise.device)
     fresh = vacated if renew is None else vacated | (renew & ~moved)
-    return WarmStart(autoencoder.encode(warped), _carried(noise, layout.backward, fresh, seed), moved, vacated, evidence)
+    carried = _carried(noise, layout.backward, fresh, seed, field.enlarged(1.0, (noise.shape[-1], noise.shape[-2])))
+    return WarmStart(autoencoder.encode(warped), carried, moved, vacated, evidence)
 
 
 @torch.no_grad()
@@ -96,10 +97,16 @@ def warp_latent(z: Tensor, t: float, field: DragField, *, z0: Tensor | None = No
     z0: the latent of the undragged picture; with it, ground is what lies around, a cell away from what moves (BNNI, see latent_warp.py).
         None: the mean of what is kept.
     progress: how much of the way, in [0, 1].
-    Cells are carried by their nearest source, not blended: averaging would take variance from the noise in them.
+    Cells are carried by their nearest source, not blended: averaging would take variance from the noise in them. Where a region grows and
+    z0 is known, its signal is blended and its noise spread, see `spread_noise`; without z0 whole cells are repeated.
     """
     layout = field.layout(progress, (z.shape[-1], z.shape[-2]))
     carried = warp(z, layout.backward, mode="nearest")
+    grown = field.enlarged(progress, (z.shape[-1], z.shape[-2])).to(z.device)
+    if z0 is not None and t > 0 and bool(grown.any()):
+        signal = z0.to(z)
+        noise = spread_noise((z - (1 - t) * signal) / t, layout.backward, grown, seed)
+        carried = torch.where(grown, (1 - t) * warp(signal, layout.backward) + t * noise, carried)
     kept, vacated = layout.kept.to(z.device), layout.vacated.to(z.device)
     mean = z[..., kept].mean(-1)[..., None, None] if bool(kept.any()) else z.mean((-2, -1), keepdim=True)
     ground = mean.expand_as(z)
@@ -110,10 +117,30 @@ def warp_latent(z: Tensor, t: float, field: DragField, *, z0: Tensor | None = No
     return torch.where(vacated, ground + t * noise, carried)
 
 
-def _carried(noise: Tensor, backward: Tensor, fresh: Tensor, seed: int) -> Tensor:
+def spread_noise(noise: Tensor, backward: Tensor, cells: Tensor, seed: int) -> Tensor:
+    """White noise read at the nearest source of each cell; where k of `cells` read the same one, they share it and stay white.
+
+    Each of the k has n / sqrt(k) of it, and fresh noise less the mean of that over the k: unit variance, nothing in common, and n again
+    when they are added up (conditional white noise, as in Chang et al. 2024, How I Warped Your Noise). One cell alone has n itself.
+
+    noise: [1, C, h, w].  backward: [h, w, 2].  cells: bool [h, w].  -> like noise
+    """
+    height, width = noise.shape[-2:]
+    carried = warp(noise, backward, mode="nearest")
+    column, row = (backward - 0.5).round().long().unbind(-1)
+    source = (row.clamp(0, height - 1) * width + column.clamp(0, width - 1)).to(noise.device)[cells]
+    count = torch.bincount(source, minlength=height * width).to(noise)
+    drawn = torch.randn(noise.shape, generator=torch.Generator().manual_seed(seed + 1)).to(noise)[..., cells]
+    total = noise.new_zeros(*noise.shape[:2], height * width).index_add(2, source, drawn)
+    shared = count[source]
+    carried[..., cells] = carried[..., cells] / shared.sqrt() + (drawn - total[..., source] / shared)
+    return carried
+
+
+def _carried(noise: Tensor, backward: Tensor, fresh: Tensor, seed: int, enlarged: Tensor) -> Tensor:
     generator = torch.Generator().manual_seed(seed)
     drawn = torch.randn(noise.shape, generator=generator).to(noise)
-    return torch.where(fresh, drawn, warp(noise, backward, mode="nearest"))
+    return torch.where(fresh, drawn, spread_noise(noise, backward, enlarged.to(noise.device), seed))
 
 
 def _cells(mask: np.ndarray, z: Tensor) -> Tensor:

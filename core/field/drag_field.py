@@ -4,7 +4,7 @@ A `DragField` holds a whole drag as a value and answers on any grid, at any prog
 for each target cell its source position (a backward map), and the three kinds of cells. Every cell is exactly one of
 - *moved*: content that moves lands here (affine region, material stretched after it, or surroundings of a handle
   point);
-- *vacated*: moving content was here and nothing has covered the place again;
+- *vacated*: moving content was here and nothing has covered the place again; a copy leaves nothing;
 - *kept*: all the rest. Pins are always kept.
 
 Laid over each other from below: points, stretched material, regions in their order (a later one covers an earlier one),
@@ -43,12 +43,14 @@ REMEMBERED_CELLS = 1 << 18
 
 
 class Move(Protocol):
-    """What a field asks of what it lays over each other: see moves.py. stretch: what gives beside it, None for nothing."""
+    """What a field asks of what it lays over each other: see moves.py. stretch: what gives beside it, None for nothing.  copy: whether
+    what it moves stays at its old place as well."""
 
     name: str
     mask: np.ndarray
     stretch: Stretch | None
     rigid: bool
+    copy: bool
     operations: tuple[str, ...]
     areas: tuple[float, ...]
 
@@ -157,7 +159,7 @@ class DragField:
 
         moving = [region for region in drag.regions if region.task != "pin"]
         regions = tuple(
-            RegionMove(r.body, motion_of(r, rounded_at=rounded_at), stretch_of(r), r.name or f"region {i + 1}")
+            RegionMove(r.body, motion_of(r, rounded_at=rounded_at), stretch_of(r), r.name or f"region {i + 1}", r.copy)
             for i, r in enumerate(moving)
         )
         points = None
@@ -247,12 +249,24 @@ class DragField:
             x0, y0, x1, y1 = landing.window
             column, row = landing.source.floor().long().unbind(-1)
             origin = row.clamp(0, size[1] - 1), column.clamp(0, size[0] - 1)
-            cells = cells & ~fixed[y0:y1, x0:x1] & ~pinned[origin]
+            cells = cells & ~fixed[y0:y1, x0:x1]
+            if first == len(self.regions) or not self.regions[first].copy:
+                cells &= ~pinned[origin]
             if loose:
                 cells &= (home[origin] < 0) | (home[origin] == first)
             backward[y0:y1, x0:x1][cells] = landing.source[cells].float()
             operation[y0:y1, x0:x1][cells] = (first + torch.as_tensor(landing.operation)).expand(cells.shape)[cells]
         return Layout(backward, operation, leaving & (operation < 0) & ~fixed)
+
+    def enlarged(self, progress: float = 1.0, size: Size | None = None) -> Tensor:
+        """Cells of regions that grow, in width or height: several of them may show one cell of the source. -> bool [h, w]"""
+        operation = self.layout(progress, size).operation
+        growing = [
+            index
+            for index, move in enumerate(self.regions)
+            if isinstance(move, RegionMove) and max(map(abs, move.motion.factors(progress))) > 1
+        ]
+        return torch.isin(operation, torch.tensor(growing, dtype=operation.dtype))
 
     def samples(self, op: int, progress: float = 1.0, size: Size | None = None) -> tuple[Tensor, Tensor]:
         """Where region supervision compares, and with what, for one operation (DragFlow Eq. 1 on masked cells only).
@@ -280,13 +294,15 @@ class DragField:
     def forward(self, progress: float = 1.0, size: Size | None = None) -> tuple[Tensor, Tensor]:
         """Where each source cell goes, for `splat`.
 
-        -> float32 [h, w, 2], exactly its own centre if it stays; bool [h, w], whether it moves.
+        -> float32 [h, w, 2], exactly its own centre if it stays; bool [h, w], whether it moves. What is copied stays.
         """
         size = self._checked(progress, size)
         goal = cell_centres((0, 0, *size), torch.float32)
         moving = torch.zeros(size[1], size[0], dtype=torch.bool)
         stuck, home = self._fixed(size)[0], self._home(size)
         for index, move in enumerate(self._moves):
+            if index < len(self.regions) and move.copy:
+                continue
             departure = move.departure(progress, size)
             x0, y0, x1, y1 = departure.window
             owner = home[y0:y1, x0:x1]
@@ -300,10 +316,11 @@ class DragField:
         return self.regions if self.points is None else (*self.regions, self.points)
 
     def _home(self, size: Size) -> Tensor:
-        """Index of the region whose source each cell belongs to, -1 for none. -> int64 [h, w]."""
+        """Index of the region that takes each cell away, -1 for none. -> int64 [h, w]."""
         home = torch.full((size[1], size[0]), -1)
         for index, region in enumerate(self.regions):
-            home[region.leaving(size)] = index
+            if not region.copy:
+                home[region.leaving(size)] = index
         return home
 
     def _fixed(self, size: Size) -> tuple[Tensor, Tensor]:

@@ -36,7 +36,7 @@ class FlowMove(OneOperation):
     mask: np.ndarray
     displacement: np.ndarray
     name: str = "flow"
-    rigid, stretch = False, None
+    rigid, stretch, copy = False, None, False
 
     def __post_init__(self) -> None:
         if self.displacement.shape != (*self.mask.shape, 2):

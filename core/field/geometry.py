@@ -23,31 +23,48 @@ Size = tuple[int, int]
 
 @dataclass(frozen=True)
 class Motion:
-    """A turn about `anchor` followed by a shift, done as far as a progress in [0, 1] says (DragFlow Eq. 18-21).
+    """A scaling about `centre`, then a turn about `anchor`, then a shift, done as far as a progress in [0, 1] says (DragFlow Eq. 18-21).
 
-    Forward at progress w: p -> anchor + Rot(w angle) (p - anchor) + w shift.
+    Forward at progress w: p -> anchor + Rot(w angle) (centre + S(w) (p - centre) - anchor) + w shift, S(w) with `factors(w)` on its
+    diagonal. The paper shifts and turns; scaling goes on as evenly as these do (Eq. 19), so that of it alone all places go straight.
 
-    Convention: `shift` and `anchor` are (x, y) in pixels of a grid of `frame` (width, height); `angle` in degrees,
-    clockwise on the screen. On a grid of another size the map is the same one seen in that grid's pixels, so a picture
-    that is squashed squashes the turn with it.
+    Convention: `shift`, `anchor` and `centre` are (x, y) in pixels of a grid of `frame` (width, height); `angle` in degrees,
+    clockwise on the screen; `scale` factors along x and y, negative ones mirror. On a grid of another size the map is the same one seen in
+    that grid's pixels, so a picture that is squashed squashes the turn with it.
     """
 
     frame: Size
     shift: Point = (0.0, 0.0)
     angle: float = 0.0
     anchor: Point = (0.0, 0.0)
+    scale: Point = (1.0, 1.0)
+    centre: Point = (0.0, 0.0)
+
+    def factors(self, progress: float) -> Point:
+        """How far it has scaled, from 1 evenly to `scale`. No way in the plane leads to a mirrored shape: it is so from the start."""
+        if progress == 0:
+            return 1.0, 1.0
+        x, y = (math.copysign(1 + progress * (abs(factor) - 1), factor) for factor in self.scale)
+        return x, y
 
     def forward(self, progress: float, size: Size) -> np.ndarray:
         """Source position -> target position on a grid of `size`. -> float64 [2, 3], exactly the identity at 0."""
         turn = math.radians(self.angle * progress)
-        return self._matrix(turn, (self.shift[0] * progress, self.shift[1] * progress), size)
+        matrix = self._matrix(turn, (self.shift[0] * progress, self.shift[1] * progress), size)
+        factors, centre = np.array(self.factors(progress)), self._centre(size)
+        return np.column_stack((matrix[:, :2] * factors, matrix[:, 2] + matrix[:, :2] @ (centre * (1 - factors))))
 
     def backward(self, progress: float, size: Size) -> np.ndarray:
         """Target position -> source position, the inverse of `forward`. -> float64 [2, 3]."""
         turn = -math.radians(self.angle * progress)
         c, s = math.cos(turn), math.sin(turn)
         dx, dy = self.shift[0] * progress, self.shift[1] * progress
-        return self._matrix(turn, (-(c * dx - s * dy), -(s * dx + c * dy)), size)
+        matrix = self._matrix(turn, (-(c * dx - s * dy), -(s * dx + c * dy)), size)
+        factors, centre = np.array(self.factors(progress)), self._centre(size)
+        return np.column_stack((matrix[:, :2] / factors[:, None], matrix[:, 2] / factors + centre * (1 - 1 / factors)))
+
+    def _centre(self, size: Size) -> np.ndarray:
+        return np.array(self.centre) * size / self.frame
 
     def _matrix(self, turn: float, shift: Point, size: Size) -> np.ndarray:
         c, s = math.cos(turn), math.sin(turn)

@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.nn.functional import interpolate, max_pool2d
 
 from ..instruction.operations import Drag, Point, PointOperation, RegionOperation
-from .geometry import Size, centroid, checked_point, rotation_angle
+from .geometry import Motion, Size, centroid, checked_point, rotation_angle
 
 
 def resample(mask: np.ndarray | Tensor, size: Size) -> Tensor:
@@ -77,8 +77,9 @@ def adaptive_gradient_mask(
     """Where the edit may change the picture: one rotated rectangle around each operation (DragFlow D.2, Eq. 25-27).
 
     Each region gets the smallest rectangle around itself and its moved self, as published to the pixel: whole-pixel
-    shift from the truncated centroid, corners truncated. A point operation gets the one around two discs, at handle and
-    target (our choice; the paper has none). The rectangles are joined. Pins are taken out, and `drag.editable`, if
+    shift from the truncated centroid, corners truncated. One that scales, or turns on its way, is moved exactly, and a copy gets the
+    rectangle around its moved self alone. A point operation gets the one around two discs, at handle and target (our choice, all three;
+    the paper has none). The rectangles are joined. Pins are taken out, and `drag.editable`, if
     given, restricts the rest.
 
     margin: px by which the joined rectangles grow; 0 is the paper's.
@@ -93,7 +94,8 @@ def adaptive_gradient_mask(
     canvas = np.zeros((height, width), np.uint8)
     radius = default_point_radius(drag.size) if point_radius is None else point_radius
     moving = [region for region in drag.regions if region.task != "pin"]
-    for outline in [_region_outline(r) for r in moving] + [_point_outline(p, radius) for p in drag.points]:
+    outlines = [_region_outline(r) for r in moving] + [_point_outline(p, radius) for p in drag.points]
+    for outline in (o for o in outlines if len(o)):
         corners = cv2.boxPoints(cv2.minAreaRect(outline)).astype(np.int32)
         cv2.fillPoly(canvas, [corners], 1)
     mask = canvas > 0
@@ -188,21 +190,27 @@ def disc(size: Size, centre: Point, radius: float) -> np.ndarray:
 
 
 def _region_outline(region: RegionOperation) -> np.ndarray:
-    """Contour points [n, 1, 2] of the source region and its moved self, moved the published way."""
+    """Contour points [n, 1, 2] of the source region, unless it stays as well, and its moved self, moved the published way."""
     height, width = region.mask.shape
     source = np.ascontiguousarray(region.body, dtype=np.uint8)
     x, y = (v - 0.5 for v in centroid(region.mask))
     target = tuple(v - 0.5 for v in checked_point(region.target, "target of a region"))
     if region.task == "rotation":
         anchor = tuple(v - 0.5 for v in checked_point(region.anchor, "anchor of a rotation"))
+        angle = rotation_angle((x, y), target, anchor)
         # OpenCV turns counter-clockwise for a positive angle.
-        matrix = cv2.getRotationMatrix2D(anchor, -rotation_angle((x, y), target, anchor), 1.0)
+        matrix = cv2.getRotationMatrix2D(anchor, -angle, 1.0)
+        if region.scale != (1, 1):
+            matrix = Motion((width, height), angle=angle, anchor=anchor, scale=region.scale, centre=(x, y)).forward(1.0, (width, height))
+    elif region.scale != (1, 1) or region.angle:
+        shift = target[0] - x, target[1] - y
+        matrix = Motion((width, height), shift, region.angle, (x, y), region.scale, (x, y)).forward(1.0, (width, height))
     else:
         dx, dy = round(target[0] - int(x)), round(target[1] - int(y))
         matrix = np.array([[1.0, 0.0, dx], [0.0, 1.0, dy]])
     moved = cv2.warpAffine(source, matrix, (width, height), flags=cv2.INTER_NEAREST)
-    contours, _ = cv2.findContours(source | moved, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)
-    return np.concatenate(contours)
+    contours, _ = cv2.findContours(moved if region.copy else source | moved, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)
+    return np.concatenate(contours) if contours else np.empty((0, 1, 2), np.int32)
 
 
 def _point_outline(point: PointOperation, radius: float) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""What one operation does to the picture: a region that moves rigidly, with or without material that gives beside it.
+"""What one operation does to the picture: a region that moves by one affine map, with or without material that gives beside it.
 
 A *move* answers on any grid, at any progress: which cells its content leaves, which cells it lands on and where their
 content comes from, and where its content goes. `DragField` lays several over each other. Handle points are another
@@ -76,13 +76,14 @@ class RegionMove(OneOperation):
     """A region that moves as a whole (DragFlow 3.2).
 
     mask: bool [H, W], the source region on the picture.  motion: how it moves.  stretch: what gives beside it (None:
-        nothing).
+        nothing).  copy: whether it stays at its old place as well.
     """
 
     mask: np.ndarray
     motion: Motion
     stretch: Stretch | None = None
     name: str = "region"
+    copy: bool = False
     _seen: dict[Size, Tensor] = field(default_factory=dict, init=False, repr=False)
 
     @property
@@ -98,7 +99,7 @@ class RegionMove(OneOperation):
         """Cells whose backward source lies in the region: bilinear soft mask > 0.5, zero outside (DragFlow 4.1).
 
         A region about one cell thin can fall between cells on its way; the cells that hold most of it then stand for
-        it.
+        it. Of a region that shrinks, a cell's share is the mean over all of it that the cell takes in, not what is at its middle.
         Raises ValueError if the region is smaller than one cell, or has left the picture.
         """
         soft = self._soft(size)
@@ -110,16 +111,17 @@ class RegionMove(OneOperation):
         window = _window(corners, size)
         centres = cell_centres(window)
         source = transform(self.motion.backward(progress, size), centres)
-        share = sample(soft[None, None], source, padding="zeros")[0, 0]
+        factors = self.motion.factors(progress)
+        share = self._share(soft, window, factors, self.motion.backward(progress, size))
         solid = share > INSIDE
         if not solid.any():
             most = float(share.max()) if share.numel() else 0.0
-            if most < 0.25:
+            if most < 0.25 * min(1.0, abs(factors[0] * factors[1])):
                 raise ValueError(
                     f"{self.name} has left the picture at progress {progress:g} on a grid of {size[0]}x{size[1]}: "
                     "move its target inside"
                 )
-            solid = share > most - 1e-6
+            solid = share > (most - 1e-6 if min(map(abs, factors)) >= 1 else most / 2)
         loose = torch.zeros_like(solid)
         if self.stretch is not None:
             band, pulled = self.stretch.pull(soft, shift, progress, centres)
@@ -145,6 +147,16 @@ class RegionMove(OneOperation):
             moving = moving | band
         return Departure(window, goal, moving)
 
+    def _share(self, soft: Tensor, window: Window, factors: tuple[float, float], backward: np.ndarray) -> Tensor:
+        """How much of each cell of the window the region fills. -> [h, w]"""
+        columns, rows = (max(1, math.ceil(1 / abs(factor))) for factor in factors)
+        centres, share = cell_centres(window), torch.zeros((), dtype=soft.dtype)
+        for i in range(columns):
+            for k in range(rows):
+                beside = torch.tensor([(i + 0.5) / columns - 0.5, (k + 0.5) / rows - 0.5], dtype=torch.float64)
+                share = share + sample(soft[None, None], transform(backward, centres + beside), padding="zeros")[0, 0]
+        return share / (columns * rows)
+
     def _shift(self, size: Size) -> tuple[float, float]:
         (sx, sy), (fx, fy) = self.motion.shift, self.motion.frame
         return sx / fx * size[0], sy / fy * size[1]
@@ -167,18 +179,22 @@ class RegionMove(OneOperation):
 def motion_of(operation: RegionOperation, *, rounded_at: Size | None = None) -> Motion:
     """The motion that a region operation asks for.
 
-    Relocation and deformation shift the centroid onto the target. Rotation turns the centroid about the anchor into the
-    direction of the target; how far the target is from the anchor does not count.
+    Relocation and deformation shift the centroid onto the target; a relocation may turn about it. Rotation turns the centroid about the
+    anchor into the direction of the target; how far the target is from the anchor does not count. Both may scale about the centroid.
 
     rounded_at: None computes exactly on the picture. A size (w, h) does what the published code does on its cut map of
         that
         size: the mask is resampled, and centroid, target and anchor are rounded to whole cells,
         each of which may be off by half a cell.
     Raises ValueError if the task needs a target or an anchor that is missing, not finite, or that leaves the angle
-    undefined.
+    undefined, for a factor of 0, and for a deformation that scales or is a copy.
     """
     if operation.task not in ("relocation", "deformation", "rotation"):
         raise ValueError(f"{operation.task!r} does not move a region: use relocation, rotation or deformation")
+    if not all(factor and math.isfinite(factor) for factor in operation.scale) or not math.isfinite(operation.angle):
+        raise ValueError(f"a region cannot scale by {operation.scale} and turn by {operation.angle}: use finite numbers, factors not 0")
+    if operation.task == "deformation" and (operation.scale != (1, 1) or operation.angle or operation.copy):
+        raise ValueError("a deformation pulls an end of something and cannot scale, turn or copy it: use relocation")
     picture = operation.mask.shape[1], operation.mask.shape[0]
     frame = rounded_at or picture
 
@@ -192,8 +208,8 @@ def motion_of(operation: RegionOperation, *, rounded_at: Size | None = None) -> 
     target = placed(checked_point(operation.target, f"target of a {operation.task}"))
     if operation.task == "rotation":
         anchor = placed(checked_point(operation.anchor, "anchor of a rotation"))
-        return Motion(frame, angle=rotation_angle(start, target, anchor), anchor=anchor)
-    return Motion(frame, shift=(target[0] - start[0], target[1] - start[1]))
+        return Motion(frame, angle=rotation_angle(start, target, anchor), anchor=anchor, scale=operation.scale, centre=start)
+    return Motion(frame, (target[0] - start[0], target[1] - start[1]), operation.angle, start, operation.scale, start)
 
 
 def _corners(inside: Tensor) -> Tensor:

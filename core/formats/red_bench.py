@@ -61,7 +61,7 @@ def read(folder: str | Path, use: Use = "regions") -> Sample:
 def write(folder: str | Path, picture: Image.Image | Path, drag: Drag) -> None:
     """Write a drag as a sample folder that `read` understands.
 
-    Raises: InstructionError for what the format cannot say: pins, and regions that touch each other, have holes or
+    Raises: InstructionError for what the format cannot say: pins, scaling and copies, and regions that touch each other, have holes or
     consist of several pieces, since a region is one blob of operation.png.
     """
     folder = Path(folder)
@@ -71,6 +71,8 @@ def write(folder: str | Path, picture: Image.Image | Path, drag: Drag) -> None:
         name = label(i, region.name)
         if region.task == "pin":
             raise InstructionError(f"{name} is a pin, which ReD Bench cannot hold; remove it or write JSON")
+        if region.scale != (1, 1) or region.angle or region.copy:
+            raise InstructionError(f"{name} scales, turns on its way or is a copy, which ReD Bench cannot say; write JSON")
         blobs = _blobs(region.mask)
         if len(blobs) != 1 or np.any(blobs[0] != region.mask):
             raise InstructionError(f"{name} is not one blob without holes, as ReD Bench needs; redraw it or write JSON")

@@ -15,7 +15,7 @@ import numpy as np
 
 from .guarded_json import InstructionError, show
 from .operations import Point
-from .schema import MAX_SIDE, MAX_VERTICES
+from .schema import MAX_SCALE, MAX_SIDE, MAX_VERTICES, MIN_SCALE
 
 MAX_PIXELS = 8192 * 8192
 """Largest picture, in pixels: 67 megapixels."""
@@ -48,6 +48,16 @@ def point(value: object, what: str, low: float = 0.0, high: float = 1.0, fix: st
     if type(x) is float and type(y) is float and low <= x <= high and low <= y <= high:
         return (x + 0.0, y + 0.0)
     return (number(x, f"x of {what}", low, high, fix), number(y, f"y of {what}", low, high, fix))
+
+
+def scale(value: object) -> Point:
+    """Factors (x, y), each of a size from `MIN_SCALE` to `MAX_SCALE`, negative to mirror."""
+    factors = point(value, "scale", -MAX_SCALE, MAX_SCALE, "scale the region less")
+    for name, factor in zip("xy", factors, strict=True):
+        if abs(factor) < MIN_SCALE:
+            raise InstructionError(f"{name} of scale is {factor:g}; use {MIN_SCALE:g} to {MAX_SCALE:g}, or -{MIN_SCALE:g} to "
+                                   f"-{MAX_SCALE:g} to mirror the region")
+    return factors
 
 
 def polygons(value: object, what: str) -> Polygons:

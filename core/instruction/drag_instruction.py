@@ -27,7 +27,8 @@ from .schema import MAX_OPERATIONS, MAX_PAIRS, MAX_PROMPT, MAX_VERTICES, PROMPTS
 
 __all__ = ["VERSION", "DragInstruction", "DrawnPoints", "DrawnRegion", "InstructionError"]
 
-VERSION = 1
+VERSION = 2
+"""The newest version; what version 1 can say is still written as version 1."""
 MAX_LENGTH = 500.0
 """Length of all outlines together, in picture sides: what filling them may cost."""
 
@@ -39,6 +40,7 @@ class DragInstruction:
     operations: regions and points, mixed, in the order of the user's list.
     size: (width, height) px of the picture it was drawn on, for information; None if unknown.
     editable: polygons of where the picture may change at all; None: decided by the method.
+    version: the least that can say it, whatever is given: 2 with regions that scale, turn on their way or are copies, else 1.
     """
 
     operations: tuple[DrawnRegion | DrawnPoints, ...] = ()
@@ -49,8 +51,8 @@ class DragInstruction:
     version: int = VERSION
 
     def __post_init__(self) -> None:
-        if isinstance(self.version, bool) or not isinstance(self.version, int) or self.version != VERSION:
-            raise InstructionError(f"version is {show(self.version)}; this Dragfield reads version {VERSION}, "
+        if isinstance(self.version, bool) or not isinstance(self.version, int) or not 1 <= self.version <= VERSION:
+            raise InstructionError(f"version is {show(self.version)}; this Dragfield reads versions 1 to {VERSION}, "
                                    "save the drag again with it or update Dragfield")
         if not isinstance(self.operations, list | tuple):
             raise InstructionError(f"operations is {show(self.operations)}; write a list of regions and points")
@@ -60,7 +62,7 @@ class DragInstruction:
         for i, operation in enumerate(self.operations, 1):
             if not isinstance(operation, DrawnRegion | DrawnPoints):
                 raise InstructionError(f"operation {i} is {show(operation)}; make it a DrawnRegion or DrawnPoints")
-        assign(self, operations=_with_ids(self.operations), version=VERSION)
+        assign(self, operations=_with_ids(self.operations), version=1 if _newer(self.operations) is None else 2)
         assign(self, background_prompt=check.text(self.background_prompt, "the background prompt", MAX_PROMPT),
              editing_prompt=check.text(self.editing_prompt, "the editing prompt", MAX_PROMPT))
         if self.size is not None:
@@ -85,13 +87,17 @@ class DragInstruction:
             raise InstructionError("the instruction is a list; write an object, or give points as handles and targets")
         known = check.fields(data, TOP, "the instruction")
         if "version" not in known:
-            raise InstructionError(f'the instruction has no version; add "version": {VERSION}')
+            raise InstructionError('the instruction has no version; add "version": 1')
         operations = known.get("operations", [])
         if isinstance(operations, list | tuple) and len(operations) <= MAX_OPERATIONS:
             operations = tuple(read_operation(o, f"operation {i}") for i, o in enumerate(operations, 1))
         prompts = check.fields(known.get("prompts", {}), PROMPTS, "prompts")
-        return cls(operations, prompts.get("background", ""), prompts.get("editing", ""),
+        read = cls(operations, prompts.get("background", ""), prompts.get("editing", ""),
                    known.get("size"), known.get("editable"), known["version"])
+        if known["version"] == 1 and (newer := _newer(read.operations)) is not None:
+            raise InstructionError(f"{check.label(newer, read.operations[newer].name)} has a scale, an angle or a copy, which version 1 "
+                                   'does not know; write "version": 2')
+        return read
 
     def to_json(self) -> str:
         """The instruction as compact JSON; `from_json` of it is equal, and equal instructions give equal text."""
@@ -125,7 +131,8 @@ class DragInstruction:
 
         operations: list[DrawnRegion | DrawnPoints] = [
             DrawnRegion(r.task, trace(r.mask, f"the mask of region {i}"), place(r.target), place(r.anchor), name=r.name,
-                        along=None if r.along is None or not r.along.any() else trace(r.along, f"what goes with region {i}"))
+                        along=None if r.along is None or not r.along.any() else trace(r.along, f"what goes with region {i}"),
+                        scale=r.scale, angle=r.angle, copy=r.copy)
             for i, r in enumerate(drag.regions, 1)]
         if drag.points:
             operations.append(DrawnPoints(tuple((place(p.handle), place(p.target)) for p in drag.points)))
@@ -147,6 +154,11 @@ class DragInstruction:
         if width is None and self.size is None:
             raise InstructionError("the instruction has no size; give width and height of the picture to check it on")
         self.rasterise(*(self.size if width is None else (width, height)))
+
+
+def _newer(operations: tuple) -> int | None:
+    """Index of the first operation that version 1 cannot say; None: it can say all."""
+    return next((i for i, operation in enumerate(operations) if not getattr(operation, "plain", True)), None)
 
 
 def _with_ids(operations: tuple) -> tuple:

@@ -12,7 +12,7 @@ from . import checks as check
 from .checks import Polygons
 from .guarded_json import InstructionError, show
 from .operations import Point, Task
-from .schema import BESIDE, MAX_NAME, MAX_PAIRS, POINTS, REGION, REQUIRED
+from .schema import BESIDE, MAX_ANGLE, MAX_NAME, MAX_PAIRS, POINTS, REGION, REQUIRED
 
 TASKS = get_args(Task)
 
@@ -27,6 +27,10 @@ class DrawnRegion:
     target: on the picture; None for pin only.  anchor: up to one picture size outside the picture. A rotation needs one, to turn about;
         a deformation may have one: the end that stays, away from which it is stretched.
     along: polygons of what goes with the region: its shadow, its reflection, something it holds. It does not count for the centroid.
+    scale: (x, y) factors about the centroid, along the picture's axes and before any turn, from 0.1 to 10; negative ones mirror. Of
+        relocation and rotation.
+    angle: degrees from -180 to 180, positive clockwise on the screen, by which a relocation also turns about the centroid.
+    copy: the original stays, and a copy of it goes. Of relocation and rotation.
     id: unique in its instruction; "" lets the instruction choose one.  name: a label, free.
     visible: a hidden operation is kept but takes no part in the edit.
     """
@@ -39,6 +43,9 @@ class DrawnRegion:
     name: str = ""
     visible: bool = True
     along: Polygons | None = None
+    scale: Point = (1.0, 1.0)
+    angle: float = 0.0
+    copy: bool = False
 
     def __post_init__(self) -> None:
         if not isinstance(self.task, str) or self.task not in TASKS:
@@ -60,7 +67,24 @@ class DrawnRegion:
             if self.task == "pin":
                 raise InstructionError("a pin has something that goes along, but pinned regions stay; remove it or make it a pin too")
             assign(self, along=check.polygons(self.along, "along"))
+        self._check_changes()
         _set_label(self)
+
+    @property
+    def plain(self) -> bool:
+        """Whether it only goes somewhere: neither scaled nor mirrored, not turned on its way, no copy. Version 1 knows no more."""
+        return self.scale == (1.0, 1.0) and self.angle == 0.0 and not self.copy
+
+    def _check_changes(self) -> None:
+        if not isinstance(self.copy, bool):
+            raise InstructionError(f"copy is {show(self.copy)}; write true or false")
+        turn = check.number(self.angle, "angle", -MAX_ANGLE, MAX_ANGLE, "turn the region less or the other way round")
+        assign(self, scale=check.scale(self.scale), angle=turn)
+        if self.task in ("deformation", "pin") and not self.plain:
+            raise InstructionError(f"a {self.task} has a scale, an angle or a copy, which only relocation and rotation may have; remove it "
+                                   "or change the task")
+        if self.task == "rotation" and self.angle:
+            raise InstructionError("a rotation has an angle, but its target says how far it turns; remove it or use the task relocation")
 
 
 @dataclass(frozen=True)
@@ -108,6 +132,9 @@ def write_operation(operation: DrawnRegion | DrawnPoints) -> dict[str, Any]:
     data: dict[str, Any] = {"id": operation.id, "kind": "region" if region else "points"}
     for key in ("name", "task", "region", "target", "anchor", "along") if region else ("name", "pairs"):
         if getattr(operation, key) not in (None, ""):
+            data[key] = getattr(operation, key)
+    for key, default in (("scale", (1.0, 1.0)), ("angle", 0.0), ("copy", False)) if region else ():
+        if getattr(operation, key) != default:
             data[key] = getattr(operation, key)
     return data if operation.visible else data | {"visible": False}
 

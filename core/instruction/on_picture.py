@@ -1,7 +1,7 @@
 """An instruction meets a picture: normalised outlines and points become the masks and pixels of a `Drag`.
 
 Here fall the mistakes that only a picture's size can show: regions that are too small on it, regions that overlap,
-rotations without a direction. Moving regions of a `Drag` never share a pixel.
+rotations without a direction. Moving regions of a `Drag` never share a pixel; a copy may share all of what it copies.
 
 Convention: as in `operations.py`, pixels, (x, y), pixel centres at + 0.5. A point on the right or lower border of the
 picture is taken a millionth of the picture inside it, so that its pixel always exists.
@@ -33,9 +33,9 @@ MAX_MASKS = 1 << 30
 def rasterise(operations: Sequence[DrawnRegion | DrawnPoints], editable: Polygons | None, size: tuple[int, int]) -> Drag:
     """The visible ones of `operations` on a picture of `size` px, without prompts. editable: normalised polygons, see `DragInstruction`.
 
-    Raises: InstructionError for a size out of range; a region of fewer than `MIN_PIXELS` pixels; two moving regions
-    that share more than `OVERLAP` of the smaller; a moving region covered by pins; a rotation whose anchor lies on its
-    centroid or target, or that carries the centroid off the picture; one handle with two targets, or two within a
+    Raises: InstructionError for a size out of range; a region of fewer than `MIN_PIXELS` pixels, before or after it is scaled; two moving
+    regions, copies not counted, that share more than `OVERLAP` of the smaller; a moving region covered by pins; a rotation whose anchor
+    lies on its centroid or target, or that carries the centroid off the picture; one handle with two targets, or two within a
     pixel of each other whose targets are not; masks of more than `MAX_MASKS` bytes.
     """
     width, height = size = picture_size(size, "the picture's size")
@@ -57,14 +57,16 @@ def rasterise(operations: Sequence[DrawnRegion | DrawnPoints], editable: Polygon
         if operation.task == "pin":
             pinned[box] |= part
         else:
-            _claim(owner[box], part, area, name, moving)
-            area = _area(part, name, size)
-            moving.append((name, area, box, part))
-            owner[box][part] = len(moving)
+            if not operation.copy:
+                _claim(owner[box], part, area, name, moving)
+                area = _area(part, name, size)
+                moving.append((name, area, box, part))
+                owner[box][part] = len(moving)
+            _check_scale(operation, area, name, size)
             if operation.task == "rotation":
                 _check_rotation(operation, part, area, box, name, size)
-        regions.append(RegionOperation(mask, operation.task, _pixel(operation.target, size),
-                                       _scale(operation.anchor, size), operation.name, _along(operation, mask, size)))
+        regions.append(RegionOperation(mask, operation.task, _pixel(operation.target, size), _scale(operation.anchor, size), operation.name,
+                                       _along(operation, mask, size), operation.scale, operation.angle, operation.copy))
     for name, _, box, part in moving:
         if pinned[box][part].all():
             raise InstructionError(f"{name} lies wholly under pins, so that nothing of it can move; make a pin smaller")
@@ -97,6 +99,13 @@ def _claim(owner: np.ndarray, part: np.ndarray, area: int, name: str, moving: li
             raise InstructionError(f"{name} and {other} share {part_of}; at most {OVERLAP:.0%} may overlap, "
                                    "separate them or merge them")
     part &= ~shared
+
+
+def _check_scale(operation: DrawnRegion, area: int, name: str, size: tuple[int, int]) -> None:
+    left = area * abs(operation.scale[0] * operation.scale[1])
+    if left < MIN_PIXELS:
+        raise InstructionError(f"{name}, scaled by {operation.scale[0]:g} x {operation.scale[1]:g}, covers {left:.2g} pixels of the "
+                               f"{size[0]} x {size[1]} picture; a region needs at least {MIN_PIXELS}, shrink it less")
 
 
 def _check_rotation(

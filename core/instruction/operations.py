@@ -29,6 +29,10 @@ class RegionOperation:
     target: (x, y) px, None only for pin.  anchor: (x, y) px, of a rotation; of a deformation, if given, the end that stays.
     along: bool [H, W], what goes with the region as if it were part of it, but does not count for its centroid: its shadow, its reflection,
         something it holds; None for nothing.
+    scale: (x, y) factors about the centroid, along the picture's axes and before any turn; negative ones mirror. Of relocation and
+        rotation.
+    angle: degrees, positive clockwise on the screen, by which a relocation turns about the centroid on its way.
+    copy: the original stays where it is, and what goes is a copy of it. Of relocation and rotation.
     """
 
     mask: np.ndarray
@@ -37,6 +41,9 @@ class RegionOperation:
     anchor: Point | None = None
     name: str = ""
     along: np.ndarray | None = None
+    scale: Point = (1.0, 1.0)
+    angle: float = 0.0
+    copy: bool = False
 
     @property
     def body(self) -> np.ndarray:

@@ -11,7 +11,7 @@ from typing import Any
 
 
 def instruction_schema() -> dict[str, Any]:
-    """The schema of docs/instruction.md's JSON, version 1. Its description says what no schema can."""
+    """The schema of docs/instruction.md's JSON, versions 1 and 2. Its description says what no schema can."""
     return json.loads(Path(__file__).with_name("schema.json").read_text(encoding="utf-8"))
 
 
@@ -35,5 +35,10 @@ MAX_VERTICES: int = _PARTS["outline"]["items"]["items"]["maxItems"]
 MAX_NAME: int = _given(_PARTS["label"])["maxLength"]
 MAX_PROMPT: int = _given(_given(_FORM["properties"]["prompts"])["properties"]["editing"])["maxLength"]
 MAX_SIDE: int = _given(_FORM["properties"]["size"])["items"]["maximum"]
+MIN_SCALE: float = _given(_PARTS["factor"])["minimum"]
+MAX_SCALE: float = _given(_PARTS["factor"])["maximum"]
+"""Factors by which a region may shrink and grow, whether mirrored or not."""
+MAX_ANGLE: float = _given(_PARTS["region"]["properties"]["angle"])["maximum"]
+"""Degrees by which a relocated region may turn, either way."""
 BESIDE: tuple[float, float] = (_PARTS["beside"]["items"]["minimum"], _PARTS["beside"]["items"]["maximum"])
 """How far from the picture an anchor may lie, normalised."""

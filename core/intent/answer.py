@@ -80,7 +80,8 @@ def moving(instruction: DragInstruction) -> list[DrawnRegion]:
 
 
 def with_tasks(instruction: DragInstruction, candidate: Candidate) -> DragInstruction:
-    """The drag with the candidate's tasks. An anchor that is drawn stays for a rotation; other tasks have none.
+    """The drag with the candidate's tasks. An anchor that is drawn stays for a rotation; other tasks have none. A region that scales, turns
+    on its way or is a copy keeps its own task: what it does is drawn.
 
     Raises: ValueError when the number of regions differs; InstructionError when a rotation has no anchor at all.
     """
@@ -92,6 +93,8 @@ def with_tasks(instruction: DragInstruction, candidate: Candidate) -> DragInstru
     for operation in instruction.operations:
         if any(operation is region for region in regions):
             task, anchor = next(chosen)
+            if not operation.plain:
+                task = operation.task
             drawn = operation.anchor if operation.task == task or task == "rotation" else None
             operation = replace(operation, task=task, anchor=drawn or (anchor if task == "rotation" else None))
         operations.append(operation)

@@ -34,13 +34,19 @@ class PublishedRegions:
         """drag: in the picture's own pixels.  cut: (width, height) of the cut map, `cut_shape` of the working picture.
 
         rounded: whole cells for centroid, target and anchor.
-        Raises ValueError for points, which the published regions' code does not drag, and for a drag without a region that moves.
+        Raises ValueError for points, which the published regions' code does not drag, for regions that scale, turn on their way or are
+        copies, which it does not know, and for a drag without a region that moves.
         """
         if drag.points:
             raise ValueError(
                 "the published DragFlow drags regions, and this drag has points: draw a region instead, or use the preset 'tuned'"
             )
         moving = [region for region in drag.regions if region.task != "pin"]
+        if any(region.scale != (1, 1) or region.angle or region.copy for region in moving):
+            raise ValueError(
+                "the published DragFlow shifts or turns a region, and this drag scales, mirrors or copies one, or turns it on its way: use "
+                "the preset 'tuned'"
+            )
         if not moving:
             raise ValueError("the drag has no region that moves: draw one and say where it goes")
         self.cut = cut

@@ -19,7 +19,7 @@ from ..field import DragField
 from ..field.geometry import centroid
 from ..field.masks import default_point_radius, disc
 from ..instruction.operations import Drag, Point
-from .preview import preview
+from .preview import fill_hole, preview
 from .vacated_ground import SMEARED, detail_left
 
 SIDE = 256
@@ -45,6 +45,7 @@ class Arrival:
     unlike: how little the best place found looks like it, 0 it does, 1 as little as the ground at the target; None where those look alike.
     detail: how much of the fine detail around it the ground left has, 1 as much; None where there is none to compare with.
     behind: whether it was found on this side of its target.
+    copied: whether it was to stay at its old place as well: `left` is then how much of it is still there, not covered by the copy.
     """
 
     name: str
@@ -57,6 +58,7 @@ class Arrival:
     unlike: float | None = None
     detail: float | None = None
     behind: bool = True
+    copied: bool = False
 
     @property
     def arrived(self) -> bool:
@@ -70,7 +72,7 @@ class Arrival:
         still: nothing has moved.  lost: nothing like it is found.  smashed: it is there, but looks different.  unknown: it looks like
         the ground at its target, so nothing can be told.
         """
-        if self.likeness is None and self.left is None and self.unlike is None and self.distance > 0:
+        if self.likeness is None and (self.left is None or self.copied) and self.unlike is None and self.distance > 0:
             return "unknown"
         if self.arrived:
             return "arrived"
@@ -89,8 +91,13 @@ class Arrival:
 
     @property
     def stayed(self) -> bool:
-        """Whether a copy of it is still at the old place."""
-        return self.left is not None and self.left > 0.5
+        """Whether it is still at the old place, which it was to leave."""
+        return not self.copied and self.left is not None and self.left > 0.5
+
+    @property
+    def erased(self) -> bool:
+        """Whether the original of a copy is no longer as it was."""
+        return self.copied and self.left is not None and self.left < 0.5
 
     @property
     def smeared(self) -> bool:
@@ -100,7 +107,7 @@ class Arrival:
     @property
     def good(self) -> bool:
         """Arrived, and nothing is wrong with what it left."""
-        return self.verdict == "arrived" and not self.stayed and not self.smeared
+        return self.verdict == "arrived" and not self.stayed and not self.erased and not self.smeared
 
 
 def arrivals(before: np.ndarray, after: np.ndarray, drag: Drag) -> list[Arrival]:
@@ -141,11 +148,16 @@ def _region(before: np.ndarray, after: np.ndarray, alone: Drag, tolerance: float
         fits.append(_difference(preview(before, field, progress=step / STEPS), after, there) if there.any() else math.inf)
     # Where a copy stayed behind, several places fit: the farthest along the way counts.
     reached = max(step for step, fit in enumerate(fits) if fit <= min(fits) + VISIBLE / 2) / STEPS
-    vacated = field.vacated().numpy()
+    vacated, copied = field.vacated().numpy(), alone.regions[0].copy
+    if copied:
+        original = alone.regions[0].body & ~landed
+        left = _closer(after, fill_hole(before, original, ~(alone.regions[0].body | landed)), before, original)
+    else:
+        left = _closer(after, expected, before, vacated)
     return Arrival(
-        field.operations[0], distance, math.hypot(dx, dy), reached, _closer(after, before, expected, landed),
-        _closer(after, expected, before, vacated), tolerance, _unlike(fit, expected, before, landed),
-        detail_left(before, after, vacated, landed | alone.regions[0].mask), dx * (end[0] - start[0]) + dy * (end[1] - start[1]) <= 0,
+        field.operations[0], distance, math.hypot(dx, dy), reached, _closer(after, before, expected, landed), left, tolerance,
+        _unlike(fit, expected, before, landed), detail_left(before, after, vacated, landed | alone.regions[0].mask),
+        dx * (end[0] - start[0]) + dy * (end[1] - start[1]) <= 0, copied,
     )  # fmt: skip
 
 

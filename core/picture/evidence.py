@@ -18,9 +18,10 @@ from typing import Protocol
 import cv2
 import numpy as np
 
-from ..field import DragField
+from ..field import DragField, Layout
 from ..field.masks import grow
 from ..field.moves import RegionMove
+from .carried_colours import carried_colours
 from .cutout import Edges, cut_out, nearest_colour
 from .ground_fill import fill_ground
 
@@ -89,9 +90,9 @@ class Evidence:
 def clean_plate(
     image: np.ndarray, field: DragField, *, edges: Edges = "drawn", find_shadow: FindShadow | None = None, fill: FillHole = fill_ground
 ) -> CleanPlate:
-    """Lift the field's regions and their shadows. What is stretched or pulled by points is left where it is."""
+    """Lift the field's regions and their shadows. What is copied, stretched or pulled by points is left where it is."""
     image = image.astype(np.float32)
-    lifted = [_lift(image, move, edges, find_shadow) for move in field.regions if move.rigid]
+    lifted = [_lift(image, move, edges, find_shadow) for move in field.regions if move.rigid and not move.copy]
     return _plate(image, lifted, np.zeros(image.shape[:2], bool), fill)
 
 
@@ -99,24 +100,24 @@ def carry(
     image: np.ndarray, field: DragField, *, progress: float = 1.0, edges: Edges = "drawn", find_shadow: FindShadow | None = None,
     fill: FillHole = fill_ground,
 ) -> Evidence:  # fmt: skip
-    """The picture with the field applied and what it leaves filled. Pinned and uneditable pixels are left as they are.
+    """The picture with the field applied and what it leaves filled. Pinned and uneditable pixels are left as they are, and so is what is
+    copied, but where something lands on it.
 
     progress: how much of the way, in [0, 1].
     """
     image = image.astype(np.float32)
     layout = field.layout(progress)
-    stretched = [not move.rigid for move in field.regions]
     lifted = [_lift(image, move, edges, find_shadow) for move in field.regions if move.rigid]
     vacated, moved_in = layout.vacated.numpy(), layout.moved.numpy()
-    plate = _plate(image, lifted, vacated, fill)
+    plate = _plate(image, [one for one in lifted if not one.move.copy], vacated, fill)
     share = moved_in.astype(np.float32)
-    colour = _remapped(image, layout.backward.numpy())
+    colour = carried_colours(image, field, layout, progress)
     # The rim of what does not leave its place is its own.
     shown = grow(vacated, RIM) | moved_in if vacated.any() else moved_in
     ground = np.where(shown[..., None] | (plate.shade < 1)[..., None], plate.image, image)
     changed = (plate.changed & shown) | (plate.shade < 0.98)
     if edges == "snapped" and lifted:
-        share, colour = _snapped(image, layout, lifted, stretched, share, colour)
+        share, colour = _snapped(image, field, layout, progress, lifted, share, colour)
     for one in lifted:
         if one.shadow is not None:
             there = one.shadow.laid_down(_landed(one, field, layout, progress))
@@ -149,35 +150,30 @@ def _plate(image: np.ndarray, lifted: list[Lifted], vacated: np.ndarray, fill: F
 
 
 def _snapped(
-    image: np.ndarray, layout, lifted: list[Lifted], stretched: list[bool], share: np.ndarray, colour: np.ndarray
+    image: np.ndarray, field: DragField, layout: Layout, progress: float, lifted: list[Lifted], share: np.ndarray, colour: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
     """How much of a pixel moved in, and its colour, where regions hold some ground that stays behind."""
     rigid = iter(lifted)
     share, colour = share.copy(), colour.copy()
-    for index, gives in enumerate(stretched):
-        if gives:
+    for index, move in enumerate(field.regions):
+        if not move.rigid:
             continue
         one = next(rigid)
         cells = (layout.operation == index).numpy()
-        alpha = _remapped(one.alpha, layout.backward.numpy(), cv2.BORDER_CONSTANT)
+        alpha = carried_colours(one.alpha, field, layout, progress, border=cv2.BORDER_CONSTANT)
         solid = one.alpha > 0.9
         if solid.any():
             # Edges are mixed with the old ground: there, the object's own colour is taken from beside.
-            own = _remapped(np.where(solid[..., None], image, nearest_colour(image, solid)), layout.backward.numpy())
+            own = carried_colours(np.where(solid[..., None], image, nearest_colour(image, solid)), field, layout, progress)
             colour[cells] = own[cells]
         share[cells] = alpha[cells]
     return share, colour
 
 
-def _landed(one: Lifted, field: DragField, layout, progress: float) -> np.ndarray:
+def _landed(one: Lifted, field: DragField, layout: Layout, progress: float) -> np.ndarray:
     """The object's alpha where it has got to."""
-    if one.move is field.regions[0] and len(field.regions) == 1 and field.points is None:
-        return _remapped(one.alpha, layout.backward.numpy(), cv2.BORDER_CONSTANT) * layout.moved.numpy()
-    alone = DragField(field.size, (one.move,)).layout(progress)
-    return _remapped(one.alpha, alone.backward.numpy(), cv2.BORDER_CONSTANT) * alone.moved.numpy()
-
-
-def _remapped(image: np.ndarray, backward: np.ndarray, border: int = cv2.BORDER_REPLICATE) -> np.ndarray:
-    # OpenCV counts positions from pixel centres.
-    return cv2.remap(image, backward[..., 0] - 0.5, backward[..., 1] - 0.5, cv2.INTER_LINEAR, borderMode=border)
+    if not (one.move is field.regions[0] and len(field.regions) == 1 and field.points is None):
+        field = DragField(field.size, (one.move,))
+        layout = field.layout(progress)
+    return carried_colours(one.alpha, field, layout, progress, border=cv2.BORDER_CONSTANT) * layout.moved.numpy()
 

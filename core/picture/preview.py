@@ -14,6 +14,7 @@ import numpy as np
 from ..field import DragField
 from ..field.geometry import Size, centroid
 from ..instruction.operations import Drag, Point
+from .carried_colours import carried_colours
 
 SOURCE, TARGET, FIXED = (64, 156, 255), (255, 140, 40), (150, 150, 150)
 """RGB of what is taken, of where it goes, and of what stays (anchors, pins)."""
@@ -23,7 +24,7 @@ FILL_SIDE = 128
 
 
 def preview(image: np.ndarray, field: DragField, *, progress: float = 1.0, fill: bool = True) -> np.ndarray:
-    """The picture with the field applied: moved content bilinear, vacated places filled, kept pixels bit for bit.
+    """The picture with the field applied: moved content bilinear (what shrinks: averaged), vacated places filled, kept pixels bit for bit.
 
     image: [H, W, 3] of the field's size.  progress: in [0, 1].  fill: False leaves vacated places as they were.
     Raises ValueError if the picture has another size than the field, or is not [H, W, 3].
@@ -34,9 +35,7 @@ def preview(image: np.ndarray, field: DragField, *, progress: float = 1.0, fill:
     moved, vacated = layout.moved.numpy(), layout.vacated.numpy()
     box = _box(moved)
     if box is not None:
-        # OpenCV counts positions from pixel centres.
-        source = layout.backward[box].numpy() - 0.5
-        warped = cv2.remap(image, source[..., 0], source[..., 1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+        warped = carried_colours(image, field, layout, progress, box=box)
         inside = moved[box]
         result[box][inside] = warped[inside]
     if fill and vacated.any():

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from ..field.masks import feather
-from ..instruction.operations import Drag, Point, PointOperation, RegionOperation
+from ..instruction.operations import Drag, Point, PointOperation
 from .compose import paste_back
 from .working_size import MULTIPLE
 
@@ -78,7 +78,7 @@ def crop_drag(drag: Drag, window: Window) -> Drag:
         return None if mask is None else _resized(mask[window.rows, window.columns], window.work)
 
     regions = [
-        RegionOperation(shown, r.task, place(r.target), place(r.anchor), r.name, cut(r.along))
+        replace(r, mask=shown, target=place(r.target), anchor=place(r.anchor), along=cut(r.along))
         for r in drag.regions
         if (shown := cut(r.mask)).any()
     ]

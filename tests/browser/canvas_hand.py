@@ -21,6 +21,14 @@ PLACE = """(root, [x, y]) => {
 }"""
 """Where a normalised point of the fitted picture is on the page."""
 
+UNIT = """(root) => {
+  const stage = root.querySelector(".df-stage");
+  const [width, height] = root.querySelector(".df-fact").textContent.split("×").map(Number);
+  const zoom = Math.min((stage.clientWidth - 20) / width, (stage.clientHeight - 20) / height);
+  return [1 / (zoom * width), 1 / (zoom * height)];
+}"""
+"""How much of the fitted picture a px of the stage is."""
+
 ADD = """([kind, x, y]) => {
   const node = LiteGraph.createNode(kind);
   node.pos = [x, y];
@@ -41,6 +49,11 @@ class Hand:
 
     def at(self, point: Point) -> Point:
         return tuple(self.root.evaluate(PLACE, list(point)))
+
+    def beside(self, point: Point, right: float, down: float) -> Point:
+        """The place that many px of the stage beside a point."""
+        unit = self.root.evaluate(UNIT)
+        return point[0] + right * unit[0], point[1] + down * unit[1]
 
     def drag(self, *points: Point, keys: str = "", steps: int = 6) -> None:
         """Press at the first point, pass the others, let go at the last one, with a key held down."""

@@ -194,6 +194,88 @@ def test_a_rotation_turns_about_its_anchor_and_shift_snaps(open_bare: Any) -> No
     assert region["task"] == "rotation" and region["anchor"] == pytest.approx([0.7, 0.73], abs=0.01)
 
 
+def test_a_box_around_the_selected_region_scales_turns_and_mirrors_it(open_bare: Any) -> None:
+    hand, texts, problems = open_bare()
+    hand.drag((0.1, 0.5), (0.3, 0.7))
+    hand.drag((0.2, 0.6), (0.5, 0.5))
+
+    def last() -> dict[str, Any]:
+        return operations(texts()[-1])[0]
+
+    # The region lies from (0.4, 0.4) to (0.6, 0.6); its grips are 8 px outside of that.
+    corner, steps = hand.beside((0.6, 0.6), 8, 8), len(texts())
+    hand.drag(corner, (corner[0] + 0.1, corner[1] + 0.1))
+    assert last()["scale"] == pytest.approx([1.5, 1.5], abs=0.01) and last()["target"] == pytest.approx([0.55, 0.55], abs=0.01)
+    assert len(texts()) == steps + 1
+    hand.button("Undo").click()
+    assert "scale" not in last()
+    hand.drag(corner, (corner[0] + 0.1, corner[1]), keys="Shift")
+    assert last()["scale"] == pytest.approx([1.5, 1], abs=0.01)
+    side = hand.beside((0.4, 0.5), -8, 0)
+    hand.drag(side, (side[0] + 0.6, side[1]))
+    assert last()["scale"] == pytest.approx([-1.5, 1], abs=0.02) and last()["target"] == pytest.approx([0.85, 0.5], abs=0.01)
+    hand.drag((0.85, 0.5), (0.5, 0.5))
+    middle = hand.beside((0.65, 0.5), 8, 0)
+    hand.drag(middle, (middle[0] - 0.05, middle[1]), keys="Alt")
+    assert last()["scale"] == pytest.approx([-1, 1], abs=0.02) and last()["target"] == pytest.approx([0.5, 0.5], abs=0.01)
+    # 90 degrees about the middle, in px of the picture.
+    away = hand.beside((0.5, 0.4), 0, -30)
+    hand.drag(away, (0.5 + (0.5 - away[1]) * 0.75, 0.5), keys="Shift")
+    assert last()["angle"] == 90
+    hand_module.picture(hand.page, "bare_box")
+    hand.button("Flip left and right").click()
+    assert last()["angle"] == -90 and last().get("scale", [1, 1]) == pytest.approx([1, 1], abs=0.02)
+    assert DragInstruction.from_json(texts()[-1]).version == 2
+    assert problems == []
+
+
+def test_a_copy_leaves_the_original_where_it_is_seen(open_bare: Any) -> None:
+    hand, texts, problems = open_bare()
+    hand.drag(*BALL)
+    hand.drag((0.24, 0.75), (0.5, 0.4))
+    hand.key("m")
+
+    def blue(point: tuple[float, float]) -> bool:
+        x, y = hand.at(point)
+        shot = Image.open(io.BytesIO(hand.page.screenshot(clip={"x": x - 2, "y": y - 2, "width": 4, "height": 4}))).convert("RGB")
+        red, _, blue = shot.resize((1, 1), Image.BOX).getpixel((0, 0))
+        return blue > red + 60
+
+    assert blue((0.505, 0.44)) and not blue((0.25, 0.79))
+    hand.button("Copy it: the original stays").click()
+    hand.settle()
+    assert hand.button("Copy it: the original stays").get_attribute("aria-pressed") == "true"
+    assert operations(texts()[-1])[0]["copy"] is True
+    assert blue((0.505, 0.44)) and blue((0.25, 0.79))
+    hand.stage.focus()
+    hand.key("c")
+    assert "copy" not in operations(texts()[-1])[0]
+    assert problems == []
+
+
+def test_scaling_turning_flipping_and_copying_by_keyboard(open_bare: Any) -> None:
+    hand, texts, problems = open_bare()
+    hand.stage.focus()
+    hand.key("n", "Control+ArrowUp", "Control+ArrowUp", ".", "Shift+V", "c")
+    (region,) = operations(texts()[-1])
+    assert region["scale"] == pytest.approx([1.1025, -1.1025], abs=1e-4) and region["angle"] == -1 and region["copy"] is True
+    hand.root.get_by_label("Width, of what it was").fill("50")
+    hand.root.get_by_label("Height, of what it was").fill("200")
+    hand.root.get_by_label("Angle, clockwise").fill("30")
+    hand.root.get_by_label("Angle, clockwise").press("Enter")
+    (region,) = operations(texts()[-1])
+    assert region["scale"] == [0.5, 2] and region["angle"] == 30
+    hand.root.get_by_label("Width, of what it was").fill("5")
+    hand.settle()
+    assert operations(texts()[-1])[0]["scale"] == [0.5, 2] and "10 %" in hand.root.locator(".df-hint").inner_text()
+    hand.stage.focus()
+    hand.key("3")
+    assert not operations(texts()[-1])[0].keys() & {"scale", "angle", "copy"}
+    hand.key("c")
+    assert "moved or rotated" in hand.root.locator(".df-hint").inner_text()
+    assert problems == []
+
+
 def test_an_end_is_pulled_and_the_other_end_held_and_let_go(open_bare: Any) -> None:
     hand, texts, problems = open_bare()
     hand.drag((0.6, 0.4), (0.7, 0.6))

@@ -162,6 +162,30 @@ def test_every_tool_and_every_task_works_with_the_mouse(page: Any, draw: Any, pr
     assert problems == []
 
 
+def test_a_corner_scales_and_a_copy_leaves_its_original(page: Any, draw: Any, problems: list[str], renderer: str) -> None:
+    canvas, hand = draw()
+    hand.drag((0.1, 0.5), (0.3, 0.7))
+    hand.drag((0.2, 0.6), (0.5, 0.4))
+    moved = page.evaluate(VALUE, canvas)
+    # The region lies from (0.4, 0.3) to (0.6, 0.5); the grip of its corner is 8 px outside.
+    corner = hand.beside((0.6, 0.5), 8, 8)
+    hand.drag(corner, (corner[0] + 0.1, corner[1] + 0.1))
+    (region,) = operations(page.evaluate(VALUE, canvas))
+    assert region["scale"] == pytest.approx([1.5, 1.5], abs=0.03) and region["target"] == pytest.approx([0.55, 0.45], abs=0.02)
+    hand.button("Copy it: the original stays").click()
+    (region,) = operations(page.evaluate(VALUE, canvas))
+    assert region["copy"] is True and hand.button("Copy it: the original stays").get_attribute("aria-pressed") == "true"
+    picture(page, f"comfyui_{renderer}_box")
+    assert DragInstruction.from_json(page.evaluate(VALUE, canvas)).version == 2
+    for _ in range(2):
+        hand.button("Undo").click()
+    assert page.evaluate(VALUE, canvas) == moved
+    for _ in range(2):
+        hand.button("Redo").click()
+    assert operations(page.evaluate(VALUE, canvas)) == [region]
+    assert problems == []
+
+
 def angle(hand: Any) -> float:
     return float(hand.root.get_by_label("Angle, clockwise").input_value())
 

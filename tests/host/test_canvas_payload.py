@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +13,11 @@ import torch
 from comfy_api.latest import io
 
 from dragfield.core.instruction import DragInstruction, DrawnPoints, DrawnRegion
+from dragfield.core.picture.arrival import Arrival
 from dragfield.nodes.canvas import DragCanvas
 from dragfield.nodes.drag_edit import DragEdit
 from dragfield.nodes.report import DragReport
+from dragfield.nodes.report_advice import advice
 
 SIZE = (96, 64)
 
@@ -132,3 +135,11 @@ def test_each_picture_of_a_batch_is_judged(image: torch.Tensor) -> None:
     assert sent["operations"][0]["arrived"] is False and sent["operations"][0]["verdict"] == "still"
     with pytest.raises(ValueError, match="batches of 2 and 3"):
         DragReport.execute(image.repeat(2, 1, 1, 1), image.repeat(3, 1, 1, 1), drag(region))
+
+
+def test_a_copy_whose_original_is_gone_says_so_and_what_to_try() -> None:
+    gone = Arrival("cup", 40.0, 0.5, 1.0, 0.9, 0.1, 3.0, copied=True)
+    assert gone.arrived and not gone.good
+    edit = {"class_type": "DragfieldEdit", "inputs": {"margin": 0.08}}
+    assert advice(gone, [edit]) == "the original, which was to stay, is no longer as it was (a pin on it holds it): try a smaller margin"
+    assert advice(replace(gone, left=0.9), [edit]) == ""

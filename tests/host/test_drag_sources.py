@@ -65,6 +65,21 @@ def test_what_goes_along_is_of_the_region_and_does_not_count_for_its_middle() ->
     assert moved(square(), along=torch.zeros(1, 160, 240)).regions[0].along is None
 
 
+def test_a_region_scales_turns_on_its_way_and_is_copied() -> None:
+    whole = torch.zeros(1, 160, 240)
+    whole[:, 40:60, 60:100] = 1
+    (text,) = Masks.execute(whole, "relocation", 30.0, 20.0, 25.0, 0.0, 0.0, image=IMAGE, scale_x=-1.5, scale_y=0.5, copy=True).args
+    (region,) = DragInstruction.from_json(text).rasterise(240, 160).regions
+    assert (region.scale, region.angle, region.copy) == ((-1.5, 0.5), 25.0, True)
+    (text,) = Masks.execute(whole, "rotation", 0.0, 0.0, 25.0, 60.0, 60.0, image=IMAGE, scale_x=2.0, scale_y=2.0).args
+    (region,) = DragInstruction.from_json(text).rasterise(240, 160).regions
+    assert region.scale == (2.0, 2.0) and region.angle == 0.0 and not region.copy
+    with pytest.raises(InstructionError, match="x of scale is 0; use 0.1 to 10"):
+        Masks.execute(whole, "relocation", 0.0, 0.0, 0.0, 0.0, 0.0, image=IMAGE, scale_x=0.0)
+    with pytest.raises(InstructionError, match="a pin has a scale"):
+        Masks.execute(whole, "pin", 0.0, 0.0, 0.0, 0.0, 0.0, image=IMAGE, copy=True)
+
+
 def test_a_drag_before_says_how_large_the_picture_is() -> None:
     before = DragInstruction(size=SIZE).to_json()
     assert np.allclose(displacement(moved(square(4.25), drag=before)), (85, 0), atol=0.1)

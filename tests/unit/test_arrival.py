@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -57,6 +59,29 @@ def test_a_copy_that_stayed_is_seen(scene: tuple[np.ndarray, Drag]) -> None:
     both = preview(picture, DragField.from_drag(drag), fill=False)
     one = the(arrivals(picture, both, drag))
     assert one.arrived and one.left > 0.95 and one.stayed and not one.good
+
+
+def test_a_copy_is_judged_by_what_landed_and_by_the_original_that_stays(scene: tuple[np.ndarray, Drag]) -> None:
+    picture, drag = scene
+    copied = replace(drag, regions=(replace(drag.regions[0], copy=True),))
+    one = the(arrivals(picture, preview(picture, DragField.from_drag(copied)), copied))
+    assert one.good and one.copied and one.left == 1.0 and not one.stayed and not one.erased
+    # Moved instead of copied: there, but the original is gone.
+    moved = the(arrivals(picture, preview(picture, DragField.from_drag(drag)), copied))
+    assert moved.arrived and moved.erased and not moved.good
+    assert the(arrivals(picture, picture.copy(), copied)).verdict == "still"
+
+
+@pytest.mark.parametrize("how", [{"scale": (1.5, 1.5)}, {"scale": (-1.0, 1.0)}, {"scale": (0.5, 0.7), "angle": 40.0}])
+def test_a_region_that_changes_is_looked_for_as_it_was_to_become(scene: tuple[np.ndarray, Drag], how: dict) -> None:
+    picture, drag = scene
+    changed = replace(drag, regions=(replace(drag.regions[0], **how),))
+    good = the(arrivals(picture, preview(picture, DragField.from_drag(changed)), changed))
+    assert good.good and good.off < 1 and good.reached == 1.0 and good.likeness > 0.95
+    # Moved there unchanged it looks different, and in place nothing has moved.
+    plain = the(arrivals(picture, preview(picture, DragField.from_drag(drag)), changed))
+    assert not plain.good or plain.likeness < 0.8
+    assert the(arrivals(picture, picture.copy(), changed)).verdict == "still"
 
 
 def test_a_point_is_followed_to_where_its_surroundings_are(scene: tuple[np.ndarray, Drag]) -> None:

@@ -53,6 +53,22 @@ def test_what_moved_is_held_until_its_time_and_then_let_go(tiny):
         assert torch.equal(p.z[..., held], warm.at(t)[..., held]) == (t >= 0.5)
 
 
+@pytest.mark.parametrize("how", [{"copy": True}, {"copy": True, "scale": (-0.7, 1.2)}, {"scale": (1.5, 1.5)}])
+def test_what_scales_or_is_copied_is_held_where_it_lands_and_the_original_of_a_copy_is_not_touched(tiny, how):
+    drag = tiny.drag(24, 8)
+    drag = replace(drag, regions=(replace(drag.regions[0], **how),))
+    edit = run(tiny, drag, hold_until=0.0, margin=0.05)
+    field = DragField.from_drag(drag, FEW.field)
+    warm = make_warm_start(tiny.autoencoder, tiny.image, field, edit.inversion.noise())
+    held = warm.moved & to_latent(edit.mask, edit.z.shape[-2:])
+    assert held.any() and torch.equal(edit.z[..., held], warm.evidence[..., held])
+    original = torch.from_numpy(drag.regions[0].mask & ~edit.mask)
+    if drag.regions[0].copy:
+        assert original.any() and torch.equal(edit.image[..., original], tiny.image[..., original])
+    else:
+        assert not original.any()
+
+
 def test_never_holding_still_starts_from_the_warp(tiny):
     never, always = run(tiny, hold_until=2.0), run(tiny, hold_until=0.0)
     assert not torch.equal(never.z, always.z)

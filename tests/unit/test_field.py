@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -59,6 +60,17 @@ DRAGS = {
             RegionOperation(polygon((40, 30), (60, 33), (50, 45)), "rotation", (40, 20), (40.0, 30.0)),
         ),
     ),
+    "scaled, mirrored, turned on its way": Drag(
+        SIZE, (replace(shifted(SLANTED, 17.3, 8.6), scale=(-0.6, 1.3), angle=25.0), shifted(box(40, 2, 50, 9), 3, 20)),
+    ),
+    "a copy of what moves": Drag(
+        SIZE,
+        (
+            shifted(SLANTED, 17.3, 8.6),
+            replace(shifted(SLANTED, 4.0, 9.0), copy=True, scale=(1.2, 1.2)),
+            RegionOperation(box(8, 8, 20, 20), "pin"),
+        ),
+    ),
     "points": Drag(SIZE, points=(PointOperation((20.5, 20.5), (34, 25)), PointOperation((50.5, 10.5), (46, 20)))),
     "points in an area": Drag(SIZE, points=(PointOperation((20, 20), (26, 25)),), editable=box(8, 8, 40, 40)),
     "all of it": Drag(
@@ -111,6 +123,64 @@ def test_relocation_by_whole_cells_shifts_the_mask_exactly(mask, dx, dy) -> None
     expected = np.roll(mask, (dy, dx), axis=(0, 1))
     assert np.array_equal(field.moved().numpy(), expected)
     assert np.array_equal(field.vacated().numpy(), mask & ~expected)
+
+
+@pytest.mark.parametrize("scale", [(2.0, 2.0), (-1.0, 1.0), (1.0, -1.5), (0.5, 1.7), (0.3, -0.3)])
+@pytest.mark.parametrize("angle", [0.0, 33.0])
+def test_a_scaled_mirrored_and_turned_region_covers_what_opencv_covers(scale, angle) -> None:
+    size = (160, 120)
+    mask = polygon((58, 35), (103, 30), (96, 77), (80, 82), (61, 79), size=size)
+    x, y = centroid(mask)
+    field = DragField.from_drag(Drag(size, (RegionOperation(mask, "relocation", (x + 7.4, y - 2.9), scale=scale, angle=angle),)))
+    # OpenCV's own turn, counter-clockwise for positive angles, and a scaling before it; its positions are indices of pixels.
+    turn = np.vstack((cv2.getRotationMatrix2D((x - 0.5, y - 0.5), -angle, 1.0), (0, 0, 1)))
+    scaling = np.array([[scale[0], 0, (x - 0.5) * (1 - scale[0])], [0, scale[1], (y - 0.5) * (1 - scale[1])], [0, 0, 1]])
+    matrix = (np.array([[1, 0, 7.4], [0, 1, -2.9], [0, 0, 1]]) @ turn @ scaling)[:2]
+    # Drawn eight times as large and averaged down: the share of each pixel, whatever its factor.
+    large = cv2.resize(mask.astype(np.float32), None, fx=8, fy=8, interpolation=cv2.INTER_NEAREST)
+    finer = np.array([[8, 0, 3.5], [0, 8, 3.5], [0, 0, 1]])
+    drawn = cv2.warpAffine(large, (finer @ np.vstack((matrix, (0, 0, 1))) @ np.linalg.inv(finer))[:2], (1280, 960))
+    expected = cv2.resize(drawn, size, interpolation=cv2.INTER_AREA) > 0.5
+    moved = field.moved().numpy()
+    # A soft mask above one half, against stairs of whole pixels: a pixel of the rim may fall on either side.
+    rim = cv2.morphologyEx(expected.astype(np.uint8), cv2.MORPH_GRADIENT, np.ones((3, 3), np.uint8)) > 0
+    assert not ((moved != expected) & ~rim).any() and (moved != expected).sum() <= 0.04 * expected.sum()
+    assert np.array_equal(field.vacated().numpy(), mask & ~moved)
+
+
+def test_a_copy_lands_as_what_moves_does_and_leaves_nothing() -> None:
+    move = shifted(SLANTED, 11, 4)
+    field, moved = field_of(replace(move, copy=True)), field_of(move)
+    assert torch.equal(field.moved(), moved.moved()) and torch.equal(field.backward(), moved.backward())
+    assert not field.vacated().any() and field.moves()
+    goal, goes = field.forward()
+    assert not goes.any() and torch.equal(goal, cell_centres((0, 0, *SIZE), torch.float32))
+
+
+def test_a_copy_is_taken_from_under_a_pin_and_of_what_another_operation_moves() -> None:
+    mask = box(10, 10, 20, 20)
+    copy = replace(shifted(mask, 20, 0), copy=True)
+    field = field_of(copy, RegionOperation(mask, "pin"))
+    assert np.array_equal(field.moved().numpy(), box(30, 10, 40, 20))
+    field = field_of(copy, shifted(mask, 0, 20))
+    assert np.array_equal(field.moved().numpy(), box(30, 10, 40, 20) | box(10, 30, 20, 40))
+    assert np.array_equal(field.vacated().numpy(), mask)
+
+
+def test_a_region_that_shrinks_below_a_cell_is_still_seen() -> None:
+    mask = box(16, 8, 32, 40)
+    field = field_of(replace(shifted(mask, 12.7, 0), scale=(0.1, 0.5)))
+    seen = field.moved(1.0, (8, 6))
+    # 1.6 x 16 px on cells of 8 px: two of them one above the other, in the column of the target.
+    assert seen.any(dim=0).nonzero().flatten().tolist() == [4] and 1 <= int(seen.sum()) <= 3
+    assert len(field.samples(0, 1.0, (8, 6))[0]) == int(seen.sum())
+
+
+def test_a_mirrored_region_reads_from_right_to_left() -> None:
+    mask = box(10, 10, 20, 16)
+    image = torch.arange(64.0).expand(1, 1, 48, 64)
+    mirrored = warp(image, field_of(replace(shifted(mask, 0, 20), scale=(-1, 1))))
+    assert mirrored[0, 0, 30:36, 10:20].tolist() == [list(range(19, 9, -1))] * 6
 
 
 def test_half_of_a_shift_by_two_cells_of_a_finer_grid_is_one_cell() -> None:

@@ -104,6 +104,7 @@ def test_red_bench_matches_a_crescent_by_its_centroid(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("regions", "expected"), [
     ((RegionOperation(block(0, 0, 9, 9), "pin"),), "is a pin, which ReD Bench cannot hold"),
+    ((RegionOperation(block(0, 0, 9, 9), "relocation", (9, 9), copy=True),), "is a copy, which ReD Bench cannot say"),
     ((RegionOperation(block(0, 0, 9, 9) & ~block(3, 3, 6, 6), "relocation", (9.0, 9.0)),), "one blob without holes"),
     ((RegionOperation(block(0, 0, 9, 9) | block(20, 20, 30, 30), "relocation", (9.0, 9.0)),), "is not one blob"),
     ((RegionOperation(block(0, 0, 9, 9), "relocation", (9.0, 9.0)),

@@ -37,6 +37,8 @@ MOTIONS = [
     Motion((64, 48), shift=(7.25, -3.5)),
     Motion((64, 48), angle=-75.0, anchor=(20.0, 11.0)),
     Motion((64, 48), shift=(4.0, 2.0), angle=130.0, anchor=(31.5, 40.0)),
+    Motion((64, 48), shift=(4.0, 2.0), scale=(2.5, 0.3), centre=(20.0, 11.0)),
+    Motion((64, 48), shift=(-4.0, 2.0), angle=50.0, anchor=(31.5, 40.0), scale=(-1.5, 0.7), centre=(20.0, 11.0)),
 ]
 
 
@@ -54,6 +56,29 @@ def test_backward_undoes_forward(motion, progress) -> None:
     points = torch.rand(20, 2, dtype=torch.float64) * 60
     there = transform(motion.forward(progress, (40, 90)), points)
     assert torch.allclose(transform(motion.backward(progress, (40, 90)), there), points, atol=1e-9)
+
+
+def test_the_whole_way_scales_then_turns_then_shifts() -> None:
+    matrix = np.array([[1, 0, -20], [0, 1, -11], [0, 0, 1]])
+    matrix = np.array([[-1.5, 0, 0], [0, 0.7, 0], [0, 0, 1]]) @ matrix
+    matrix = np.array([[1, 0, 20 - 31.5], [0, 1, 11 - 40], [0, 0, 1]]) @ matrix
+    c, s = math.cos(math.radians(50)), math.sin(math.radians(50))
+    matrix = np.array([[c, -s, 0], [s, c, 0], [0, 0, 1]]) @ matrix
+    matrix = np.array([[1, 0, 31.5 - 4], [0, 1, 40 + 2], [0, 0, 1]]) @ matrix
+    assert MOTIONS[-1].forward(1.0, (64, 48)) == pytest.approx(matrix[:2], abs=1e-9)
+
+
+def test_of_a_scaling_alone_every_place_goes_straight_and_evenly() -> None:
+    motion = Motion((64, 48), scale=(3.0, 0.4), centre=(20.0, 11.0))
+    start, end = (23.0, 31.0), at(motion.forward(1.0, (64, 48)), 23, 31)
+    assert end == pytest.approx((29, 19))
+    for w in (0.1, 0.5, 0.8):
+        assert at(motion.forward(w, (64, 48)), *start) == pytest.approx([a + w * (b - a) for a, b in zip(start, end, strict=True)])
+
+
+def test_a_mirrored_shape_is_mirrored_from_the_first_step_on_and_scales_from_its_own_size() -> None:
+    motion = Motion((64, 48), scale=(-2.0, 1.0))
+    assert [motion.factors(w) for w in (0.0, 1e-6, 0.5, 1.0)] == [(1, 1), pytest.approx((-1, 1), abs=1e-5), (-1.5, 1), (-2, 1)]
 
 
 def test_the_anchor_is_a_fixed_point() -> None:
@@ -156,6 +181,8 @@ def test_a_point_on_the_anchor_is_refused(start, target) -> None:
         (RegionOperation(l_shape(), "rotation", (3, 3)), "anchor of a rotation is missing"),
         (RegionOperation(l_shape(), "relocation", (math.nan, 3)), "nan"),
         (RegionOperation(l_shape(), "pin"), "does not move a region"),
+        (RegionOperation(l_shape(), "relocation", (3, 3), scale=(0, 1)), "use finite numbers, factors not 0"),
+        (RegionOperation(l_shape(), "deformation", (3, 3), scale=(2, 1)), "cannot scale, turn or copy it"),
         (RegionOperation(np.zeros((4, 4), bool), "relocation", (1, 1)), "no centroid"),
     ],
 )

@@ -164,6 +164,46 @@ def test_what_goes_along_travels_moves_and_does_not_count_for_the_centroid() -> 
         DrawnRegion("pin", square, along=shadow)
 
 
+def test_a_region_that_changes_on_its_way_is_version_2_and_travels_whole() -> None:
+    drawn = DragInstruction((
+        DrawnRegion("relocation", LEFT, (0.25, 0.5), scale=(-1.5, 0.5), angle=-30, copy=True),
+        DrawnRegion("rotation", RIGHT, (0.8, 0.6), (0.6, 0.9), scale=(2, 2)),
+    ))  # fmt: skip
+    assert drawn.version == 2 and DragInstruction.from_json(drawn.to_json()) == drawn
+    # An instruction of version 1 that becomes one is one.
+    assert replace(DragInstruction(size=(9, 9)), operations=drawn.operations).version == 2
+    first, second = json.loads(drawn.to_json())["operations"]
+    assert (first["scale"], first["angle"], first["copy"]) == ([-1.5, 0.5], -30, True)
+    assert second["scale"] == [2, 2] and not second.keys() & {"angle", "copy"}
+    drag = drawn.rasterise(200, 100)
+    assert (drag.regions[0].scale, drag.regions[0].angle, drag.regions[0].copy) == ((-1.5, 0.5), -30, True)
+    again = DragInstruction.from_drag(drag).rasterise(200, 100)
+    assert [(r.scale, r.angle, r.copy) for r in again.regions] == [(r.scale, r.angle, r.copy) for r in drag.regions]
+    window = window_around(drag.regions[1].mask, drag, 64)
+    assert crop_drag(drag, window).regions[-1].scale == (2, 2)
+
+
+def test_what_changes_nothing_is_not_written_and_needs_no_new_version() -> None:
+    plain = DragInstruction.from_json(EVERYTHING.to_json())
+    still = replace(plain.operations[0], scale=(1, 1), angle=0, copy=False)
+    assert replace(plain, operations=(still, *plain.operations[1:]), version=2).to_json() == EVERYTHING.to_json()
+    assert json.loads(EVERYTHING.to_json())["version"] == 1
+
+
+def test_copies_share_their_source_with_each_other_and_with_what_moves() -> None:
+    one = DrawnRegion("relocation", LEFT, (0.5, 0.5))
+    drag = DragInstruction((one, replace(one, copy=True), replace(one, copy=True, target=(0.8, 0.5)))).rasterise(100, 100)
+    assert all(np.array_equal(r.mask, drag.regions[0].mask) for r in drag.regions)
+    with pytest.raises(InstructionError, match="at most 2% may overlap"):
+        DragInstruction((one, replace(one, target=(0.8, 0.5)))).rasterise(100, 100)
+
+
+def test_a_region_scaled_to_less_than_four_pixels_is_refused() -> None:
+    small = DrawnRegion("relocation", box(0.5, 0.5, 0.55, 0.55), (0.8, 0.8), scale=(0.1, 0.5))
+    with pytest.raises(InstructionError, match=r"scaled by 0.1 x 0.5, covers 1.2 pixels .* shrink it less"):
+        DragInstruction((small,)).rasterise(100, 100)
+
+
 def test_regions_of_a_drag_never_share_a_pixel() -> None:
     near = DragInstruction((DrawnRegion("relocation", box(0.1, 0.1, 0.5, 0.5), (0.4, 0.4)),
                             DrawnRegion("relocation", box(0.497, 0.1, 0.9, 0.5), (0.8, 0.8))))
@@ -188,7 +228,7 @@ def test_twenty_operations_on_sixteen_megapixels_take_well_under_a_second() -> N
 
 SQUARE = [[[[0.1, 0.1], [0.4, 0.1], [0.4, 0.4], [0.1, 0.4]]]]
 REFUSED = {
-    "an unknown version": ({"version": 2}, "version is 2; this Dragfield reads version 1"),
+    "an unknown version": ({"version": 3}, "version is 3; this Dragfield reads versions 1 to 2"),
     "a version of true": ({"version": True}, "version is true"),
     "a missing version": ({"operations": []}, 'add "version": 1'),
     "a misspelled key": ({"version": 1, "operation": []}, "unknown key 'operation'; did you mean 'operations'"),
@@ -209,6 +249,18 @@ REFUSED = {
     "an anchor without rotation": ({"anchor": [0.5, 0.5]}, "relocation has an anchor, which only rotation and deformation use"),
     "a pin with a target": ({"task": "pin"}, "a pin has a target"),
     "an anchor far away": ({"task": "rotation", "anchor": [2.5, 0]}, "x of anchor is 2.5; it must be from -1 to 2"),
+    "a factor of nothing": ({"scale": [0, 1]}, "x of scale is 0; use 0.1 to 10, or -0.1 to -10 to mirror"),
+    "a factor of eleven": ({"scale": [1, -11]}, "y of scale is -11; it must be from -10 to 10"),
+    "one factor for both": ({"scale": 2}, "scale is 2; write it as two numbers"),
+    "a turn and a half": ({"angle": 540}, "angle is 540; it must be from -180 to 180"),
+    "a copy by number": ({"copy": 1}, "copy is 1; write true or false"),
+    "a scaled pin": ({"task": "pin", "target": None, "scale": [2, 2]}, "a pin has a scale, an angle or a copy"),
+    "a copied deformation": ({"task": "deformation", "copy": True}, "a deformation has a scale, an angle or a copy"),
+    "a rotation by an angle": ({"task": "rotation", "anchor": [0, 0], "angle": 9}, "a rotation has an angle, but its target says"),
+    "scaled in version 1": (
+        {"version": 1, "operations": [{"kind": "region", "task": "relocation", "region": SQUARE, "target": [0.5, 0.5], "scale": [2, 2]}]},
+        'version 1 does not know; write "version": 2',
+    ),
     "an empty region": ({"region": []}, "region is empty; give it polygons"),
     "a single ring as region": ({"region": SQUARE[0][0]}, "wrap a single ring as [[ring]]"),
     "a region of one vertex": ({"region": [[[[0.1, 0.1]]]]}, "has 1 corners; a ring needs at least 3"),
@@ -239,7 +291,7 @@ def test_a_mistake_is_refused_in_one_sentence(case: str) -> None:
     data = change
     if not change.keys() & {"version", "operations"}:
         region = {"kind": "region", "task": "relocation", "region": SQUARE, "target": [0.5, 0.5]}
-        data = {"version": 1, "operations": [region | change]}
+        data = {"version": 2, "operations": [region | change]}
     with pytest.raises(InstructionError) as caught:
         DragInstruction.from_json(data)
     message = str(caught.value)
@@ -392,8 +444,9 @@ def test_the_documented_examples_mean_what_the_page_says() -> None:
     examples = [DragInstruction.from_json(text) for text in re.findall(r"```json\n(.*?)```", page, re.DOTALL)]
     drags = [example.rasterise(200, 100) for example in examples]
     assert [d.regions[0].task if d.regions else "points" for d in drags] == [
-        "relocation", "relocation", "rotation", "deformation", "pin", "points"]
-    assert drags[4].regions[0].mask.sum() == 160 * 80 - 40 * 20
+        "relocation", "relocation", "relocation", "rotation", "deformation", "pin", "points"]
+    assert drags[2].regions[0].scale == (-1.5, 1.5) and drags[2].regions[0].angle == 20 and drags[2].regions[0].copy
+    assert drags[5].regions[0].mask.sum() == 160 * 80 - 40 * 20
     for number in (MAX_VERTICES, MAX_PAIRS, MAX_PROMPT, MAX_TEXT, MAX_SIDE):
         assert f"{number:,}" in page
     for number in (MAX_OPERATIONS, MAX_DEPTH, MAX_DIGITS, MIN_PIXELS, round(100 * OVERLAP), MAX_PIXELS // 10**6):

@@ -18,7 +18,7 @@ from dragfield.core.instruction import DragInstruction, InstructionError, instru
 from dragfield.core.instruction.checks import MAX_PIXELS
 from dragfield.core.instruction.drag_instruction import MAX_LENGTH, VERSION
 from dragfield.core.instruction.drawn import TASKS
-from dragfield.core.instruction.schema import MAX_PAIRS, MAX_PROMPT, MAX_VERTICES
+from dragfield.core.instruction.schema import MAX_ANGLE, MAX_PAIRS, MAX_PROMPT, MAX_SCALE, MAX_VERTICES, MIN_SCALE
 
 jsonschema = pytest.importorskip("jsonschema")
 VECTORS = Path(__file__).parents[1] / "web" / "vectors"
@@ -30,11 +30,11 @@ BEYOND = re.compile(
 FORM = jsonschema.Draft202012Validator(instruction_schema())
 BOX = [[[[0.1, 0.1], [0.4, 0.1], [0.4, 0.4], [0.1, 0.4]], [[0.2, 0.2], [0.3, 0.2], [0.3, 0.3]]]]
 WHOLE = {
-    "version": 1, "size": [64, 48], "prompts": {"background": "a", "editing": "b"}, "editable": [[[[0, 0], [1, 0], [1, 1], [0, 1]]]],
+    "version": 2, "size": [64, 48], "prompts": {"background": "a", "editing": "b"}, "editable": [[[[0, 0], [1, 0], [1, 1], [0, 1]]]],
     "operations": [
         {"id": "a", "name": "cup", "kind": "region", "task": "relocation", "target": [0.5, 0.5], "visible": True, "region": BOX,
-         "along": BOX},
-        {"kind": "region", "task": "rotation", "target": [0.9, 0.7], "anchor": [1.7, -0.9], "region": BOX},
+         "along": BOX, "scale": [-1.5, 0.5], "angle": 30, "copy": True},
+        {"kind": "region", "task": "rotation", "target": [0.9, 0.7], "anchor": [1.7, -0.9], "region": BOX, "scale": [1, 2], "angle": None},
         {"kind": "region", "task": "deformation", "target": [0.9, 0.7], "anchor": None, "region": BOX},
         {"kind": "region", "task": "pin", "region": BOX, "_why": {"a": 1}},
         {"kind": "points", "pairs": [[[0.2, 0.7], [0.3, 0.6]]], "visible": False},
@@ -42,12 +42,12 @@ WHOLE = {
 }  # fmt: skip
 KEYS = [
     "version", "size", "operations", "prompts", "editable", "kind", "task", "region", "target", "anchor", "along", "pairs", "id", "_x",
-    "tasks",
+    "tasks", "scale", "angle", "copy",
 ]  # fmt: skip
 leaves = st.one_of(
     st.none(), st.booleans(), st.integers(-3, 20_000), st.floats(-3, 3, allow_nan=False),
     st.sampled_from([*TASKS, "region", "points", "", "x" * 201]),
-    st.sampled_from([[], {}, [0.5, 0.5], [1.5, 0.5], BOX, [BOX]]).map(lambda value: json.loads(json.dumps(value))),
+    st.sampled_from([[], {}, [0.5, 0.5], [1.5, 0.5], [1, 1], [-2, 11], BOX, [BOX]]).map(lambda value: json.loads(json.dumps(value))),
 )  # fmt: skip
 
 
@@ -80,7 +80,7 @@ def mutants(draw: st.DrawFn) -> dict[str, Any]:
             break
     # A version is a whole number, however it is written; nobody writes 1.0.
     if isinstance(made.get("version"), float):
-        made["version"] = 2
+        made["version"] = 3
     return made
 
 
@@ -121,6 +121,8 @@ def test_what_stands_elsewhere_too_is_the_schemas() -> None:
     form = instruction_schema()
     assert form["$defs"]["region"]["properties"]["task"]["enum"] == list(TASKS)
     prompts = form["properties"]["prompts"]["anyOf"][0]["properties"].values()
-    assert {prompt["anyOf"][0]["maxLength"] for prompt in prompts} == {MAX_PROMPT} and form["properties"]["version"]["const"] == VERSION
+    assert {prompt["anyOf"][0]["maxLength"] for prompt in prompts} == {MAX_PROMPT} and max(form["properties"]["version"]["enum"]) == VERSION
+    factors, turn = form["$defs"]["factor"]["anyOf"], form["$defs"]["region"]["properties"]["angle"]["anyOf"][0]
+    assert (factors[1]["minimum"], factors[1]["maximum"]) == (-MAX_SCALE, -MIN_SCALE) and turn["minimum"] == -MAX_ANGLE
     # In words, since they are about a drag as a whole.
     assert all(str(int(number)) in form["description"] for number in (MAX_PIXELS, MAX_VERTICES, MAX_LENGTH, MAX_PAIRS))

@@ -45,6 +45,12 @@ def test_a_task_goes_to_every_moving_region_and_to_no_pin() -> None:
     assert filled.operations[2].anchor is None
 
 
+def test_a_region_that_scales_or_is_a_copy_keeps_the_task_that_is_drawn() -> None:
+    drawn = DragInstruction((DrawnRegion("relocation", SQUARE, (0.6, 0.5), scale=(2, 2), copy=True),))
+    filled = read_intent(answer(candidate("x", "deformation")), drawn).fill(drawn)
+    assert filled.operations == drawn.operations and filled.editing_prompt == "x"
+
+
 def test_a_rotation_takes_the_anchor_that_is_drawn_and_else_the_models() -> None:
     reply = answer(candidate("x", "rotation", "rotation", anchor=[0.3, 0.8]))
     filled = read_intent(reply, TWO).fill(TWO)

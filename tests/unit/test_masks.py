@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -63,6 +64,19 @@ def test_the_mask_holds_what_moves_and_what_is_vacated(drag) -> None:
     assert (changed & ~adaptive_gradient_mask(drag)).sum() <= 0.06 * changed.sum()
     assert not (changed & ~adaptive_gradient_mask(drag, margin=2)).any()
     assert not (changed & ~adaptive_gradient_mask(drag, include=changed)).any()
+
+
+@pytest.mark.parametrize("region", [TURN, SHIFT])
+@pytest.mark.parametrize("scale", [(1.6, 1.6), (-1.2, 0.5)])
+def test_the_mask_holds_what_scales_and_of_a_copy_only_where_it_lands(region, scale) -> None:
+    scaled = replace(region, scale=scale, angle=0.0 if region.task == "rotation" else -40.0)
+    field = DragField.from_drag(Drag(SIZE, (scaled,)))
+    changed = (field.moved() | field.vacated()).numpy()
+    assert not (changed & ~adaptive_gradient_mask(Drag(SIZE, (scaled,)), margin=2)).any()
+    copied = adaptive_gradient_mask(Drag(SIZE, (replace(scaled, copy=True),)), margin=2)
+    assert not (field.moved().numpy() & ~copied).any()
+    assert copied.sum() < adaptive_gradient_mask(Drag(SIZE, (scaled,)), margin=2).sum()
+    assert (region.mask & ~copied).any()
 
 
 @pytest.mark.parametrize("shape", [(4, 6), (3, 5)])

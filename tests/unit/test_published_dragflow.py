@@ -277,6 +277,9 @@ def test_what_does_not_go_together_is_refused_in_one_sentence(tiny) -> None:
         from dragfield.core.instruction.operations import PointOperation
 
         PublishedRegions(Drag(RAW, points=(PointOperation((10.0, 10.0), (20.0, 20.0)),)), (48, 32))
+    for more in ({"scale": (-1, 1)}, {"angle": 20.0}, {"copy": True}):
+        with pytest.raises(ValueError, match="scales, mirrors or copies one, or turns it on its way"):
+            PublishedRegions(replace(drag(), regions=(replace(drag().regions[0], **more),)), (48, 32))
     for change, sentence in (
         ({"masks_at": "working"}, "drawn on 99 x 70 px and the working picture has 96 x 64"),
         ({"paste_back": True}, "paste_back needs the drag in the working picture's pixels"),

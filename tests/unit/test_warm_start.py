@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from dragfield.core.edits.warm_start import make_warm_start, warp_latent
+from dragfield.core.edits.warm_start import emptied, make_warm_start, spread_noise, warp_latent
 from dragfield.core.field import DragField
 from dragfield.core.instruction.operations import Drag, RegionOperation
 from dragfield.core.picture.evidence import carry
@@ -85,6 +85,54 @@ def test_carried_noise_keeps_its_variance_between_cells_too():
     carried = make_warm_start(Blocks(), image(), field(dx=27.0, dy=4.0), noise)
     assert carried.noise[..., carried.moved].std().item() == pytest.approx(1, abs=0.03)
     assert carried.noise[..., carried.vacated].std().item() == pytest.approx(1, abs=0.03)
+
+
+def changed(target=(60.0, 36.0), **how):
+    """The same square, changed on its way."""
+    mask = np.zeros(SIZE[::-1], bool)
+    mask[16:40, 16:40] = True
+    return DragField.from_drag(Drag(SIZE, (RegionOperation(mask, "relocation", target, **how),)))
+
+
+def test_noise_of_a_region_that_grows_stays_white_and_adds_up_to_what_it_was():
+    noise = torch.randn(1, 4096, 8, 12, generator=torch.Generator().manual_seed(0))
+    grown = changed((64.0, 40.0), scale=(2.0, 2.0))
+    carried = make_warm_start(Blocks(), image(), grown, noise).noise
+    assert grown.moved(1.0, (12, 8)).sum() == 36
+    own = carried[0, :, grown.moved(1.0, (12, 8))]
+    # Of 36 cells no two have anything in common, and each has the variance of noise.
+    common = own.T @ own / own.shape[0]
+    assert (common - torch.eye(36)).abs().max() < 0.08
+    together = carried[0, :, 2:4, 5:7].sum((1, 2)) / 2
+    source = grown.layout(1.0, (12, 8)).backward[2, 5]
+    torch.testing.assert_close(together, noise[0, :, int(source[1]), int(source[0])], atol=1e-5, rtol=1e-5)
+
+
+def test_noise_that_no_two_cells_share_is_carried_bit_for_bit():
+    noise, moved = latent(), field()
+    layout = moved.layout(1.0, (12, 8))
+    assert torch.equal(spread_noise(noise, layout.backward, layout.moved, 3)[..., 3:6, 6:9], noise[..., 2:5, 2:5])
+
+
+def test_a_grown_latent_blends_its_signal_and_spreads_its_noise():
+    z0 = torch.arange(12.0).expand(1, 512, 8, 12).clone()
+    noise = torch.randn(z0.shape, generator=torch.Generator().manual_seed(3))
+    grown = changed((64.0, 40.0), scale=(2.0, 2.0))
+    z = warp_latent(0.4 * z0 + 0.6 * noise, 0.6, grown, z0=z0)
+    cells = grown.moved(1.0, (12, 8))
+    expected = 0.4 * (grown.layout(1.0, (12, 8)).backward[cells][:, 0] - 0.5)
+    torch.testing.assert_close(z[0, :, cells].mean(0), expected, atol=0.12, rtol=0)
+    assert (z[0, :, cells] - expected).std().item() == pytest.approx(0.6, abs=0.01)
+
+
+def test_what_is_copied_keeps_its_noise_and_its_place_and_nothing_is_taken_out():
+    noise, copied = latent(), changed(copy=True)
+    start = make_warm_start(Blocks(), image(), copied, noise)
+    assert not start.vacated.any()
+    assert torch.equal(start.noise[..., 2:5, 2:5], noise[..., 2:5, 2:5])
+    assert torch.equal(start.noise[..., 3:6, 6:9], noise[..., 2:5, 2:5])
+    assert torch.equal(emptied(Blocks(), image(), noise, 0.7, copied), noise)
+    assert not torch.equal(emptied(Blocks(), image(), noise, 0.7, changed()), noise)
 
 
 def test_the_seed_decides_about_fresh_noise_and_nothing_else():

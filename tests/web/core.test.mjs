@@ -62,8 +62,9 @@ describe("the gradient mask", () => {
       const drawn = maskOf(runs, size).map((_, i) =>
         Number(rings.some((outline) => contains(outline, [((i % size[0]) + 0.5) / size[0], (Math.floor(i / size[0]) + 0.5) / size[1]]))),
       );
-      // Along a side that is nearly level the mask's own steps are two px apart.
-      assert.equal(different(drawn, maskOf(runs, size), size, /turned/.test(name) ? 2 : 1), 0);
+      // OpenCV moves what scales or turns in fixed point: a corner may be a pixel off, and what is drawn around it another. Along a side that is
+      // nearly level the mask's own steps are two px apart.
+      assert.equal(different(drawn, maskOf(runs, size), size, /scaled|shrunk|copy|turned/.test(name) ? 2 : 1), 0);
     });
   }
 });

@@ -7,6 +7,7 @@
 import { argv } from "node:process";
 import { fileURLToPath } from "node:url";
 
+import { boxed, pulled } from "../../web/drag/box.mjs";
 import { extendStroke, startStroke, strokeOutline, united } from "../../web/drag/brush.mjs";
 import { endGesture, record, redo, startHistory, undo } from "../../web/drag/history.mjs";
 import { hits } from "../../web/drag/hit.mjs";
@@ -17,7 +18,7 @@ import { writeDrag } from "../../web/drag/wire.mjs";
 import { seeded } from "./vectors.mjs";
 
 const TASKS = ["relocation", "rotation", "deformation", "pin"];
-const FIELDS = ["targetX", "targetY", "shiftX", "shiftY", "anchorX", "anchorY", "angle", "handleX", "handleY"];
+const FIELDS = ["targetX", "targetY", "shiftX", "shiftY", "anchorX", "anchorY", "angle", "scaleX", "scaleY", "handleX", "handleY"];
 const SIZES = [[1024, 768], [512, 512], [640, 1137], [4096, 4096], [33, 21]];
 
 /** One canvas in the hands of `seed`: what happened, step by step, as {action, before, after, reason, value}. */
@@ -38,7 +39,7 @@ export function* session(seed, steps = 40) {
       history = record(history, documentOf(state), random() < 0.5 ? "drag" : null);
       if (random() < 0.3) history = endGesture(history);
     }
-    yield { action, before, after: state, reason, value: writeDrag(documentOf(state)), found: hits(state, somewhere(random), 8) };
+    yield { action, before, after: state, reason, value: writeDrag(documentOf(state)), found: hits(state, somewhere(random), 8, pick([null, 1, 3])) };
   }
 }
 
@@ -60,6 +61,9 @@ function nextAction(random, pick, state) {
     () => ({ type: "moveAnchor", id, to: at() }),
     () => ({ type: "moveOutline", id, by: at() }),
     () => ({ type: "turn", id, angle: random() * 720 - 360 }),
+    () => gripped(random, state, id),
+    () => ({ type: "flip", id, axis: pick([0, 1, 2]) }),
+    () => ({ type: "copy", id, copy: random() < 0.7 }),
     () => ({ type: "nudge", id, by: by(), part: pick(["target", "outline", "anchor", undefined]) }),
     () => painted(random, state, id),
     () => ({ type: "part", part: pick(["along", "region", "shadow"]) }),
@@ -92,6 +96,15 @@ function drawn(random, pick, state) {
   const outline = pick([rectangleOutline(p, q), ellipseOutline(p, q), lassoOutline(line, frameOf(state))]);
   if (!outline) return { type: "add", operation: makePoints(state, [[p, q]]) };
   return { type: "add", operation: makeRegion(state, outline, pick(TASKS)) };
+}
+
+/** A grip of the box around a region, pulled anywhere. */
+function gripped(random, state, id) {
+  const operation = find(state, id);
+  if (operation?.kind !== "region" || !boxed(operation) || random() < 0.1) return { type: "rescale", id, scale: [random() * 30 - 15, random()] };
+  const how = { free: random() < 0.5, middle: random() < 0.3 };
+  const [x, y] = somewhere(random);
+  return { type: "rescale", id, ...pulled(operation, Math.floor(random() * 8), [x - 0.5, y - 0.5], frameOf(state), how) };
 }
 
 /** A stroke of the brush or the eraser over an operation. */

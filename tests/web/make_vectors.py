@@ -55,6 +55,10 @@ def drag(*operations: dict[str, Any], **more: Any) -> dict[str, Any]:
     return {"version": 1, "operations": list(operations), **more}
 
 
+def version_2(*operations: dict[str, Any]) -> dict[str, Any]:
+    return drag(*operations) | {"version": 2}
+
+
 POINTS = {"kind": "points", "pairs": [[[0.25, 0.4], [0.4, 0.42]], [[0.7, 0.7], [0.72, 0.5]]]}
 SOFT = {
     "a way": [[[0.3, 0.4], [0.6, 0.55]]],
@@ -82,6 +86,14 @@ DRAGS = {
         region([[[[0.05, 0.05], [0.3, 0.05], [0.3, 0.2], [0.05, 0.2]]]], "pin"),
     ),
     "a pin in the way": drag(region(LEAF, "relocation", [0.7, 0.62]), region([[[[0.6, 0.5], [0.9, 0.5], [0.9, 0.7], [0.6, 0.7]]]], "pin")),
+    "scaled": version_2(region(LEAF, "relocation", [0.6, 0.55], scale=[1.4, 1.4])),
+    "scaled, mirrored and turned on its way": version_2(region(LEAF, "relocation", [0.65, 0.55], scale=[-0.6, 1.2], angle=-35)),
+    "shrunk": version_2(region(LEAF, "relocation", [0.7, 0.62], scale=[0.4, 0.55])),
+    "a scaled rotation": version_2(region(SQUARE, "rotation", [0.6, 0.7], anchor=[0.45, 0.55], scale=[1.5, -1])),
+    "a copy": version_2(region(SQUARE, "relocation", [0.6, 0.62], scale=[1.1, 0.8], angle=20, copy=True)),
+    "a copy of what moves": version_2(
+        region(SQUARE, "relocation", [0.7, 0.3]), region(SQUARE, "relocation", [0.4, 0.7], angle=30, copy=True)
+    ),
     "a hidden one": drag(region(LEAF, "relocation", [0.7, 0.62]), region(BORDER, "relocation", [0.5, 0.8], visible=False)),
     "editable": drag(region(LEAF, "relocation", [0.7, 0.62]), editable=[[[[0.2, 0.1], [0.75, 0.1], [0.75, 0.9], [0.2, 0.9]]]]),
 }
@@ -93,10 +105,12 @@ WITHHELD = {
 
 CORNER = [[[[0.2, 0.3], [0.6, 0.3], [0.4, 0.6]]]]
 WHOLE = {
-    "version": 1, "size": [64, 48], "prompts": {"background": "a", "editing": "b"}, "editable": CORNER,
+    "version": 2, "size": [64, 48], "prompts": {"background": "a", "editing": "b"}, "editable": CORNER,
     "operations": [
-        {"id": "a", "name": "cup", "kind": "region", "task": "relocation", "target": [0.5, 0.5], "region": CORNER, "along": CORNER},
-        {"kind": "region", "task": "rotation", "target": [0.9, 0.7], "anchor": [1.7, -0.9], "region": CORNER, "visible": True},
+        {"id": "a", "name": "cup", "kind": "region", "task": "relocation", "target": [0.5, 0.5], "region": CORNER, "along": CORNER,
+         "scale": [-1.5, 0.5], "angle": -20, "copy": True},
+        {"kind": "region", "task": "rotation", "target": [0.9, 0.7], "anchor": [1.7, -0.9], "region": CORNER, "visible": True,
+         "scale": [1, 2]},
         {"kind": "region", "task": "deformation", "target": [0.9, 0.7], "anchor": None, "region": CORNER},
         {"kind": "region", "task": "pin", "region": CORNER, "_why": {"a": 1}},
         {"kind": "points", "pairs": [[[0.2, 0.7], [0.3, 0.6]]], "visible": False},
@@ -120,6 +134,22 @@ TEXTS = {
     "a list": "[1]",
     "no version": '{"operations":[]}',
     "version 2": '{"version":2}',
+    "version 3": '{"version":3}',
+    "scaled": json.dumps(version_2(region(SQUARE, "relocation", [0.5, 0.5], scale=[-1.5, 0.25]))),
+    "turned on its way": json.dumps(version_2(region(SQUARE, "relocation", [0.5, 0.5], angle=-12.5))),
+    "a copy": json.dumps(version_2(region(SQUARE, "rotation", [0.5, 0.5], anchor=[0.1, 0.5], copy=True))),
+    "scaled, in version 1": json.dumps(drag(region(SQUARE, "relocation", [0.5, 0.5], scale=[2, 2]))),
+    "scaled by nothing, in version 1": json.dumps(drag(region(SQUARE, "relocation", [0.5, 0.5], scale=[1, 1.0], angle=0, copy=False))),
+    "a pin scaled by nothing": json.dumps(version_2(region(SQUARE, "pin", scale=[1, 1], angle=-0.0, copy=None))),
+    "a copied pin": json.dumps(version_2(region(SQUARE, "pin", copy=True))),
+    "a scaled deformation": json.dumps(version_2(region(SQUARE, "deformation", [0.5, 0.5], scale=[2, 1]))),
+    "a rotation by an angle": json.dumps(version_2(region(SQUARE, "rotation", [0.5, 0.5], anchor=[0.1, 0.5], angle=5))),
+    "scaled to nothing": json.dumps(version_2(region(SQUARE, "relocation", [0.5, 0.5], scale=[0.05, 1]))),
+    "scaled without bounds": json.dumps(version_2(region(SQUARE, "relocation", [0.5, 0.5], scale=[1, -10.5]))),
+    "one factor": json.dumps(version_2(region(SQUARE, "relocation", [0.5, 0.5], scale=2))),
+    "turned too far": json.dumps(version_2(region(SQUARE, "relocation", [0.5, 0.5], angle=181))),
+    "a copy by number": json.dumps(version_2(region(SQUARE, "relocation", [0.5, 0.5], copy=1))),
+    "scaled points": json.dumps(version_2({**POINTS, "scale": [2, 2]})),
     "version as text": '{"version":"1"}',
     "version true": '{"version":true}',
     "unknown key": '{"version":1,"operation":[]}',
@@ -171,6 +201,9 @@ REFUSED_BY_PICTURE = {
     "fine": drag(MOVED),
     "too small": drag(region([[[[0.5, 0.5], [0.51, 0.5], [0.51, 0.51]]]], "relocation", [0.7, 0.5])),
     "overlap": drag(MOVED, region(box(0.3, 0.3, 0.5, 0.6), "deformation", [0.7, 0.7])),
+    "a copy of what moves": version_2(MOVED, {**MOVED, "target": [0.2, 0.8], "copy": True}, {**MOVED, "target": [0.8, 0.2], "copy": True}),
+    "a copy from under a pin": version_2({**MOVED, "copy": True}, region(box(0.1, 0.2, 0.5, 0.7), "pin")),
+    "shrunk to nothing": version_2(region(box(0.5, 0.5, 0.53, 0.53), "relocation", [0.7, 0.5], scale=[0.3, 0.3])),
     "touching": drag(MOVED, region(box(0.4, 0.3, 0.5, 0.6), "relocation", [0.7, 0.7])),
     "hidden overlap": drag(MOVED, region(SQUARE, "relocation", [0.7, 0.7], visible=False)),
     "under a pin": drag(MOVED, region(box(0.1, 0.2, 0.5, 0.7), "pin")),
@@ -326,7 +359,8 @@ def mutants(count: int = 160) -> list[dict[str, Any]]:
     """A sound drag with one place of it taken away, replaced or added to, at random but always the same; and whether core reads it."""
     rng = random.Random(0)
     leaves: list[Any] = [
-        None, True, -1, 0, 2, 0.5, 1.5, 65, "pin", "rotation", "region", "", [], {}, [0.5, 0.5], [1.5, 0.5], CORNER, [0.1, [2]],
+        None, True, -1, 0, 1, 2, 0.5, 1.5, 65, "pin", "rotation", "region", "", [], {}, [0.5, 0.5], [1.5, 0.5], [-2, 0.5], CORNER,
+        [0.1, [2]],
     ]  # fmt: skip
     found = []
     for number in range(count):
@@ -341,7 +375,7 @@ def mutants(count: int = 160) -> list[dict[str, Any]]:
         elif do == "replace":
             at[last] = rng.choice(leaves)
         elif isinstance(at, dict):
-            at[rng.choice(("target", "anchor", "along", "tasks", "_x", "id", "size"))] = rng.choice(leaves)
+            at[rng.choice(("target", "anchor", "along", "scale", "angle", "copy", "tasks", "_x", "id", "size"))] = rng.choice(leaves)
         else:
             at.insert(last, rng.choice(leaves))
         text = json.dumps(made)

@@ -19,6 +19,8 @@ let clipboard = "";
 
 const STEP = 1;
 const LEAP = 10;
+/** What a press of the scaling keys makes of 1. */
+const SCALED = 1.05;
 
 /** @type {Record<string, Point>} */
 const NUDGES = { nudgeLeft: [-1, 0], nudgeRight: [1, 0], nudgeUp: [0, -1], nudgeDown: [0, 1] };
@@ -136,6 +138,17 @@ export class Commands {
         return;
       case "toggleEnd":
         return this.toggleEnd();
+      case "toggleCopy":
+        if (operation?.kind === "region") editor.tell(session.act({ type: "copy", id: operation.id, copy: !operation.copy }));
+        return;
+      case "flipX":
+      case "flipY":
+        if (operation) editor.tell(session.act({ type: "flip", id: operation.id, axis: command === "flipX" ? 0 : 1 }));
+        return;
+      case "scaleLarger":
+        return this.scale(SCALED);
+      case "scaleSmaller":
+        return this.scale(1 / SCALED);
       case "raise":
       case "lower": {
         if (!operation) return;
@@ -232,9 +245,19 @@ export class Commands {
   turn(by) {
     const { session, stage } = this.editor;
     const operation = selected(session.state);
-    if (operation?.kind !== "region" || operation.task !== "rotation") return;
+    if (operation?.kind !== "region" || (operation.task !== "rotation" && operation.task !== "relocation")) return;
     const { id } = operation;
     this.editor.tell(session.act({ type: "turn", id, angle: angleOf(operation, stage.size) + by }, `turn:${id}`));
+  }
+
+  /** About its middle. @param {number} by a factor */
+  scale(by) {
+    const { session } = this.editor;
+    const operation = selected(session.state);
+    if (operation?.kind !== "region") return;
+    const { id } = operation;
+    const [x, y] = operation.scale ?? [1, 1];
+    this.editor.tell(session.act({ type: "rescale", id, scale: [x * by, y * by] }, `scale:${id}`));
   }
 
   /** The end of a deformed thing that stays: as far behind the region as it is pulled, until someone moves it. */

@@ -5,9 +5,10 @@
  * held: the next corner of a polygon, the target of a point that was only clicked.
  */
 
+import { pulled } from "../drag/box.mjs";
 import { extendStroke, startStroke, strokeOutline, united } from "../drag/brush.mjs";
 import { cycleHit, hitAt, hits } from "../drag/hit.mjs";
-import { carrier, makePoints, makeRegion, selected } from "../drag/model.mjs";
+import { carrier, landing, makePoints, makeRegion, selected } from "../drag/model.mjs";
 import { angleOf, handleAngle, snapAngle, snapAxis } from "../drag/motion.mjs";
 import { contains, ellipseOutline, lassoOutline, rectangleOutline } from "../drag/rings.mjs";
 
@@ -50,7 +51,7 @@ export function startGesture(stage, tool, point, keys) {
 /** @param {Stage} stage @param {Point} point @returns {Gesture | null} */
 function grab(stage, point) {
   const { session } = stage;
-  const found = hits(session.state, point, stage.reach);
+  const found = hits(session.state, point, stage.reach, stage.unit);
   const chosen = found.find((hit) => hit.id === session.state.selection) ?? found[0];
   if (!chosen) {
     session.act({ type: "select", id: null });
@@ -105,6 +106,13 @@ function dragOf(stage, hit, start) {
     const origin = operation.anchor;
     return (to, { shift }) => session.act({ type: "moveAnchor", id, to: stage.carried(origin, start, to, shift) });
   }
+  if (part === "grip") {
+    return (to, { shift, alt }) => {
+      const by = /** @type {Point} */ ([to[0] - start[0], to[1] - start[1]]);
+      session.act({ type: "rescale", id, ...pulled(operation, hit.grip ?? 0, by, stage.size, { free: shift, middle: alt }) });
+    };
+  }
+  if (part === "turn") return turn(stage, operation, landing(operation, stage.size), start);
   const redraw = outlineDrag(stage, operation, start);
   if (operation.task === "pin") return redraw;
   const origin = operation.target ?? start;

@@ -5,6 +5,7 @@
  * bright one, so that it can be seen on any picture.
  */
 
+import { boxed, boxOf } from "../drag/box.mjs";
 import { centroidOf, landing, PALETTE } from "../drag/model.mjs";
 import { angleOf, forwardMatrix, multiply, toCanvas } from "../drag/motion.mjs";
 import { toCss, viewMatrix } from "../drag/viewport.mjs";
@@ -51,12 +52,16 @@ export class Marks {
   /**
    * @param {readonly Operation[]} operations from below to above @param {Map<string, Verdict[]>} verdicts by operation
    * @param {State | null} [state] where they are the selected ones
+   * @param {number | null} [unit] px of the picture per css px, where these have a box to scale and turn them by
    */
-  operations(operations, verdicts, state = null) {
+  operations(operations, verdicts, state = null, unit = null) {
     const shown = operations.filter(({ visible }) => visible);
     for (const operation of shown) {
       if (operation.kind === "points") this.points(operation, state !== null, state?.pair ?? null);
-      else this.region(operation, state !== null, state?.part === "along");
+      else {
+        if (unit !== null && boxed(operation)) this.box(operation, unit);
+        this.region(operation, state !== null, state?.part === "along");
+      }
     }
     for (const operation of shown) this.verdicts(operation, verdicts.get(operation.id) ?? []);
   }
@@ -67,15 +72,17 @@ export class Marks {
     const start = this.at(centroidOf(region, this.size));
     const end = region.task === "pin" ? start : this.at(landing(region, this.size));
     const far = Math.hypot(end[0] - start[0], end[1] - start[1]) > 2;
+    const elsewhere = far || Boolean(region.scale || region.angle);
     if (region.along) {
-      this.along(region.along, this.matrix, colour, this.plain && far && !carrying ? 0 : 0.7, far ? 1 : 1.5);
-      if (far) this.along(region.along, multiply(this.matrix, forwardMatrix(region, this.size)), colour, 0, 1.5);
+      this.along(region.along, this.matrix, colour, this.plain && elsewhere && !carrying ? 0 : 0.7, elsewhere ? 1 : 1.5);
+      if (elsewhere) this.along(region.along, multiply(this.matrix, forwardMatrix(region, this.size)), colour, 0, 1.5);
     }
     // Where it was is dashed, where it is going drawn through; in the preview nothing tints the picture.
-    const tint = this.plain ? (far ? 0 : 0.1) : 0.18;
+    const tint = this.plain ? (elsewhere ? 0 : 0.1) : 0.18;
     const width = selected ? 2 : 1.5;
-    this.outline(region.region, this.matrix, colour, selected ? tint * 1.3 : tint, far ? 1.25 : width, far ? [4, 4] : []);
-    if (far) this.outline(region.region, multiply(this.matrix, forwardMatrix(region, this.size)), colour, 0, width);
+    const dash = elsewhere && !region.copy ? [4, 4] : [];
+    this.outline(region.region, this.matrix, colour, selected ? tint * 1.3 : tint, elsewhere ? 1.25 : width, dash);
+    if (elsewhere) this.outline(region.region, multiply(this.matrix, forwardMatrix(region, this.size)), colour, 0, width);
     if (region.task === "pin") {
       this.pin(start, colour);
       return;
@@ -93,6 +100,34 @@ export class Marks {
     if (far) this.arrow(start, end, colour, selected ? 10 : 7);
     if (selected) this.knob(end, colour, far);
     else this.dot(far ? end : start, colour, 4);
+  }
+
+  /** What a region is scaled and turned by. @param {Region} region @param {number} unit */
+  box(region, unit) {
+    const { ring, grips, turn } = boxOf(region, this.size, unit);
+    const corners = ring.map((point) => this.at(point));
+    const path = new Path2D();
+    corners.forEach(([x, y]) => path.lineTo(x, y));
+    path.closePath();
+    if (turn) {
+      const [x, y] = this.at(turn);
+      const [above, below] = [0, 2].map((i) => [0, 1].map((axis) => (corners[i][axis] + corners[i + 1][axis]) / 2));
+      const [fx, fy] = Math.hypot(above[0] - x, above[1] - y) < Math.hypot(below[0] - x, below[1] - y) ? above : below;
+      path.moveTo(fx, fy);
+      path.lineTo(x, y);
+    }
+    this.line(path, "rgba(255, 255, 255, 0.9)", 1);
+    for (const { at } of grips) this.grip(this.at(at));
+    if (turn) this.dot(this.at(turn), "#fff", 3);
+  }
+
+  /** @param {Point} point */
+  grip([x, y]) {
+    const { context } = this;
+    context.fillStyle = HALO;
+    context.fillRect(x - 5, y - 5, 10, 10);
+    context.fillStyle = "#fff";
+    context.fillRect(x - 4, y - 4, 8, 8);
   }
 
   /** @param {Points} operation @param {boolean} selected @param {number | null} current */

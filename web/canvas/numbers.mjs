@@ -1,25 +1,25 @@
 /**
- * Exact values of what is selected, in picture px and degrees.
+ * Exact values of what is selected, in picture px, degrees and percent, and what else a moved region does.
  *
  * While a field has the focus its text is the user's; each change is one step of the history, however many times the arrow keys were pressed.
  */
 
 import { selected } from "../drag/model.mjs";
 import { angleOf, shiftOf } from "../drag/motion.mjs";
-import { h, icon, nameButton, put } from "./dom.mjs";
+import { h, icon, iconButton, nameButton, put } from "./dom.mjs";
 import { keyOf } from "./toolbar.mjs";
 
 /** @import {Operation, Size} from "../drag/types.mjs" */
 /** @import {Editor} from "./editor.mjs" */
 
-/** @typedef {"targetX" | "targetY" | "shiftX" | "shiftY" | "anchorX" | "anchorY" | "angle" | "handleX" | "handleY"} Field */
+/** @typedef {"targetX" | "targetY" | "shiftX" | "shiftY" | "anchorX" | "anchorY" | "angle" | "scaleX" | "scaleY" | "handleX" | "handleY"} Field */
 
 /** @type {Record<string, Field[]>} */
 const FIELDS = {
-  relocation: ["shiftX", "shiftY", "targetX", "targetY"],
+  relocation: ["shiftX", "shiftY", "targetX", "targetY", "scaleX", "scaleY", "angle"],
   deformation: ["shiftX", "shiftY", "targetX", "targetY"],
   "deformation with an end": ["shiftX", "shiftY", "targetX", "targetY", "anchorX", "anchorY"],
-  rotation: ["angle", "anchorX", "anchorY"],
+  rotation: ["angle", "anchorX", "anchorY", "scaleX", "scaleY"],
   points: ["handleX", "handleY", "targetX", "targetY"],
   pin: [],
 };
@@ -39,6 +39,17 @@ export class Numbers {
       h("span", {}, editor.t("numbers.hold")),
     );
     nameButton(this.end, editor.t("command.toggleEnd"), keyOf("toggleEnd"));
+    const press = (/** @type {string} */ command, /** @type {string} */ name) =>
+      iconButton({
+        icon: name,
+        label: editor.t(`command.${command}`),
+        key: keyOf(command),
+        class: "df-tip-left",
+        press: () => editor.run(command),
+      });
+    this.copy = press("toggleCopy", "copy");
+    this.flips = [press("flipX", "flipX"), press("flipY", "flipY")];
+    this.changes = h("div", { class: "df-changes" }, this.copy, ...this.flips);
   }
 
   update() {
@@ -48,6 +59,8 @@ export class Numbers {
     if (kind !== this.kind) this.build(kind);
     put(this.element, { hidden: this.inputs.size === 0 });
     if (!operation) return;
+    put(this.copy, { "aria-pressed": String(operation.kind === "region" && Boolean(operation.copy)) });
+    for (const button of [this.copy, ...this.flips]) put(button, { disabled: session.readOnly });
     put(this.end, { "aria-pressed": String(kind === "deformation with an end"), disabled: session.readOnly });
     const values = valuesOf(operation, session.state.pair ?? 0, stage.size);
     for (const [field, input] of this.inputs) {
@@ -83,6 +96,7 @@ export class Numbers {
     });
     this.element.replaceChildren(...fields);
     if (kind.startsWith("deformation")) this.element.append(this.end);
+    if (kind === "relocation" || kind === "rotation") this.element.append(this.changes);
   }
 
   /** @param {Field} field @param {HTMLInputElement} input */
@@ -131,5 +145,7 @@ function valuesOf(operation, pair, [width, height]) {
     anchorX: (anchor?.[0] ?? 0) * width,
     anchorY: (anchor?.[1] ?? 0) * height,
     angle: angleOf(operation, [width, height]),
+    scaleX: (operation.scale?.[0] ?? 1) * 100,
+    scaleY: (operation.scale?.[1] ?? 1) * 100,
   };
 }

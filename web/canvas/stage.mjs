@@ -5,6 +5,7 @@
  * many px as the screen shows, whatever zooms the graph.
  */
 
+import { boxOf } from "../drag/box.mjs";
 import { hits } from "../drag/hit.mjs";
 import { snapAxis } from "../drag/motion.mjs";
 import { frameOf, landing, selected } from "../drag/model.mjs";
@@ -113,6 +114,11 @@ export class Stage {
   /** @returns {View} */
   get view() {
     return this.ownView ?? fitView(this.size, this.box, PADDING);
+  }
+
+  /** @returns {number | null} px of the picture per css px, where the selected region has a box around it to scale and turn it by */
+  get unit() {
+    return this.session.state.tool === "select" && !this.session.readOnly ? hitRadius(this.view, 1) : null;
   }
 
   /** @param {View | null} view */
@@ -252,6 +258,7 @@ export class Stage {
         state.operations.filter(({ id }) => id === state.selection),
         this.verdicts,
         state,
+        this.unit,
       );
     }
     if (this.gesture?.path) this.drawPath(this.gesture.path, marks);
@@ -428,6 +435,16 @@ export class Stage {
     return gesture !== null;
   }
 
+  /** The way that a grip goes, as it is seen. @param {import("../drag/hit.mjs").Hit} hit */
+  gripCursor(hit) {
+    const region = this.session.state.operations.find(({ id }) => id === hit.id);
+    if (region?.kind !== "region") return "move";
+    const { ring, grips } = boxOf(region, this.size, this.unit ?? 1);
+    const at = grips.find(({ grip }) => grip === hit.grip)?.at ?? ring[0];
+    const [x, y] = [0, 1].map((axis) => (at[axis] - (ring[0][axis] + ring[2][axis]) / 2) * this.size[axis]);
+    return ["ew-resize", "nwse-resize", "ns-resize", "nesw-resize"][((Math.round((Math.atan2(y, x) * 4) / Math.PI) % 4) + 4) % 4];
+  }
+
   /** What the pointer would do here, as a cursor. @param {Point} css */
   hover(css) {
     this.pointer = css;
@@ -437,8 +454,8 @@ export class Stage {
     else if (tool === "brush" || tool === "eraser") cursor = "none";
     else if (!this.gesture && (tool === "select" || tool === "points" || this.session.readOnly)) {
       this.reach = hitRadius(this.view, REACH);
-      const [hit] = hits(this.session.state, this.onPicture(css), this.reach);
-      cursor = hit ? "move" : tool === "points" ? "crosshair" : this.ownView ? "grab" : "default";
+      const [hit] = hits(this.session.state, this.onPicture(css), this.reach, this.unit);
+      cursor = hit?.part === "grip" ? this.gripCursor(hit) : hit?.part === "turn" ? "alias" : hit ? "move" : tool === "points" ? "crosshair" : this.ownView ? "grab" : "default";
     }
     if (this.session.readOnly) cursor = "default";
     if (this.element.style.cursor !== cursor) this.element.style.cursor = cursor;

@@ -152,6 +152,7 @@ const CSS = `
 .df-number::-webkit-inner-spin-button { display: none; }
 .df-field:focus-within { box-shadow: 0 0 0 1.5px var(--df-accent); }
 .df-root .df-number:focus-visible { outline: none; }
+.df-changes { display: flex; gap: 2px; align-items: center; }
 .df-end { grid-column: span 2; border: 0; cursor: pointer; }
 .df-end .df-icon { width: 16px; height: 16px; color: var(--df-muted); }
 .df-end span { overflow: hidden; text-overflow: ellipsis; }

@@ -103,7 +103,10 @@ export class Warp {
     }
     for (const { outline, matrix, withheld } of plan.regions) {
       context.save();
-      context.fillStyle = without(withheld);
+      // What shrinks is drawn from a smaller copy, or fine patterns would turn into coarse ones.
+      const factor = Math.max(Math.hypot(matrix[0], matrix[3]), Math.hypot(matrix[1], matrix[4]));
+      const seen = factor <= 0.5 ? picture.level(level.scale * factor) : level;
+      context.fillStyle = withheld.length ? this.without(context, picture, seen, withheld) : seen === level ? pattern : patternOf(context, seen.source, size);
       context.transform(...toCanvas(matrix));
       context.fill(pathOf(outline, size), "evenodd");
       context.restore();

@@ -21,7 +21,7 @@ import { spreadOutline } from "./spread.mjs";
 import { stretchOutline } from "./stretch.mjs";
 
 /**
- * What moves, where it was and where it goes, without the margin. Their union less pins and what is not editable.
+ * What moves, where it was unless it stays as well, and where it goes, without the margin. Their union less pins and what is not editable.
  * @param {State} state @param {Size} size @returns {Part[]}
  */
 export function aroundParts(state, size = frameOf(state)) {
@@ -32,7 +32,10 @@ export function aroundParts(state, size = frameOf(state)) {
   for (const region of shown) {
     if (region.kind !== "region" || region.task === "pin") continue;
     const matrix = seenAt(forwardMatrix(region, frame), frame, size);
-    for (const outline of region.along ? [region.region, region.along] : [region.region]) parts.push({ outline, matrix: IDENTITY }, { outline, matrix });
+    for (const outline of region.along ? [region.region, region.along] : [region.region]) {
+      if (!region.copy) parts.push({ outline, matrix: IDENTITY });
+      parts.push({ outline, matrix });
+    }
     if (region.task !== "deformation") continue;
     const [dx, dy] = shiftOf(region, frame);
     const shift = /** @type {Point} */ ([(dx * size[0]) / frame[0], (dy * size[1]) / frame[1]]);

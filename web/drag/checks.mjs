@@ -7,7 +7,7 @@
  * @import {Document, Outline, Point, Points, Region, Ring, Size} from "./types.mjs"
  */
 
-import { MAX_LENGTH, MAX_OPERATIONS, MAX_PAIRS, MAX_PIXELS, MAX_SIDE, MAX_VERTICES, TASKS } from "./form.mjs";
+import { MAX_ANGLE, MAX_LENGTH, MAX_OPERATIONS, MAX_PAIRS, MAX_PIXELS, MAX_SCALE, MAX_SIDE, MAX_VERTICES, MIN_SCALE, TASKS } from "./form.mjs";
 import { corners, outlineLength } from "./rings.mjs";
 import { round } from "./simplify.mjs";
 
@@ -20,6 +20,18 @@ export function point(value, low = 0, high = 1) {
   // Written so that NaN fails too.
   if (!(x >= low && x <= high && y >= low && y <= high)) return null;
   return [round(x), round(y)];
+}
+
+/** Factors (x, y) of a region; null if they are none. @param {unknown} value @returns {Point | null} */
+export function scale(value) {
+  if (!Array.isArray(value) || value.length !== 2) return null;
+  const good = value.every((factor) => typeof factor === "number" && Math.abs(factor) >= MIN_SCALE && Math.abs(factor) <= MAX_SCALE);
+  return good ? [round(value[0]), round(value[1])] : null;
+}
+
+/** Degrees from -180 to 180; null if it is none. @param {unknown} value @returns {number | null} */
+export function angle(value) {
+  return typeof value === "number" && Math.abs(value) <= MAX_ANGLE ? round(value) : null;
 }
 
 /** An outline with at least three corners in every ring; null if it is none. @param {unknown} value @returns {Outline | null} */
@@ -96,8 +108,15 @@ export function complete(operation) {
   if (operation.kind === "points") return operation.pairs.length > 0;
   const { task, target, anchor, along } = operation;
   if (task === "pin" && along) return false;
+  if (!plain(operation) && task !== "relocation" && task !== "rotation") return false;
+  if (operation.angle && task === "rotation") return false;
   const anchored = task === "deformation" || (anchor !== null) === (task === "rotation");
   return TASKS.includes(task) && (target !== null) === (task !== "pin") && anchored;
+}
+
+/** Whether it only goes somewhere, which is all that version 1 knows. @param {Region | Points} operation */
+export function plain(operation) {
+  return operation.kind === "points" || !(operation.scale || operation.angle || operation.copy);
 }
 
 /** A ring may repeat its first corner at its end. @param {Ring} ring @returns {Ring} */

@@ -1,5 +1,5 @@
 /**
- * Where the edit may change the picture: one rotated rectangle around each region and its moved self, around each pair of
+ * Where the edit may change the picture: one rotated rectangle around each region and its moved self, or that alone of a copy, around each pair of
  * points the one around two discs (DragFlow D.2, Eq. 25-27; `adaptive_gradient_mask` of core/field/masks.py).
  *
  * The rectangles are core's to a pixel, and cost what the outline costs, not what the picture does: of every column of a
@@ -94,7 +94,9 @@ function hullsOf(operation, size) {
   if (operation.task === "pin" || !operation.target) return [];
   const source = extremes(operation, size, [0, 0]);
   if (source.length === 0) return [];
-  return [convexHull([...source, ...moved(operation, size, source)])];
+  const landed = moved(operation, size, source);
+  const both = operation.copy ? landed : [...source, ...landed];
+  return both.length > 0 ? [convexHull(both)] : [];
 }
 
 /** The first and last pixel of each column of a region that is shifted by whole pixels and cut at the picture's border.
@@ -117,10 +119,10 @@ function extremes(region, size, [dx, dy]) {
   return found;
 }
 
-/** Where the region lands, moved the published way. @param {Region} region @param {Size} size @param {Point[]} source
+/** Where the region lands, moved the published way, or exactly where it scales or turns on its way. @param {Region} region @param {Size} size @param {Point[]} source
  * @returns {Point[]} */
 function moved(region, size, source) {
-  if (region.task === "rotation") {
+  if (region.task === "rotation" || region.scale || region.angle) {
     // A turned pixel is set when the place it came from lies in a pixel of the region: whole pixels are turned, not centres.
     const matrix = forwardMatrix(region, size);
     const squares = convexHull(source).flatMap(([c, r]) => [[c, r], [c + 1, r], [c + 1, r + 1], [c, r + 1]]);

@@ -5,13 +5,14 @@
  *
  * @import {Operation, Point, Size, State} from "./types.mjs"
  *
- * @typedef {"outline" | "ghost" | "target" | "anchor" | "angle" | "handle" | "pairTarget"} Part
- *   ghost: the region where it lands; target: the middle of the ghost; angle: the same of a rotation;
- *   handle and pairTarget: the ends of a pair of points
- * @typedef {{part: Part, at: Point, pair?: number}} Handle
- * @typedef {{id: string, part: Part, pair?: number, distance: number}} Hit  distance in px, 0 inside an area
+ * @typedef {"outline" | "ghost" | "target" | "anchor" | "angle" | "grip" | "turn" | "handle" | "pairTarget"} Part
+ *   ghost: the region where it lands; target: the middle of the ghost; angle: the same of a rotation; grip and turn: of the box around the
+ *   selected region; handle and pairTarget: the ends of a pair of points
+ * @typedef {{part: Part, at: Point, pair?: number, grip?: number}} Handle
+ * @typedef {{id: string, part: Part, pair?: number, grip?: number, distance: number}} Hit  distance in px, 0 inside an area
  */
 
+import { boxed, boxOf } from "./box.mjs";
 import { bodyOf, frameOf } from "./model.mjs";
 import { apply, backwardMatrix, landing, scaled } from "./motion.mjs";
 import { contains, edgeDistance } from "./rings.mjs";
@@ -34,11 +35,12 @@ export function handlesOf(operation, size) {
 }
 
 /**
- * Everything under a point, best first: handles of the selected operation, other handles, then ghosts and regions from the
- * top of the list's stack to its bottom.
- * @param {State} state @param {Point} point @param {number} radius @returns {Hit[]}
+ * Everything under a point, best first: handles of the selected operation, the box around it, other handles, then ghosts and regions from
+ * the top of the list's stack to its bottom.
+ * @param {State} state @param {Point} point @param {number} radius
+ * @param {number | null} unit  px of the picture per px of the screen; null: the selected region has no box @returns {Hit[]}
  */
-export function hits(state, point, radius) {
+export function hits(state, point, radius, unit = null) {
   const size = frameOf(state);
   const [x, y] = scaled(point, size);
   const shown = state.operations.filter((operation) => operation.visible).reverse();
@@ -51,6 +53,12 @@ export function hits(state, point, radius) {
     for (const { part, at, pair } of handlesOf(operation, size)) {
       const distance = Math.hypot(at[0] * size[0] - x, at[1] * size[1] - y);
       if (distance <= radius) handles.push({ id, part, ...(pair !== undefined && { pair }), distance });
+    }
+    if (unit !== null && id === state.selection && operation.kind === "region" && boxed(operation)) {
+      for (const { part, at, grip } of boxHandles(operation, size, unit)) {
+        const distance = Math.hypot(at[0] * size[0] - x, at[1] * size[1] - y);
+        if (distance <= radius) handles.push({ id, part, ...(grip !== undefined && { grip }), distance });
+      }
     }
     if (operation.kind !== "region") continue;
     // A ghost at its own region is the region: it is moved by pulling on either.
@@ -67,6 +75,13 @@ export function hits(state, point, radius) {
   // Inside comes before beside; the sort is stable, so that the order from top to bottom stays.
   areas.sort((a, b) => Number(a.distance > 0) - Number(b.distance > 0));
   return [...handles, ...areas];
+}
+
+/** @param {import("./types.mjs").Region} region @param {Size} size @param {number} unit @returns {Handle[]} */
+function boxHandles(region, size, unit) {
+  const { grips, turn } = boxOf(region, size, unit);
+  const turning = turn ? [{ part: /** @type {const} */ ("turn"), at: turn }] : [];
+  return [...turning, ...grips.map(({ grip, at }) => ({ part: /** @type {const} */ ("grip"), at, grip }))];
 }
 
 /** @param {State} state @param {Point} point @param {number} radius @returns {Hit | null} */

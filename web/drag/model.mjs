@@ -105,7 +105,7 @@ export function makePoints(state, pairs) {
 }
 
 /**
- * The region with another task. What is on the screen stays where it is: a rotation that becomes a relocation lands at the
+ * The region with another task, as far as that knows what it does. What is on the screen stays where it is: a rotation that becomes a relocation lands at the
  * same place, a relocation that becomes a rotation turns towards the same target.
  * @param {Region} region @param {Task} task @param {Size} size @returns {Region}
  */
@@ -114,13 +114,13 @@ export function withTask(region, task, size) {
   const [x, y] = centroid(region, size);
   /** @type {Point} */
   const at = [x / size[0], y / size[1]];
-  if (task === "pin") {
-    const { along: _, ...alone } = region;
-    return { ...alone, task, target: null, anchor: null };
-  }
+  const { along, scale, angle: _turned, copy, ...alone } = region;
+  if (task === "pin") return { ...alone, task, target: null, anchor: null };
+  // Only what moves or turns as a whole scales and is copied, and how far a rotation turns its target says.
+  const kept = { ...alone, ...(along && { along }), ...(task !== "deformation" && scale && { scale }), ...(task !== "deformation" && copy && { copy }) };
   const landed = region.task === "rotation" ? targetForAngle(region, size, angle(region, size)) : region.target;
   const target = settled(landed ?? at);
-  return task === "rotation" ? { ...region, task, target, anchor: joint(region.region) } : { ...region, task, target, anchor: null };
+  return task === "rotation" ? { ...kept, task, target, anchor: joint(region.region) } : { ...kept, task, target, anchor: null };
 }
 
 /** A point of the picture on the wire's lattice. @param {Point} point @returns {Point} */

@@ -1,5 +1,5 @@
 /**
- * Where a region goes: core's rigid motions, angles, and the snapping of what the hand does.
+ * Where a region goes: core's affine motions, angles, and the snapping of what the hand does.
  *
  * Convention: matrices act on px of a picture of `size`. Angles are in degrees, positive clockwise on the screen. A
  * forward matrix carries a source position to its target, a backward one the other way (core/field/geometry.py).
@@ -30,10 +30,20 @@ export function shiftOf(region, size) {
   return [region.target[0] * size[0] - x, region.target[1] * size[1] - y];
 }
 
-/** How far a rotation turns, in [-180, 180); 0 for the others. @param {Region} region @param {Size} size @returns {number} degrees */
+/** How far it turns, in [-180, 180]: a rotation about its anchor, a relocation about its centroid. @param {Region} region @param {Size} size
+ * @returns {number} degrees */
 export function angleOf(region, size) {
-  if (region.task !== "rotation" || !region.target || !region.anchor) return 0;
+  if (region.task !== "rotation") return region.angle ?? 0;
+  if (!region.target || !region.anchor) return 0;
   return rotationAngle(centroid(region, size), scaled(region.target, size), scaled(region.anchor, size));
+}
+
+/** How far it has scaled about its centroid, from 1 evenly to its scale; what is mirrored is so from the first step on.
+ * @param {Region} region @param {number} progress  in [0, 1] @returns {Point} */
+export function factorsOf({ scale }, progress = 1) {
+  if (!scale || progress === 0) return [1, 1];
+  const [x, y] = scale.map((factor) => Math.sign(factor) * (1 + progress * (Math.abs(factor) - 1)));
+  return [x, y];
 }
 
 /** Where the centroid lands. @param {Region} region @param {Size} size @returns {Point} normalised, may be off the picture */
@@ -58,11 +68,13 @@ export function wrapAngle(degrees) {
 
 /** Source to target. @param {Region} region @param {Size} size @param {number} progress  in [0, 1] @returns {Matrix} px */
 export function forwardMatrix(region, size, progress = 1) {
+  const changed = region.scale ? scaleAbout(centroid(region, size), factorsOf(region, progress)) : IDENTITY;
   if (region.task === "rotation" && region.anchor) {
-    return turnAbout(scaled(region.anchor, size), angleOf(region, size) * progress);
+    return multiply(turnAbout(scaled(region.anchor, size), angleOf(region, size) * progress), changed);
   }
   const [dx, dy] = shiftOf(region, size);
-  return [1, 0, dx * progress, 0, 1, dy * progress];
+  const turned = region.angle ? multiply(turnAbout(centroid(region, size), region.angle * progress), changed) : changed;
+  return multiply([1, 0, dx * progress, 0, 1, dy * progress], turned);
 }
 
 /** Target to source. @param {Region} region @param {Size} size @param {number} progress @returns {Matrix} px */
@@ -75,6 +87,11 @@ export function turnAbout([ax, ay], degrees) {
   const turn = (degrees * Math.PI) / 180;
   const [c, s] = [Math.cos(turn), Math.sin(turn)];
   return [c, -s, ax - (c * ax - s * ay), s, c, ay - (s * ax + c * ay)];
+}
+
+/** @param {Point} centre @param {Point} factors @returns {Matrix} */
+export function scaleAbout([cx, cy], [sx, sy]) {
+  return [sx, 0, cx * (1 - sx), 0, sy, cy * (1 - sy)];
 }
 
 /** First n, then m. @param {Matrix} m @param {Matrix} n @returns {Matrix} */

@@ -61,9 +61,11 @@ export function previewPlan(state, size = frameOf(state), progress = 1, cells = 
     if (operation.kind === "region" && operation.task === "pin") plan.pins.push({ id: operation.id, outline: operation.region });
   }
   const pins = plan.pins.map(({ outline }) => ({ outline, box: bounds(outline) }));
-  const parts = plan.regions.map(({ id, outline }) => ({ id, outline, box: bounds(outline) }));
+  const copied = new Set(moving.filter(({ copy }) => copy).map(({ id }) => id));
+  // What is copied stays too: nobody lacks it, and pins take nothing from it.
+  const parts = plan.regions.filter(({ id }) => !copied.has(id)).map((region) => ({ ...region, region, box: bounds(region.outline) }));
   for (const mesh of plan.meshes) mesh.withheld = near([...pins, ...parts.filter(({ id }) => id !== mesh.id)], () => sourceBox(mesh.triangles, size));
-  plan.regions.forEach((region, i) => (region.withheld = near(pins, () => parts[i].box)));
+  for (const { region, box } of parts) region.withheld = near(pins, () => box);
   return plan;
 }
 
@@ -111,7 +113,7 @@ function planned(region, frame, size, progress) {
 /** What moving content is taken from. @param {State} state @param {boolean} given  whether the surroundings of points give @returns {Hole[]} */
 export function holes(state, given = false) {
   const found = movingRegions(state).flatMap((region) =>
-    partsOf(region).map((outline) => ({ id: region.id, outline, lifted: region.task !== "deformation" })),
+    (region.copy ? [] : partsOf(region)).map((outline) => ({ id: region.id, outline, lifted: region.task !== "deformation" })),
   );
   for (const operation of state.operations) {
     // Without an editable area the surroundings of points give way and nothing is left open.

@@ -55,16 +55,25 @@ function copy(into, from, mask) {
   mask.forEach((inside, i) => inside && into.set(from.subarray(4 * i, 4 * i + 4), 4 * i));
 }
 
-/** Pixels whose source lies in the region: its soft mask there is above one half, as core has it.
+/** Pixels whose source lies in the region: its soft mask there is above one half, as core has it; where it shrinks, on the mean of all that a
+ * pixel takes in, whose colour it is.
  * @param {Uint8ClampedArray} into @param {Uint8ClampedArray} from @param {Size} size @param {Uint8Array} mask @param {Matrix} matrix
  * @param {Uint8Array} away  what is not carried */
 function drawRegion(into, from, size, mask, matrix, away) {
   const back = invert(matrix);
   const soft = Float32Array.from(mask);
+  const [columns, rows] = [Math.hypot(matrix[0], matrix[3]), Math.hypot(matrix[1], matrix[4])].map((factor) => Math.max(1, Math.ceil(1 / factor - 1e-9)));
+  const beside = Array.from({ length: columns * rows }, (_, i) => [((i % columns) + 0.5) / columns, (Math.floor(i / columns) + 0.5) / rows]);
   for (let r = 0; r < size[1]; r++) {
     for (let c = 0; c < size[0]; c++) {
-      const at = apply(back, [c + 0.5, r + 0.5]);
-      if (read(soft, size, 1, 0, at, false) > 0.5 + 1e-6 && !away[cellOf(at, size)]) paint(into, r * size[0] + c, from, size, at);
+      const places = beside.map(([x, y]) => apply(back, [c + x, r + y]));
+      const shares = places.map((at) => read(soft, size, 1, 0, at, false));
+      const share = shares.reduce((a, b) => a + b);
+      if (share / places.length <= 0.5 + 1e-6 || away[cellOf(apply(back, [c + 0.5, r + 0.5]), size)]) continue;
+      for (let k = 0; k < 4; k++) {
+        const sum = places.reduce((total, at, i) => total + shares[i] * read(from, size, 4, k, at, true), 0);
+        into[4 * (r * size[0] + c) + k] = Math.round(sum / share);
+      }
     }
   }
 }

@@ -27,7 +27,7 @@ export function problems(state, size = frameOf(state)) {
   const tell = (/** @type {string | null} */ id, /** @type {string} */ key, /** @type {Reason["params"]} */ params = undefined) =>
     found.push({ id, reason: params ? { key, params } : { key } });
   const shown = state.operations.map((operation, index) => ({ operation, index })).filter(({ operation }) => operation.visible);
-  /** @type {{region: Region, index: number, spans: Spans, area: number}[]} */
+  /** @type {{region: Region, index: number, spans: Spans, area: number}[]} what takes its region away; copies don't */
   const moving = [];
   const pins = [];
   for (const { operation, index } of shown) {
@@ -36,7 +36,14 @@ export function problems(state, size = frameOf(state)) {
     const area = spanArea(spans);
     if (area < MIN_PIXELS) tell(operation.id, "problem.small", { pixels: area });
     else if (operation.task === "pin") pins.push(spans);
-    else moving.push({ region: operation, index, spans, area });
+    else {
+      const [sx, sy] = operation.scale ?? [1, 1];
+      const left = area * Math.abs(sx * sy);
+      if (left < MIN_PIXELS) tell(operation.id, "problem.shrunk", { pixels: atLeast(left) });
+      const turned = operation.task === "rotation" ? rotationProblem(operation, size) : null;
+      if (turned) tell(operation.id, turned);
+      if (!operation.copy) moving.push({ region: operation, index, spans, area });
+    }
   }
   const pinned = pins.length > 0 ? pins.reduce(union) : null;
   moving.forEach((one, i) => {
@@ -46,8 +53,6 @@ export function problems(state, size = frameOf(state)) {
       tell(one.region.id, "problem.overlap", { other: nameOf(other.region, other.index), percent: atLeast(part * 100) });
     }
     if (pinned && sharedPixels(one.spans, pinned) === one.area) tell(one.region.id, "problem.pinned");
-    const turned = one.region.task === "rotation" ? rotationProblem(one.region, size) : null;
-    if (turned) tell(one.region.id, turned);
   });
   for (const [id, key] of contradicted(shown.map(({ operation }) => operation), size)) tell(id, key);
   if (state.editable && spanArea(spansOf(state.editable, size)) < MIN_PIXELS) tell(null, "problem.editable");

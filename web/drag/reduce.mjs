@@ -7,12 +7,14 @@
  * @import {Action, Document, Operation, Outline, Point, Points, Region, Result, State} from "./types.mjs"
  */
 
-import { brokenLimit, cleanText, complete, outline as checkedOutline, pictureSize, point } from "./checks.mjs";
+import {
+  angle as checkedAngle, brokenLimit, cleanText, complete, outline as checkedOutline, pictureSize, point, scale as checkedScale,
+} from "./checks.mjs";
 import { BESIDE, MAX_NAME, MAX_PROMPT, TASKS } from "./form.mjs";
 import {
   carrier, documentOf, emptyState, find, frameOf, freeColour, freeId, settled, TOOLS, withDocument, withPart, withTask,
 } from "./model.mjs";
-import { moveAnchor, moveRegion, moveTarget, nudge, setNumber, setOutline, turn } from "./reduce_region.mjs";
+import { flip, moveAnchor, moveRegion, moveTarget, nudge, rescale, setCopy, setNumber, setOutline, turn } from "./reduce_region.mjs";
 import { addPair, movePair, removePair } from "./reduce_points.mjs";
 import { COLOURS } from "./wire.mjs";
 
@@ -96,6 +98,12 @@ function step(state, action) {
       return putOr(state, moveAnchor(operation, action.to, size));
     case "turn":
       return putOr(state, turn(operation, action.angle, size));
+    case "rescale":
+      return putOr(state, rescale(operation, action.scale, action.target));
+    case "flip":
+      return action.axis === 0 || action.axis === 1 ? putOr(state, flip(operation, action.axis)) : "refused.value";
+    case "copy":
+      return putOr(state, setCopy(operation, Boolean(action.copy)));
     case "moveOutline":
       return putOr(state, moveRegion(operation, action.by));
     case "setOutline":
@@ -144,6 +152,7 @@ function checkedRegion(region) {
   const outline = checkedOutline(region.region);
   const anchor = region.anchor && point(region.anchor, ...BESIDE);
   if (!outline || (region.anchor && !anchor)) return null;
+  if ((region.scale && !checkedScale(region.scale)) || (region.angle && checkedAngle(region.angle) === null)) return null;
   const { along: drawn, ...alone } = region;
   const along = drawn && checkedOutline(drawn);
   if (drawn && !along) return null;

@@ -1,13 +1,13 @@
 /**
- * What can be done to one operation's places: its target, anchor, angle, outline. Each function gives the operation
+ * What can be done to one operation's places: its target, anchor, angle, scale, outline. Each function gives the operation
  * anew, or the key of the reason why not.
  *
  * @import {NumberField, Operation, Outline, Point, Points, Region, Size, State} from "./types.mjs"
  */
 
-import { outline as checkedOutline } from "./checks.mjs";
+import { outline as checkedOutline, scale as checkedScale } from "./checks.mjs";
 import { frameOf, settled } from "./model.mjs";
-import { angleOf, centroid, shiftOf, targetForAngle } from "./motion.mjs";
+import { angleOf, centroid, shiftOf, targetForAngle, wrapAngle } from "./motion.mjs";
 import { bounds, clamp } from "./rings.mjs";
 import { round } from "./simplify.mjs";
 
@@ -31,12 +31,51 @@ export function moveAnchor(region, to, size) {
   return { ...moved, target: settled(targetForAngle(moved, size, angle)) };
 }
 
-/** @param {Region} region @param {number} angle  degrees @param {Size} size @returns {Region | string} */
+/** A rotation about its anchor, a relocation about its middle. @param {Region} region @param {number} angle  degrees @param {Size} size
+ * @returns {Region | string} */
 export function turn(region, angle, size) {
-  if (region.task !== "rotation") return "refused.anchor";
+  if (region.task !== "rotation" && region.task !== "relocation") return "refused.anchor";
   if (!Number.isFinite(angle)) return "refused.value";
+  if (region.task === "relocation") return changed(region, { angle: round(wrapAngle(angle)) });
   const [x, y] = targetForAngle(region, size, angle);
   return x < 0 || x > 1 || y < 0 || y > 1 ? "refused.offPicture" : { ...region, target: settled([x, y]) };
+}
+
+/** @param {Region} region @param {Point} scale @param {Point | undefined} target  where its middle comes to lie; left out: where it is
+ * @returns {Region | string} */
+export function rescale(region, scale, target) {
+  if (region.task !== "relocation" && region.task !== "rotation") return "refused.scale";
+  const factors = checkedScale(scale);
+  if (!factors) return "refused.factor";
+  const scaled = changed(region, { scale: factors });
+  return target === undefined || region.task === "rotation" ? scaled : moveTarget(scaled, target);
+}
+
+/** Mirrors it where it lands, left and right (axis 0) or top and bottom (1). @param {Region} region @param {0 | 1} axis @returns {Region | string} */
+export function flip(region, axis) {
+  if (region.task !== "relocation" && region.task !== "rotation") return "refused.scale";
+  const [x, y] = region.scale ?? [1, 1];
+  const scale = /** @type {Point} */ (axis === 0 ? [-x, y] : [x, -y]);
+  // On the screen: what was turned to the right is turned to the left in the mirror.
+  return changed(region, { scale, ...(region.angle && { angle: -region.angle }) });
+}
+
+/** Whether the original stays. @param {Region} region @param {boolean} copy @returns {Region | string} */
+export function setCopy(region, copy) {
+  if (region.task !== "relocation" && region.task !== "rotation") return "refused.scale";
+  return changed(region, { copy });
+}
+
+/** What changes nothing is left out, as on the wire. @param {Region} region @param {{scale?: Point, angle?: number, copy?: boolean}} to
+ * @returns {Region} */
+function changed(region, to) {
+  const { scale, angle, copy, ...rest } = { ...region, ...to };
+  return {
+    ...rest,
+    ...(scale && (scale[0] !== 1 || scale[1] !== 1) && { scale }),
+    ...(angle && { angle }),
+    ...(copy && { copy: /** @type {true} */ (true) }),
+  };
 }
 
 /**
@@ -94,7 +133,7 @@ export function nudge(operation, by, part, state) {
 
 /**
  * An exact value from a number field.
- * @param {Operation} operation @param {NumberField} field @param {number} value  px or degrees @param {State} state
+ * @param {Operation} operation @param {NumberField} field @param {number} value  px, degrees or percent @param {State} state
  * @returns {Operation | string}
  */
 export function setNumber(operation, field, value, state) {
@@ -105,6 +144,9 @@ export function setNumber(operation, field, value, state) {
   if (operation.kind === "points") return setPairNumber(operation, field, axis, value / size[axis], state.pair);
   if (field === "anchorX" || field === "anchorY") {
     return operation.anchor ? moveAnchor(operation, replaced(operation.anchor, axis, value / size[axis]), size) : "refused.anchor";
+  }
+  if (field === "scaleX" || field === "scaleY") {
+    return rescale(operation, replaced(operation.scale ?? [1, 1], axis, value / 100), undefined);
   }
   if (!operation.target) return "refused.pin";
   if (field === "shiftX" || field === "shiftY") {

@@ -26,6 +26,9 @@
  * @property {Point | null} target  null for a pin only
  * @property {Point | null} anchor  of a rotation: what it turns about; of a deformation, if any: the end that stays
  * @property {Outline} [along]  what goes with the region: its shadow, its reflection, something it holds; not of a pin
+ * @property {Point} [scale]  factors about the centroid along x and y, before any turn; negative ones mirror; never [1, 1]
+ * @property {number} [angle]  degrees by which a relocation also turns about the centroid; never 0
+ * @property {true} [copy]  the original stays, and a copy of it goes
  *
  * @typedef {object} Points
  * @property {string} id
@@ -56,7 +59,7 @@
  *
  * @typedef {Document & Hand} State
  *
- * Document actions. Points are normalised, `by` of nudge and the values of setNumber are px or degrees.
+ * Document actions. Points are normalised, `by` of nudge and the values of setNumber are px, degrees or percent.
  * @typedef {{type: "add", operation: Operation}
  *   | {type: "remove", id: string}
  *   | {type: "duplicate", id: string}
@@ -68,6 +71,9 @@
  *   | {type: "moveTarget", id: string, to: Point}
  *   | {type: "moveAnchor", id: string, to: Point | null}
  *   | {type: "turn", id: string, angle: number}
+ *   | {type: "rescale", id: string, scale: Point, target?: Point}
+ *   | {type: "flip", id: string, axis: 0 | 1}
+ *   | {type: "copy", id: string, copy: boolean}
  *   | {type: "moveOutline", id: string, by: Point}
  *   | {type: "nudge", id: string, by: Point, part?: "target" | "outline" | "anchor"}
  *   | {type: "setOutline", id: string, outline: Outline | null}
@@ -87,7 +93,7 @@
  *   | {type: "part", part: "region" | "along"}
  *   | {type: "brush", radius: number}} HandAction  what history does not record
  * @typedef {DocumentAction | HandAction} Action
- * @typedef {"targetX" | "targetY" | "shiftX" | "shiftY" | "anchorX" | "anchorY" | "angle" | "handleX" | "handleY"} NumberField
+ * @typedef {"targetX" | "targetY" | "shiftX" | "shiftY" | "anchorX" | "anchorY" | "angle" | "scaleX" | "scaleY" | "handleX" | "handleY"} NumberField
  *
  * @typedef {{key: string, params?: Record<string, string | number>}} Reason  a text of texts.mjs
  * @typedef {{state: State, reason: Reason | null}} Result

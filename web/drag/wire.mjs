@@ -5,17 +5,18 @@
  * simplified to `REGION_BYTES`. Keys that start with "_" are remarks, which core skips: `_colour` keeps an operation's
  * colour.
  *
- * @import {Document, Operation, Outline, Point, Reason, Size, Task} from "./types.mjs"
+ * @import {Document, Operation, Outline, Point, Reason, Region, Size, Task} from "./types.mjs"
  */
 
-import { brokenLimit, complete, isText, outline, pictureSize, point } from "./checks.mjs";
+import { angle, brokenLimit, complete, isText, outline, pictureSize, plain, point, scale } from "./checks.mjs";
 import {
   BESIDE, MAX_NAME, MAX_OPERATIONS, MAX_PAIRS, MAX_PROMPT, MAX_TEXT, POINTS, PROMPTS, REGION, TASKS, TOP,
 } from "./form.mjs";
 import { readJson } from "./json.mjs";
 import { fitOutline, roundOutline } from "./simplify.mjs";
 
-export const VERSION = 1;
+/** The newest version; what version 1 can say is still written as version 1. */
+export const VERSION = 2;
 export const REGION_BYTES = 8192;
 export const COLOURS = 8;
 /** What an empty canvas holds; the node's default. */
@@ -40,7 +41,7 @@ export function readDrag(text) {
 
 /** Deterministic; `readDrag` of it is the same document. @param {Document} document @returns {string} */
 export function writeDrag({ size, operations, background, editing, editable }) {
-  const parts = [`"version":${VERSION}`];
+  const parts = [`"version":${operations.every(plain) ? 1 : VERSION}`];
   if (size) parts.push(`"size":${JSON.stringify(size)}`);
   parts.push(`"operations":[${operations.map((o, i) => writeOperation(o, i, size ?? [1024, 1024])).join(",")}]`);
   const prompts = { ...(background && { background }), ...(editing && { editing }) };
@@ -74,6 +75,9 @@ function writeOperation(operation, index, size) {
     if (operation.target) parts.push(`"target":${JSON.stringify(operation.target)}`);
     if (operation.anchor) parts.push(`"anchor":${JSON.stringify(operation.anchor)}`);
     if (operation.along) parts.push(`"along":${outlineJson(operation.along, size)}`);
+    if (operation.scale) parts.push(`"scale":${JSON.stringify(operation.scale)}`);
+    if (operation.angle) parts.push(`"angle":${operation.angle}`);
+    if (operation.copy) parts.push('"copy":true');
   } else {
     parts.push(`"pairs":${JSON.stringify(operation.pairs)}`);
   }
@@ -99,7 +103,7 @@ function refused(key, params) {
 /** @param {unknown} value @returns {Document} */
 function drag(value) {
   const data = fields(value, TOP, "drag");
-  if (data.version !== VERSION) throw new Refusal("read.version", { version: shown(data.version) });
+  if (data.version !== 1 && data.version !== VERSION) throw new Refusal("read.version", { version: shown(data.version) });
   const list = data.operations ?? [];
   if (!Array.isArray(list)) throw new Refusal("read.value", { where: "operations" });
   if (list.length > MAX_OPERATIONS) throw new Refusal("limit.operations");
@@ -112,6 +116,8 @@ function drag(value) {
     editing: text(prompts.editing, MAX_PROMPT, "prompts.editing"),
     editable: data.editable === undefined ? null : required(outline(data.editable), "editable"),
   };
+  const newer = document.operations.findIndex((operation) => !plain(operation));
+  if (newer >= 0 && data.version === 1) throw new Refusal("read.newer", { where: `operations[${newer}]` });
   const limit = brokenLimit(document);
   if (limit) throw new Refusal(limit);
   return document;
@@ -143,9 +149,24 @@ function readOperation(value, index) {
     target: data.target === undefined ? null : required(point(data.target), `${where}.target`),
     anchor: data.anchor === undefined ? null : required(point(data.anchor, ...BESIDE), `${where}.anchor`),
     ...(data.along !== undefined && { along: required(outline(data.along), `${where}.along`) }),
+    ...readChanges(data, where),
   };
   if (!complete(region)) throw new Refusal("read.task", { where, task: region.task });
   return region;
+}
+
+/** How a region is more than moved; what changes nothing is left out. @param {Record<string, unknown>} data @param {string} where
+ * @returns {Pick<Region, "scale" | "angle" | "copy">} */
+function readChanges(data, where) {
+  const factors = data.scale === undefined ? [1, 1] : required(scale(data.scale), `${where}.scale`);
+  const turn = data.angle === undefined ? 0 : required(angle(data.angle), `${where}.angle`);
+  const copy = data.copy ?? false;
+  if (typeof copy !== "boolean") throw new Refusal("read.value", { where: `${where}.copy` });
+  return {
+    ...((factors[0] !== 1 || factors[1] !== 1) && { scale: /** @type {Point} */ (factors) }),
+    ...(turn !== 0 && { angle: turn }),
+    ...(copy && { copy: /** @type {true} */ (true) }),
+  };
 }
 
 /** @param {unknown} value @param {string} where @returns {[Point, Point][]} */
