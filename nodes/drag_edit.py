@@ -34,6 +34,7 @@ from .host.conditioning import ComfyConditioning
 from .host.out_of_memory import with_one_retry
 from .host.progress import ComfyProgress
 from .host.recognised_backbone import Backbone, backbone_for
+from .host.tell_canvas import tell_window
 from .presets import (
     CARRY,
     OWN,
@@ -204,6 +205,7 @@ class DragEdit(io.ComfyNode):
         # The window has to hold all that `dragfield` takes along, which it sees on the picture.
         around = open_to_points(asked) if points else editing_mask(drawn, RECTANGLES) | editing_mask(drawn, AROUND)
         window = window_around(around, asked, work_size)
+        tell_window(window, asked.size)
         if cfg != 1.0 and negative is None and (clip is None or trajectory is not None):
             raise ValueError(f"cfg is {cfg:g}, and nothing says against what: connect negative, or clip, which then writes an empty one")
         if reference and not flow:

@@ -13,6 +13,7 @@ import { sameDrag } from "./canvas/session.mjs";
 import { makeTexts, messagesFrom } from "./drag/texts.mjs";
 import { EMPTY } from "./drag/wire.mjs";
 import * as graph from "./comfy/graph.mjs";
+import { Runs } from "./comfy/runs.mjs";
 import { handOn, keepShown, tell } from "./comfy/widget.mjs";
 
 const WIDGET = "DRAGFIELD_CANVAS";
@@ -30,6 +31,7 @@ let t = makeTexts();
 const memories = new Map();
 /** @type {Set<Canvas>} */
 const canvases = new Set();
+const runs = new Runs();
 let looking = 0;
 /** @type {Map<string, HTMLElement>} elements of removed canvases, by place */
 const left = new Map();
@@ -198,12 +200,12 @@ class Canvas {
   remember() {
     const { session, stage } = this.editor;
     if (this.linked || !this.place) return;
-    const { tool, task, brush, selection, pair } = session.state;
-    const view = { ownView: stage.ownView, mode: stage.mode, split: stage.split, showMask: stage.showMask };
+    const { tool, task, part, brush, selection, pair } = session.state;
+    const view = { ownView: stage.ownView, mode: stage.mode, split: stage.split, progress: stage.progress, showMask: stage.showMask };
     memories.set(this.place, {
       history: session.history,
       text: session.text,
-      hand: { tool, task, brush, selection, pair },
+      hand: { tool, task, part, brush, selection, pair },
       view,
     });
   }
@@ -303,6 +305,14 @@ class Canvas {
     editor.setVerdicts(verdicts);
   }
 
+  /** What a node of ours that this drag leads to is at. */
+  lookAtRun() {
+    if (!this.editor) return;
+    const fed = runs.nodes.size ? graph.downstream(this.node).filter(({ type }) => /^Dragfield/.test(type ?? "")) : [];
+    const run = runs.of(fed.map((node) => graph.runIdOf(node)));
+    if (run || this.editor.running) this.editor.setRun(run);
+  }
+
   /** What makes the picture, and no more of the graph than that. */
   run() {
     const id = graph.runIdOf(this.node);
@@ -395,6 +405,15 @@ app.registerExtension({
   setup() {
     for (const event of ["executed", "graphChanged"])
       api.addEventListener(event, () => setTimeout(() => canvases.forEach((canvas) => canvas.look())));
+    const heard = (take) => (event) => {
+      take(event.detail ?? {});
+      for (const canvas of canvases) canvas.lookAtRun();
+    };
+    api.addEventListener("progress_state", heard((detail) => runs.progress(detail)));
+    api.addEventListener("dragfield.run", heard((detail) => runs.hear(detail)));
+    api.addEventListener("b_preview_with_metadata", heard((detail) => runs.preview(detail)));
+    for (const event of ["execution_start", "execution_success", "execution_error", "execution_interrupted"])
+      api.addEventListener(event, heard(() => runs.end()));
     api.addEventListener("execution_error", ({ detail }) => tellFailure(detail ?? {}));
   },
 

@@ -11,6 +11,7 @@ import latent_preview
 from torch import Tensor
 
 from ...core.progress import Progress, RunContext
+from .tell_canvas import tell_stage
 
 
 class Foretelling(Protocol):
@@ -53,6 +54,7 @@ class ComfyProgress:
         self.stop_if_cancelled()
         if progress.stage != self._stage:
             self._stage, self._bar = progress.stage, comfy.utils.ProgressBar(progress.total, node_id=self._node_id)
+            tell_stage(progress.stage, self._node_id)
         self._bar.update_absolute(progress.done, progress.total, self._picture(progress))
 
     @staticmethod

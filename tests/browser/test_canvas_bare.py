@@ -7,6 +7,7 @@ import http.server
 import importlib.util
 import io
 import itertools
+import json
 import random
 import statistics
 import threading
@@ -122,6 +123,53 @@ def test_the_eraser_takes_from_a_region_and_its_displacement_stays(open_bare: An
     before, after = (operations(text)[0] for text in texts()[-2:])
     assert before["region"] != after["region"]
     assert after["target"][0] > before["target"][0]
+
+
+def test_what_goes_along_is_drawn_erased_taken_back_and_dragged_with_its_region(open_bare: Any) -> None:
+    hand, texts, problems = open_bare()
+
+    def along(text: str) -> Any:
+        return operations(text)[0].get("along")
+
+    hand.key("g")
+    assert "Select a region" in hand.root.locator(".df-hint").inner_text()
+    hand.drag(*BALL)
+    button = hand.root.get_by_role("button", name="Draw what goes along with Region 1: its shadow, its reflection, something it holds")
+    button.click()
+    hand.settle()
+    assert button.get_attribute("aria-pressed") == "true" and "goes along" in hand.root.locator(".df-hint").inner_text()
+    hand.key("r")
+    hand.drag((0.2, 0.9), (0.4, 0.97))
+    assert len(operations(texts()[-1])) == 1 and along(texts()[-1])
+    # A region again: what is dragged is all of it.
+    assert button.get_attribute("aria-pressed") == "false" and button.get_attribute("data-has") == ""
+    before = along(texts()[-1])
+    hand.drag((0.38, 0.94), (0.68, 0.94))
+    moved = operations(texts()[-1])[0]
+    assert moved["target"][0] == pytest.approx(0.245 + 0.3, abs=0.02) and moved["along"] == before
+    hand.key("g", "b")
+    hand.drag((0.38, 0.935), (0.5, 0.935))
+    grown = along(texts()[-1])
+    assert max(x for (outer, *_) in grown for x, _ in outer) == pytest.approx(0.53, abs=0.03) and len(grown) == 1
+    hand.key("e")
+    hand.drag((0.46, 0.8), (0.46, 0.99))
+    assert len(along(texts()[-1])) >= 2 or max(x for (outer, *_) in along(texts()[-1]) for x, _ in outer) < 0.47
+    hand.key("Control+z")
+    assert along(texts()[-1]) == grown
+    hand.key("Control+z", "Control+z", "Control+z")
+    assert along(texts()[-1]) is None
+    hand.key("Control+y")
+    region = operations(texts()[-1])[0]["region"]
+    hand.key("Alt+ArrowLeft")
+    assert operations(texts()[-1])[0]["region"] == region
+    assert along(texts()[-1])[0][0][0][0] == pytest.approx(before[0][0][0][0] - 1 / 1024, abs=1e-5)
+    hand_module.picture(hand.page, "bare_along")
+    hand.key("Delete", "Escape")
+    assert len(operations(texts()[-1])) == 1 and along(texts()[-1]) is None
+    assert hand.page.evaluate("editor.session.state.part") == "region"
+    for text in texts():
+        DragInstruction.from_json(text)
+    assert problems == []
 
 
 def test_a_stroke_that_touches_the_selected_region_grows_it_and_one_beside_it_is_another(open_bare: Any) -> None:
@@ -263,6 +311,48 @@ def test_points_are_dragged_or_clicked_and_their_ends_can_be_moved(open_bare: An
     assert points["pairs"][0][1] == pytest.approx([0.5, 0.5], abs=0.01)
 
 
+UPPER = """([x, y, away]) => {
+  const s = editor.stage, v = s.view, r = s.upper.width / s.box[0];
+  return [...s.pen.getImageData((v.panX + x * s.size[0] * v.zoom) * r, (v.panY + y * s.size[1] * v.zoom + away) * r, 1, 1).data];
+}"""
+"""[x, y, css px farther down] -> the colour of what lies over the picture."""
+
+
+def test_a_loupe_shows_where_a_point_is_set_and_where_its_key_is_held(open_bare: Any) -> None:
+    hand, texts, problems = open_bare("?size=4096x3072")
+    page = hand.page
+    hand.key("d")
+    # From the ball to the wall of the house, of which the loupe is full, while the sky lies behind it.
+    page.mouse.move(*hand.at((0.24, 0.75)))
+    page.mouse.down()
+    page.mouse.move(*hand.at((0.6, 0.6)), steps=4)
+    hand.settle()
+    assert page.evaluate(UPPER, [0.6, 0.6, -60]) == pytest.approx([181, 85, 63, 255], abs=6)
+    hand_module.picture(page, "bare_loupe")
+    page.mouse.up()
+    hand.settle()
+    assert page.evaluate(UPPER, [0.6, 0.6, -60])[3] == 0
+    page.mouse.move(*hand.at((0.6, 0.65)))
+    page.keyboard.down("z")
+    hand.settle()
+    assert page.evaluate(UPPER, [0.6, 0.65, -60]) == pytest.approx([181, 85, 63, 255], abs=6)
+    page.keyboard.up("z")
+    hand.settle()
+    assert page.evaluate(UPPER, [0.6, 0.65, -60])[3] == 0
+    # With single px to be seen nobody needs it while a point is dragged.
+    page.evaluate("editor.stage.zoom(40, [...editor.stage.box].map((side) => side / 2))")
+    hand.settle()
+    x, y = page.evaluate("(() => { const r = editor.stage.element.getBoundingClientRect(); return [r.x + 150, r.y + 250] })()")
+    page.mouse.move(x, y)
+    page.mouse.down()
+    page.mouse.move(x + 40, y + 40, steps=3)
+    hand.settle()
+    assert page.evaluate("editor.stage.gesture.exact() !== null && editor.stage.pen.getImageData(...[190, 230].map("
+                         "(v) => v * editor.stage.upper.width / editor.stage.box[0]), 1, 1).data[3]") == 0
+    page.mouse.up()
+    assert len(texts()) == 2 and problems == []
+
+
 def test_everything_can_be_done_by_keyboard(open_bare: Any) -> None:
     hand, texts, problems = open_bare()
     hand.stage.focus()
@@ -395,6 +485,51 @@ def test_before_and_after_are_compared_with_a_slider(open_bare: Any) -> None:
     hand.settle()
     assert slider.get_attribute("aria-valuenow") == "2"
     assert len(texts()) == 2 and problems == []
+
+
+def test_the_preview_is_seen_on_its_way_and_nothing_of_that_is_saved(open_bare: Any) -> None:
+    hand, texts, problems = open_bare()
+    slider = hand.root.get_by_role("slider", name="How far the preview has moved")
+    assert not slider.is_visible()
+    hand.drag(*BALL)
+    hand.drag((0.24, 0.75), (0.64, 0.75))
+    hand.key("Escape")
+    assert slider.input_value() == "1"
+    for _ in range(10):
+        slider.press("ArrowLeft")
+    hand.settle()
+    assert slider.input_value() == "0.5" and slider.get_attribute("aria-valuetext") == "50 % of the way"
+    assert hand.page.evaluate(COLOUR, [0, 0.44, 0.79])[:3] == pytest.approx(BLUE, abs=12)
+    for x in (0.24, 0.64):
+        assert hand.page.evaluate(COLOUR, [0, x, 0.79])[:3] != pytest.approx(BLUE, abs=12)
+    slider.press("Home")
+    hand.settle()
+    assert hand.page.evaluate(COLOUR, [0, 0.24, 0.79])[:3] == pytest.approx(BLUE, abs=12)
+    slider.dblclick()
+    hand.settle()
+    assert slider.input_value() == "1"
+    assert len(texts()) == 2 and problems == []
+
+
+def test_what_goes_along_moves_in_the_preview_and_pins_keep_what_is_theirs(open_bare: Any) -> None:
+    hand, _, problems = open_bare()
+    upper, lower = ([[[[0.15, y], [0.34, y], [0.34, y + 0.13], [0.15, y + 0.13]]]] for y in (0.62, 0.75))
+
+    def show(region: list[Any], *others: dict[str, Any], **more: Any) -> None:
+        moved = {"kind": "region", "task": "relocation", "target": [0.5, 0.685], "region": region, **more}
+        hand.page.evaluate("(text) => editor.load(text)", json.dumps({"version": 1, "operations": [moved, *others]}))
+        hand.settle()
+
+    def blue(x: float) -> bool:
+        return hand.page.evaluate(COLOUR, [0, x, 0.82])[:3] == pytest.approx(BLUE, abs=12)
+
+    show(upper)
+    assert blue(0.24)
+    show(upper, along=lower)
+    assert blue(0.495) and not blue(0.24)
+    show([*upper, *lower], {"kind": "region", "task": "pin", "region": lower})
+    assert blue(0.24) and not blue(0.495)
+    assert problems == []
 
 
 @pytest.mark.parametrize("shape", ["rectangles", "around"])
@@ -641,6 +776,60 @@ def test_a_picture_that_cannot_be_had_is_reported_once(open_bare: Any) -> None:
     assert hand.root.inner_text().count("could not be loaded") == 1
 
 
+def test_a_picture_that_loads_is_announced(open_bare: Any) -> None:
+    hand, _, problems = open_bare("?empty")
+    held: list[Any] = []
+    hand.page.route("**/slow.png*", lambda route: held.append(route))
+    hand.page.evaluate("void editor.setPicture('/slow.png', 'The linked picture is seen after a run.')")
+    hand.root.locator(".df-notice", has_text="The picture is loading.").wait_for()
+    assert hand.stage.get_attribute("aria-busy") == "true"
+    shot = io.BytesIO()
+    Image.new("RGB", (64, 48), (200, 30, 30)).save(shot, "PNG")
+    held[0].fulfill(body=shot.getvalue(), content_type="image/png")
+    hand.root.locator(".df-notice").wait_for(state="hidden")
+    assert hand.stage.get_attribute("aria-busy") is None and hand.root.locator(".df-fact").inner_text() == "64 × 48"
+    # While another one is seen it is told if it takes long.
+    hand.page.evaluate("void editor.setPicture('/slow.png?2')")
+    hand.root.locator(".df-notice", has_text="The picture is loading.").wait_for()
+    held[1].abort()
+    hand.root.locator(".df-notice", has_text="could not be loaded").wait_for()
+    assert [problem for problem in problems if "Failed to load resource" not in problem] == []
+
+
+def test_a_run_shows_its_steps_and_its_latent_is_drawn_where_it_works(open_bare: Any) -> None:
+    hand, texts, problems = open_bare()
+    page = hand.page
+    hand.drag(*BALL)
+    hand.drag((0.24, 0.75), (0.5, 0.75))
+    hand.key("Escape")
+    run = """async ([value, stage, colour]) => {
+      const canvas = new OffscreenCanvas(8, 8), pen = canvas.getContext("2d");
+      pen.fillStyle = colour;
+      pen.fillRect(0, 0, 8, 8);
+      await editor.setRun({value, max: 8, stage, window: [0.5, 0, 0.5, 1], preview: await canvas.convertToBlob()});
+    }"""
+    page.evaluate(run, [0, "invert", "#f0f"])
+    hand.settle()
+    bar = hand.root.get_by_role("progressbar", name="Progress of the run")
+    assert bar.is_visible() and bar.get_attribute("aria-valuetext") == "Inverting the picture: step 0 of 8"
+    page.evaluate(run, [5, "denoise", "#0f0"])
+    hand.settle()
+    hand_module.picture(page, "bare_run")
+    assert bar.inner_text() == "Making the picture: step 5 of 8" and bar.get_attribute("aria-valuenow") == "5"
+    assert page.evaluate(COLOUR, [0, 0.75, 0.2])[:3] == pytest.approx([0, 255, 0], abs=3)
+    assert page.evaluate(COLOUR, [0, 0.25, 0.2])[1:3] != pytest.approx([255, 0], abs=40)
+    # Whoever edits meanwhile sees what that does; the run goes on.
+    hand.key("v", "Tab", "ArrowRight")
+    assert bar.is_visible() and page.evaluate(COLOUR, [0, 0.75, 0.2])[1:3] != pytest.approx([255, 0], abs=40)
+    page.evaluate(run, [6, "denoise", "#0f0"])
+    hand.settle()
+    assert page.evaluate(COLOUR, [0, 0.75, 0.2])[1:3] != pytest.approx([255, 0], abs=40)
+    page.evaluate("editor.setRun(null)")
+    hand.settle()
+    assert not bar.is_visible() and hand.root.locator(".df-live").inner_text() == "The run is over."
+    assert len(texts()) == 3 and problems == []
+
+
 def test_the_menu_saves_clears_and_opens_a_drag(open_bare: Any, tmp_path: Path) -> None:
     hand, texts, problems = open_bare("", permissions=["clipboard-read", "clipboard-write"])
     hand.drag(*BALL)
@@ -789,14 +978,14 @@ def test_a_text_that_cannot_be_read_is_kept_and_explained(open_bare: Any) -> Non
 def test_fifty_random_gesture_sequences_never_throw_and_python_reads_what_comes_of_them(open_bare: Any) -> None:
     hand, texts, problems = open_bare("?size=320x240")
     page = hand.page
-    keys = ["r", "o", "l", "p", "b", "e", "d", "v", "1", "2", "3", "4", "Control+d", "Control+z", "Control+y", "n", "Shift+N", "Enter",
+    keys = ["r", "o", "l", "p", "b", "e", "d", "g", "v", "1", "2", "3", "4", "Control+d", "Control+z", "Control+y", "n", "Shift+N", "Enter",
             "Escape", "ArrowLeft", "Shift+ArrowDown", "Alt+ArrowUp", ".", ",", "h", "PageUp", "i", "t", "[", "]", "Tab", "0"]  # fmt: skip
     for seed in range(50):
         dice = random.Random(seed)
         page.evaluate("(text) => editor.load(text)", '{"version": 1, "operations": []}')
         hand.stage.focus()
         for _ in range(8):
-            page.keyboard.press(dice.choice(keys[:8] + keys))
+            page.keyboard.press(dice.choice(keys[:9] + keys))
             if dice.random() < 0.25:
                 continue
             held, tool = page.evaluate("[editor.session.state.operations.length, editor.session.state.tool]")
@@ -835,7 +1024,9 @@ MOVES = """async () => {
 """21 moves of a pointer that is held down -> ms by the clock of each."""
 
 
-def test_moving_the_pointer_paints_within_a_frame(open_bare: Any) -> None:
+@pytest.mark.parametrize("area", [None, "rectangles", "around"])
+def test_moving_the_pointer_paints_within_a_frame(open_bare: Any, area: str | None) -> None:
+    """area: the shape of the mask whose rim is drawn meanwhile."""
     hand, texts, _ = open_bare("?size=4096x4096")
     page = hand.page
     for column, row in itertools.product(range(5), range(4)):
@@ -846,6 +1037,9 @@ def test_moving_the_pointer_paints_within_a_frame(open_bare: Any) -> None:
                 [x + 0.05 + 0.04 * Math.cos(i / 9.55), y + 0.06 + 0.04 * Math.sin(i / 9.55)])]]}})""",
             [0.02 + 0.17 * column, 0.02 + 0.2 * row],
         )
+    if area:
+        page.evaluate("(shape) => editor.setArea({shape, margin: 0.08})", area)
+        hand.key("w")
     hand.key("v")
     hand.settle()
     page.mouse.move(*hand.at((0.07, 0.08)))

@@ -65,6 +65,21 @@ def test_cores_newer_nodes_let_the_picture_through(page: Any, draw: Any, problem
     assert problems == []
 
 
+WATCHED = """(id) => {
+  const element = app.graph.getNodeById(id).widgets.find((widget) => widget.name === "drag").element;
+  const line = element.querySelector(".df-running"), lower = element.querySelector(".df-layer"), pen = lower.getContext("2d");
+  const before = pen.getImageData(0, 0, lower.width, lower.height).data;
+  window.watched = [];
+  new MutationObserver(() => {
+    const now = pen.getImageData(0, 0, lower.width, lower.height).data;
+    let changed = 0;
+    for (let i = 0; i < before.length; i += 4) if (Math.abs(now[i] - before[i]) > 8) changed++;
+    watched.push([line.textContent, before.length === now.length && changed > before.length / 80]);
+  }).observe(line, { childList: true, subtree: true, characterData: true, attributes: true });
+}"""
+"""From now on each text of the line of progress goes into `watched`, with whether a twentieth of the picture looked different then."""
+
+
 @pytest.mark.timeout(900)
 def test_a_run_with_nothing_drawn_says_what_to_do_and_a_drag_edit_alone_runs(page: Any, problems: list[str], renderer: str) -> None:
     page.evaluate("app.canvas.ds.offset = [0, 0]; app.canvas.ds.scale = 0.8")
@@ -80,6 +95,7 @@ def test_a_run_with_nothing_drawn_says_what_to_do_and_a_drag_edit_alone_runs(pag
           node("canvas").connect(0, node("edit"), "drag");
           ["model", "clip", "vae"].forEach((name, i) => node("model").connect(i, node("edit"), name));
           set("scene", "seed", 5);
+          set("scene", "control_after_generate", "fixed");
           set("edit", "steps", 6);
           set("edit", "skip", 2);
           set("edit", "iterations", 2);
@@ -93,6 +109,18 @@ def test_a_run_with_nothing_drawn_says_what_to_do_and_a_drag_edit_alone_runs(pag
     picture(page, f"run_{renderer}_nothing")
     hand.key("n", "Shift+ArrowRight", "Shift+ArrowRight")
     hand.root.locator(".df-notice").wait_for(state="hidden")
+    page.evaluate("app.extensionManager.setting.set('Comfy.Execution.PreviewMethod', 'latent2rgb')")
+    # The preview has its ground by then, and changes no more.
+    page.wait_for_timeout(600)
+    page.evaluate(WATCHED, ids["canvas"])
     page.evaluate("app.queuePrompt(0)")
+    bar = hand.root.get_by_role("progressbar", name="Progress of the run")
+    bar.wait_for()
+    picture(page, f"run_{renderer}_running")
     wait(page, "app.nodeOutputs[argument]?.images?.length", ids["edit"])
+    bar.wait_for(state="hidden")
+    page.evaluate("app.extensionManager.setting.set('Comfy.Execution.PreviewMethod', 'default')")
+    steps = page.evaluate("watched")
+    assert [stage for stage in ("Inverting", "Making") if not any(text.startswith(stage) for text, _ in steps)] == []
+    assert any(drawn for _, drawn in steps)
     assert problems == []

@@ -3,7 +3,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
-import { documentOf } from "../../web/drag/model.mjs";
+import { carrier, documentOf } from "../../web/drag/model.mjs";
 import { readDrag } from "../../web/drag/wire.mjs";
 import { session } from "./gestures.mjs";
 
@@ -24,9 +24,12 @@ for (let seed = 0; seed < 50; seed++) {
       assert.ok(found.every((hit) => after.operations.some((o) => o.id === hit.id)), note);
       const { document, reason: unread } = readDrag(value);
       assert.ok(document, `${note}: ${JSON.stringify(unread)}`);
-      const short = documentOf(after).operations.every((o) => o.kind === "points" || JSON.stringify(o.region).length <= 8192);
+      const outlines = documentOf(after).operations.flatMap((o) => [o.region ?? [], o.along ?? []]);
+      const short = outlines.every((outline) => JSON.stringify(outline).length <= 8192);
       if (short) assert.deepEqual(document, documentOf(after), note);
-      for (const operation of JSON.parse(value).operations) assert.ok(JSON.stringify(operation.region ?? "").length <= 8192, note);
+      for (const { region = [], along = [] } of JSON.parse(value).operations)
+        for (const outline of [region, along]) assert.ok(JSON.stringify(outline).length <= 8192, note);
+      assert.ok(after.part === "region" || carrier(after), note);
     }
   });
 }

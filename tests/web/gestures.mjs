@@ -8,7 +8,7 @@ import { argv } from "node:process";
 import { fileURLToPath } from "node:url";
 
 import { boxed, pulled } from "../../web/drag/box.mjs";
-import { extendStroke, startStroke, strokeOutline } from "../../web/drag/brush.mjs";
+import { extendStroke, startStroke, strokeOutline, united } from "../../web/drag/brush.mjs";
 import { endGesture, record, redo, startHistory, undo } from "../../web/drag/history.mjs";
 import { hits } from "../../web/drag/hit.mjs";
 import { documentOf, emptyState, find, frameOf, makePoints, makeRegion, selected, withDocument } from "../../web/drag/model.mjs";
@@ -66,6 +66,9 @@ function nextAction(random, pick, state) {
     () => ({ type: "copy", id, copy: random() < 0.7 }),
     () => ({ type: "nudge", id, by: by(), part: pick(["target", "outline", "anchor", undefined]) }),
     () => painted(random, state, id),
+    () => ({ type: "part", part: pick(["along", "region", "shadow"]) }),
+    () => carried(random, pick, state, id),
+    () => carried(random, pick, state, id),
     () => ({ type: "movePair", id, index: Math.floor(random() * 3), end: pick(["handle", "target"]), to: at() }),
     () => ({ type: "removePair", id, index: Math.floor(random() * 3) }),
     () => ({ type: "setNumber", id, field: pick(FIELDS), value: pick([0, -5, 1e9, NaN, 300 * random()]) }),
@@ -111,6 +114,15 @@ function painted(random, state, id) {
   let [x, y] = somewhere(random);
   for (let i = 0; i < 6; i++) extendStroke(stroke, [(x += random() * 0.2 - 0.1), (y += random() * 0.2 - 0.1)]);
   return { type: "setOutline", id, outline: strokeOutline(stroke) };
+}
+
+/** What goes along with an operation, as the tools draw it. */
+function carried(random, pick, state, id) {
+  const operation = find(state, id);
+  const line = Array.from({ length: 3 + Math.floor(random() * 60) }, () => somewhere(random));
+  const drawn = pick([rectangleOutline(somewhere(random), somewhere(random)), lassoOutline(line, frameOf(state))]);
+  const before = operation?.kind === "region" ? operation.along : null;
+  return { type: "setAlong", id, outline: drawn && before && random() < 0.7 ? united(before, drawn, frameOf(state)) : drawn };
 }
 
 if (argv[1] === fileURLToPath(import.meta.url)) {

@@ -29,8 +29,8 @@ from dragfield.core.instruction.operations import PointOperation
 from dragfield.core.instruction.outline import fill
 from dragfield.core.optimise.handles import STRIDE
 from dragfield.core.optimise.soft_mask import SIGMA_SHARE, SoftMaskSettings, point_masks
+from dragfield.core.picture.evidence import carry
 from dragfield.core.picture.ground_fill import fill_ground
-from dragfield.core.picture.preview import preview
 
 VECTORS = Path(__file__).parent / "vectors"
 
@@ -41,6 +41,8 @@ TWO = [[[[0.1, 0.1], [0.3, 0.12], [0.2, 0.35]]], [[[0.6, 0.55], [0.8, 0.5], [0.9
 STAR = [[[[0.5, 0.05], [0.62, 0.95], [0.05, 0.35], [0.95, 0.4], [0.33, 0.9]]]]
 BORDER = [[[[0, 0.5], [0.25, 0.45], [0.3, 1], [0, 1]]]]
 NEAR = [[[[0.5, 0.4], [0.6, 0.4], [0.6, 0.6], [0.5, 0.6]]]]
+BELOW = [[[[0.52, 0.55], [0.62, 0.6], [0.58, 0.75], [0.45, 0.72]]]]
+"""What lies partly over NEAR."""
 OUTLINES = {"square": SQUARE, "ring": RING, "leaf": LEAF, "two": TWO, "star": STAR, "border": BORDER}
 SIZES = [(64, 48), (37, 53), (128, 96)]
 
@@ -66,9 +68,12 @@ SOFT = {
 DRAGS = {
     "relocation": drag(region(LEAF, "relocation", [0.7, 0.62])),
     "over the border": drag(region(LEAF, "relocation", [0.98, 0.9])),
+    "with what goes along": drag(region(NEAR, "relocation", [0.75, 0.3], along=BELOW)),
     "rotation": drag(region(LEAF, "rotation", [0.62, 0.2], anchor=[0.4, 0.7])),
+    "turned with what goes along": drag(region(NEAR, "rotation", [0.7, 0.45], anchor=[0.55, 0.7], along=BELOW)),
     "half a turn": drag(region(SQUARE, "rotation", [0.6, 0.7], anchor=[0.45, 0.55])),
     "deformation": drag(region(NEAR, "deformation", [0.8, 0.5])),
+    "deformation with what goes along": drag(region(NEAR, "deformation", [0.72, 0.55], along=BELOW)),
     "deformation up and left": drag(region(LEAF, "deformation", [0.31, 0.2])),
     "an end that stays": drag(region(NEAR, "deformation", [0.7, 0.55], anchor=[0.2, 0.45])),
     "pressed against its end": drag(region(NEAR, "deformation", [0.65, 0.5], anchor=[0.95, 0.5])),
@@ -92,6 +97,11 @@ DRAGS = {
     "a hidden one": drag(region(LEAF, "relocation", [0.7, 0.62]), region(BORDER, "relocation", [0.5, 0.8], visible=False)),
     "editable": drag(region(LEAF, "relocation", [0.7, 0.62]), editable=[[[[0.2, 0.1], [0.75, 0.1], [0.75, 0.9], [0.2, 0.9]]]]),
 }
+WITHHELD = {
+    "partly pinned": drag(region(LEAF, "relocation", [0.7, 0.72]), region([[[[0.5, 0.3], [0.9, 0.3], [0.9, 0.45], [0.5, 0.45]]]], "pin")),
+    "points beside what moves": drag(region(NEAR, "relocation", [0.2, 0.8]), POINTS),
+}
+"""Of what lies there not everything is carried."""
 
 CORNER = [[[[0.2, 0.3], [0.6, 0.3], [0.4, 0.6]]]]
 WHOLE = {
@@ -294,16 +304,18 @@ def softs() -> list[dict[str, Any]]:
 
 
 def previews() -> list[dict[str, Any]]:
-    found = []
-    for name, data in DRAGS.items():
-        size = (96, 80)
+    """What `dragfield` starts from, where that is not the picture as it was."""
+    found, size = [], (72, 60)
+    start = picture(size)
+    for name, data in {**DRAGS, **WITHHELD}.items():
         field = DragField.from_drag(DragInstruction.from_json(data).rasterise(*size))
         for progress in (0.5, 1.0):
-            layout = field.layout(progress)
-            result = preview(picture(size), field, progress=progress, fill=False)
-            moved = layout.moved.numpy()
+            evidence = carry(start / 255, field, progress=progress)
+            moved = field.layout(progress).moved.numpy()
+            changed = evidence.changed | moved
+            values = np.rint(evidence.image[changed] * 255).astype(int)
             found.append({"name": name, "drag": data, "size": size, "progress": progress, "moved": runs(moved),
-                          "vacated": runs(layout.vacated.numpy()), "values": result[moved].ravel().tolist()})
+                          "changed": runs(changed), "values": values.ravel().tolist()})
     return found
 
 

@@ -4,10 +4,13 @@ import assert from "node:assert/strict";
 import process from "node:process";
 import { test } from "node:test";
 
+import { united } from "../../web/drag/brush.mjs";
 import { canUndo, endGesture, MAX_STEPS, record, redo, sameDocument, startHistory, undo } from "../../web/drag/history.mjs";
+import { hitAt } from "../../web/drag/hit.mjs";
 import { angleOf, centroidOf, documentOf, emptyState, landing, makePoints, makeRegion, selected, shiftOf } from "../../web/drag/model.mjs";
 import { reduce } from "../../web/drag/reduce.mjs";
 import { rectangleOutline } from "../../web/drag/rings.mjs";
+import { spanArea, spansOf } from "../../web/drag/spans.mjs";
 import { EMPTY, readDrag, writeDrag } from "../../web/drag/wire.mjs";
 
 const SIZE = /** @type {const} */ ([1000, 800]);
@@ -212,4 +215,26 @@ test("what goes along with a region is kept, moves with its outline, and is noth
   assert.equal("along" in after(state, { type: "retask", id: "1", task: "pin" }).operations[0], false);
   drag.operations[0] = { ...drag.operations[0], task: "pin", target: undefined };
   assert.notEqual(readDrag(JSON.stringify(drag)).reason, null);
+});
+
+test("what goes along is drawn for a selected region that moves, held with it, and erased whole", () => {
+  const [shadow, box] = [rectangleOutline([0.5, 0.1], [0.6, 0.2]), rectangleOutline([0.55, 0.1], [0.7, 0.2])];
+  const state = withRegion();
+  const drawing = after(state, { type: "part", part: "along" });
+  assert.equal(drawing.part, "along");
+  const along = after(drawing, { type: "setAlong", id: "1", outline: shadow });
+  assert.deepEqual(along.operations[0].along, shadow);
+  assert.equal(hitAt(along, [0.55, 0.15], 0).id, "1");
+  assert.equal(hitAt(state, [0.55, 0.15], 0), null);
+  const both = united(shadow, box, SIZE);
+  const area = spanArea(spansOf(both, [100, 100]));
+  assert.ok(Math.abs(area - 200) < 8, `${area}`);
+  assert.equal("along" in after(along, { type: "setAlong", id: "1", outline: null }).operations[0], false);
+  // Nothing is left that it could go along with.
+  assert.equal(after(along, { type: "select", id: null }).part, "region");
+  assert.equal(after(along, { type: "remove", id: "1" }).part, "region");
+  const pinned = after(along, { type: "retask", id: "1", task: "pin" });
+  assert.deepEqual([pinned.part, "along" in pinned.operations[0]], ["region", false]);
+  assert.equal(reduce(pinned, { type: "setAlong", id: "1", outline: shadow }).reason.key, "refused.pin");
+  assert.equal(reduce(pinned, { type: "part", part: "along" }).reason.key, "hint.noCarrier");
 });

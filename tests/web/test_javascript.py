@@ -71,15 +71,18 @@ def test_the_shared_vectors_are_what_core_answers_today() -> None:
 def test_whatever_a_hand_does_python_reads_it_and_the_regions_are_short() -> None:
     sessions = json.loads(run(NODE, HERE / "gestures.mjs", "50"))
     assert len(sessions) == 50
-    regions = 0
+    regions = alongs = 0
     for value in {value for values in sessions for value in values}:
         instruction = DragInstruction.from_json(value)
         assert len(instruction.operations) == len(json.loads(value)["operations"])
         for drawn, written in zip(instruction.operations, json.loads(value)["operations"], strict=True):
             if isinstance(drawn, DrawnRegion):
                 regions += 1
-                assert len(json.dumps(written["region"], separators=(",", ":"))) <= 8192
-    assert regions > 100
+                alongs += "along" in written
+                assert (drawn.along is None) == ("along" not in written)
+                for outline in (written["region"], written.get("along", [])):
+                    assert len(json.dumps(outline, separators=(",", ":"))) <= 8192
+    assert regions > 100 and alongs > 20
 
 
 def same(one: object, other: object) -> bool:

@@ -33,13 +33,46 @@ const DASHES = [6, 5];
 /** px of the rim, and of the dark one under it. */
 const [RIM, UNDER] = [1.5, 2.25];
 
+/** What of the mask stands still while something is dragged: drawn once, laid into every frame. */
+export class Resting {
+  constructor() {
+    this.rim = blank(1, 1);
+    this.inside = blank(1, 1);
+    /** @type {unknown[]} */
+    this.key = [];
+  }
+
+  /** @param {CanvasRenderingContext2D} context @param {State} state @param {Size} size @param {Matrix} matrix @param {Area} area */
+  draw(context, state, size, matrix, area) {
+    const { width, height } = context.canvas;
+    const key = [width, height, ...matrix, ...size, area.shape, area.margin, state.editable, ...state.operations];
+    if (key.length === this.key.length && key.every((part, i) => part === this.key[i])) return;
+    this.key = key;
+    const shape = shapeOf(state, size, matrix, area);
+    for (const canvas of [this.rim, this.inside]) {
+      Object.assign(canvas, { width, height });
+      const pen = context2d(canvas);
+      pen.setTransform(context.getTransform());
+      if (canvas === this.rim) {
+        drawRim(pen, shape);
+        pen.globalCompositeOperation = "destination-out";
+      }
+      fillShape(pen, shape);
+    }
+  }
+}
+
 /**
  * To be drawn first: it erases what it covers.
  * @param {CanvasRenderingContext2D} context @param {State} state @param {Size} size @param {Matrix} matrix @param {Area} area
+ * @param {Resting} resting
  */
-export function drawArea(context, state, size, matrix, area) {
-  const shape = shapeOf(state, size, matrix, area);
-  if (!shape.paths.length) return;
+export function drawArea(context, state, size, matrix, area, resting) {
+  const chosen = state.operations.find(({ id }) => id === state.selection);
+  // Points act together: where one of them is dragged, all may change.
+  const dragged = state.operations.filter((one) => one === chosen || (chosen?.kind === "points" && one.kind === "points"));
+  const shape = shapeOf({ ...state, operations: dragged }, size, matrix, area);
+  resting.draw(context, { ...state, operations: state.operations.filter((one) => !dragged.includes(one)) }, size, matrix, area);
   const picture = new Path2D();
   picture.rect(matrix[2], matrix[5], size[0] * matrix[0], size[1] * matrix[4]);
   const cuts = cutsOf(state, size, matrix, picture);
@@ -47,11 +80,21 @@ export function drawArea(context, state, size, matrix, area) {
   // Lines as wide as a margin go on beyond the picture.
   if (shape.width > 0) context.clip(picture);
   drawRim(context, shape);
+  lay(context, resting.rim);
   context.globalCompositeOperation = "destination-out";
   fillShape(context, shape);
+  lay(context, resting.inside);
   for (const { closed } of cuts) context.fill(closed, "evenodd");
   context.restore();
-  if (cuts.length) drawCuts(context, shape, cuts);
+  if (cuts.length) drawCuts(context, shape, cuts, resting);
+}
+
+/** px by px. @param {CanvasRenderingContext2D} context @param {HTMLCanvasElement} canvas */
+function lay(context, canvas) {
+  context.save();
+  context.setTransform(1, 0, 0, 1, 0, 0);
+  context.drawImage(canvas, 0, 0);
+  context.restore();
 }
 
 /** @typedef {{paths: Path2D[], width: number}} Shape  what is filled, and how wide a line around it belongs to it */
@@ -89,9 +132,9 @@ function cutsOf(state, size, matrix, picture) {
 
 /**
  * The rims along what closes the mask, as far as they are in it.
- * @param {CanvasRenderingContext2D} context @param {Shape} shape @param {Cut[]} cuts
+ * @param {CanvasRenderingContext2D} context @param {Shape} shape @param {Cut[]} cuts @param {Resting} resting
  */
-function drawCuts(context, shape, cuts) {
+function drawCuts(context, shape, cuts, resting) {
   const edges = joined(cuts.map(({ edge }) => edge));
   const canvas = blank(context.canvas.width, context.canvas.height);
   for (const [rim, style, dash] of /** @type {[number, string, number[]][]} */ ([[UNDER, DARK, []], [RIM, BRIGHT, DASHES]])) {
@@ -99,6 +142,7 @@ function drawCuts(context, shape, cuts) {
     pen.reset();
     pen.setTransform(context.getTransform());
     fillShape(pen, shape);
+    lay(pen, resting.inside);
     pen.globalCompositeOperation = "source-in";
     pen.strokeStyle = style;
     pen.lineWidth = 2 * rim;
@@ -106,10 +150,7 @@ function drawCuts(context, shape, cuts) {
     pen.stroke(edges);
     pen.globalCompositeOperation = "destination-out";
     for (const { closed } of cuts) pen.fill(closed, "evenodd");
-    context.save();
-    context.setTransform(1, 0, 0, 1, 0, 0);
-    context.drawImage(canvas, 0, 0);
-    context.restore();
+    lay(context, canvas);
   }
 }
 

@@ -11,7 +11,10 @@ import { pathOf, Warp } from "./warp.mjs";
 /** @import {Picture} from "./picture.mjs" */
 /** @import {Mode} from "./stage.mjs" */
 
-/** @typedef {{state: State, view: View, size: Size, ratio: number, mode: Mode, split: number | null}} Scene  ratio: device px per css px */
+/** @typedef {{state: State, view: View, size: Size, ratio: number, mode: Mode, split: number | null, progress: number, run: Running | null}} Scene
+ * ratio: device px per css px; progress: of the preview, in [0, 1]; run: what is drawn in place of the
+ * preview meanwhile */
+/** @typedef {{image: ImageBitmap, window: [number, number, number, number]}} Running  window: left, top, width and height, as parts of the picture's */
 
 const CHECKER = 12;
 
@@ -58,7 +61,7 @@ export class Base {
   }
 
   /** @param {Mode} mode @param {Scene} scene @param {Matrix} matrix picture px to device px @param {boolean} [plain] without ghosts */
-  show(mode, { state, size, view, ratio }, matrix, plain = false) {
+  show(mode, { state, size, view, ratio, progress, run }, matrix, plain = false) {
     const picture = /** @type {Picture} */ (this.picture);
     const { context } = this;
     if (mode === "result" && this.result) {
@@ -67,7 +70,11 @@ export class Base {
     }
     const level = picture.level(view.zoom * ratio);
     context.drawImage(level.source, 0, 0, size[0], size[1]);
-    if (mode === "preview") this.warp.draw(context, picture, level, state);
+    if (mode === "preview" && run) {
+      const [x, y, width, height] = run.window;
+      context.imageSmoothingEnabled = true;
+      context.drawImage(run.image, x * size[0], y * size[1], width * size[0], height * size[1]);
+    } else if (mode === "preview") this.warp.draw(context, picture, level, state, progress);
     else if (!plain) this.ghosts(state, size, matrix, level.source);
   }
 
@@ -79,7 +86,9 @@ export class Base {
       const moved = forwardMatrix(region, size);
       context.save();
       context.setTransform(...toCanvas(multiply(matrix, moved)));
-      context.clip(pathOf(region.region, size), "evenodd");
+      const shape = new Path2D(pathOf(region.region, size));
+      if (region.along) shape.addPath(pathOf(region.along, size));
+      context.clip(shape, region.along ? "nonzero" : "evenodd");
       context.globalAlpha = 0.5;
       context.drawImage(source, 0, 0, size[0], size[1]);
       context.restore();

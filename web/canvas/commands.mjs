@@ -5,9 +5,10 @@
 import { commandFor } from "../drag/keymap.mjs";
 import { cycleHit, hits } from "../drag/hit.mjs";
 import { angleOf } from "../drag/motion.mjs";
-import { centroidOf, documentOf, emptyState, makePoints, makeRegion, selected } from "../drag/model.mjs";
+import { united } from "../drag/brush.mjs";
+import { carrier, centroidOf, documentOf, emptyState, makePoints, makeRegion, selected } from "../drag/model.mjs";
 import { besideItself } from "../drag/room.mjs";
-import { bounds, clampPoint, rectangleOutline } from "../drag/rings.mjs";
+import { bounds, clampPoint, mapOutline, rectangleOutline } from "../drag/rings.mjs";
 import { readDrag, writeDrag } from "../drag/wire.mjs";
 
 /** @import {Operation, Point, Task, ToolName} from "../drag/types.mjs" */
@@ -38,6 +39,11 @@ export class Commands {
   listen(element) {
     element.addEventListener("keydown", (event) => this.down(event));
     element.addEventListener("keyup", (event) => this.up(event));
+    // Elsewhere nobody hears that a key is let go.
+    element.addEventListener("focusout", () => {
+      this.editor.stage.panning = false;
+      this.editor.stage.setLoupe(false);
+    });
     element.addEventListener("copy", (event) => this.copied(event));
     element.addEventListener("cut", (event) => this.copied(event));
     element.addEventListener("paste", (event) => this.pasted(event));
@@ -56,7 +62,8 @@ export class Commands {
     const found = commandFor(event);
     if (!found) return;
     const onStage = target === stage.element;
-    if (!onStage && (event.key === "Enter" || event.key === " " || event.key === "Tab" || event.key.startsWith("Arrow"))) return;
+    if (!onStage && (["Enter", " ", "Tab"].includes(event.key) || event.key.startsWith("Arrow"))) return;
+    if (target.matches("input") && event.key.startsWith("Page")) return;
     if (["undo", "redo"].includes(found.command) && !this.ownUndoKeys) return;
     // Copy and paste come as events of their own.
     if (["copy", "paste", "cut"].includes(found.command)) return;
@@ -68,6 +75,7 @@ export class Commands {
   /** @param {KeyboardEvent} event */
   up(event) {
     if (event.key === " ") this.editor.stage.panning = false;
+    if (event.key.toLowerCase() === "z") this.editor.stage.setLoupe(false);
     if (event.key.startsWith("Arrow") || event.key === "," || event.key === ".") this.editor.session.settle();
   }
 
@@ -93,6 +101,7 @@ export class Commands {
         return session.redo();
       case "delete":
         if (stage.gesture?.back) return stage.gesture.back();
+        if (operation && session.state.part === "along") return editor.tell(session.act({ type: "setAlong", id: operation.id, outline: null }));
         if (operation) this.remove(operation);
         return;
       case "duplicate":
@@ -108,6 +117,7 @@ export class Commands {
       case "cancel":
       case "deselect":
         if (editor.closeHelp() || stage.drop()) return;
+        if (session.state.part === "along") return this.along();
         if (!operation) return false;
         session.act({ type: "select", id: null });
         return;
@@ -117,6 +127,8 @@ export class Commands {
       case "turnLeft":
       case "turnRight":
         return this.turn((command === "turnLeft" ? -1 : 1) * (keys.shiftKey || args?.large ? 15 : 1));
+      case "toggleAlong":
+        return this.along();
       case "brushSmaller":
       case "brushLarger":
         session.act({ type: "brush", radius: session.state.brush * (command === "brushLarger" ? 1.25 : 0.8) });
@@ -154,6 +166,8 @@ export class Commands {
       case "panHold":
         stage.panning = true;
         return;
+      case "loupeHold":
+        return stage.setLoupe(true);
       case "viewInput":
         return stage.setMode("input");
       case "viewPreview":
@@ -162,6 +176,8 @@ export class Commands {
         return stage.setMode("result");
       case "toggleMarks":
         return stage.setMarks(!stage.showMarks);
+      case "toggleArea":
+        return stage.setMask(!stage.showMask);
       case "help":
         editor.help.togglePopover();
         if (editor.help.matches(":popover-open")) editor.help.focus();
@@ -181,6 +197,18 @@ export class Commands {
     stage.drop();
     session.act({ type: "tool", tool });
     stage.hover(stage.pointer ?? [-1, -1]);
+  }
+
+  /** What is drawn next: what goes along with the selected region, or a region again. */
+  along() {
+    const { session, stage } = this.editor;
+    if (session.readOnly) return;
+    stage.drop();
+    const part = session.state.part === "along" ? "region" : "along";
+    const refused = session.act({ type: "part", part });
+    if (refused) return this.editor.tell(refused);
+    this.editor.said = null;
+    if (part === "along" && ["select", "points"].includes(session.state.tool)) session.act({ type: "tool", tool: "lasso" });
   }
 
   /** Of the selected region, and of those drawn next. @param {Task} task */
@@ -203,6 +231,13 @@ export class Commands {
     }
     const part = args?.part ?? (altKey ? "outline" : operation.kind === "region" && operation.task === "pin" ? "outline" : "target");
     const { id } = operation;
+    const along = session.state.part === "along" && part === "outline" ? carrier(session.state)?.along : null;
+    if (along) {
+      const outline = mapOutline(along, ([x, y]) => [x + (dx * step) / stage.size[0], y + (dy * step) / stage.size[1]]);
+      // At the border it stays whole.
+      if (outline.flat(2).some((point) => point.some((value) => value < 0 || value > 1))) return;
+      return this.editor.tell(session.act({ type: "setAlong", id, outline }, `nudge:${id}:along`));
+    }
     this.editor.tell(session.act({ type: "nudge", id, by: [dx * step, dy * step], part }, `nudge:${id}:${part}`));
   }
 
@@ -290,6 +325,11 @@ export class Commands {
     const [width, height] = stage.size;
     const half = 0.1 * Math.min(width, height);
     const outline = rectangleOutline([x - half / width, y - half / height], [x + half / width, y + half / height]);
+    const carrying = session.state.part === "along" ? carrier(session.state) : null;
+    if (outline && carrying) {
+      const along = carrying.along ? united(carrying.along, outline, stage.size) : outline;
+      return this.editor.tell(session.act({ type: "setAlong", id: carrying.id, outline: along }));
+    }
     if (outline) this.editor.tell(session.act({ type: "add", operation: makeRegion(session.state, outline) }));
     session.act({ type: "tool", tool: "select" });
   }

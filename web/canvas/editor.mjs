@@ -20,6 +20,7 @@ import { Menu } from "./menu.mjs";
 import { helpPage } from "./help.mjs";
 import { AREA } from "./area.mjs";
 import { Numbers } from "./numbers.mjs";
+import { ProgressLine } from "./progress_line.mjs";
 import { blank, context2d, loadPicture } from "./picture.mjs";
 import { sameDrag, Session } from "./session.mjs";
 import { Stage } from "./stage.mjs";
@@ -42,6 +43,8 @@ import { Viewbar } from "./viewbar.mjs";
  */
 
 const SAID = 4000;
+/** ms after which loading takes long enough to be said while another picture is seen. */
+const LONG = 300;
 
 export class Editor {
   /** @param {Options} options */
@@ -61,6 +64,8 @@ export class Editor {
     this.trouble = null;
     /** Whether the picture that was asked for could not be had. */
     this.failed = false;
+    /** Whether it is on its way, and whether that takes a while. */
+    this.loading = { now: false, long: false, timer: 0 };
     /** @type {{text: string, drag: string, same: boolean} | null} what was found last of two drags */
     this.compared = null;
     /** @type {string | null} the drag that the result came of */
@@ -76,7 +81,12 @@ export class Editor {
     this.notice = h("div", { class: "df-notice", hidden: true });
     this.runButton = run ? h("button", { type: "button", class: "df-run", on: { click: () => run() } }, t("picture.run")) : null;
     this.whole = h("div", { class: "df-whole", hidden: true });
-    this.stage.element.append(this.notice, this.whole);
+    this.progress = new ProgressLine(t);
+    this.stage.element.append(this.notice, this.whole, this.progress.element);
+    /** @type {import("./progress_line.mjs").Run | null} what a run of this drag is at */
+    this.running = null;
+    /** @type {unknown} the drag that the run works on */
+    this.runOf = null;
     this.hint = h("span", { class: "df-hint" });
     this.fact = h("span", { class: "df-fact" });
     this.live = h("div", { class: "df-live", "aria-live": "polite" });
@@ -108,6 +118,7 @@ export class Editor {
   destroy() {
     cancelAnimationFrame(this.pending);
     clearTimeout(this.timer);
+    clearTimeout(this.loading.timer);
     this.stage.destroy();
     for (const popover of [this.made.menu?.element, this.made.help]) if (popover?.matches(":popover-open")) popover.hidePopover();
   }
@@ -189,6 +200,25 @@ export class Editor {
     await this.follow("result", url, (picture) => this.stage.setResult(picture));
   }
 
+  /** What a run that this drag feeds is at, told again with each of its steps. @param {import("./progress_line.mjs").Run | null} run null: there is none */
+  async setRun(run) {
+    const before = this.running;
+    this.running = run;
+    if (Boolean(before) !== Boolean(run)) {
+      this.runOf = this.session.state.operations;
+      write(this.live, this.t(run ? "run.started" : "run.over"));
+    }
+    put(this.stage.element, { "data-running": run ? "" : null });
+    this.progress.update(run);
+    if (!run) this.stage.setRun(null);
+    const { preview, window = /** @type {[number, number, number, number]} */ ([0, 0, 1, 1]) } = run ?? {};
+    if (!preview || preview === before?.preview) return;
+    const image = await createImageBitmap(preview).catch(() => null);
+    // A later one, or the end of the run, may have come meanwhile.
+    if (!image || this.running?.preview !== preview) return image?.close();
+    this.stage.setRun({ image, window, of: this.runOf });
+  }
+
   /** Whether the drag has changed since the result. */
   get resultIsOld() {
     if (!this.stage.base.result || this.resultDrag === null) return false;
@@ -215,13 +245,31 @@ export class Editor {
     const wished = url ?? "";
     if (wished === this.urls[which]) return;
     this.urls[which] = wished;
+    if (which === "picture") this.awaitPicture(wished !== "");
     let picture = null;
     try {
       picture = wished ? await loadPicture(wished) : null;
     } catch {
       // Said in the picture's place.
     }
-    if (wished === this.urls[which]) put(picture);
+    if (wished === this.urls[which]) {
+      if (which === "picture") this.awaitPicture(false);
+      put(picture);
+    }
+    this.schedule();
+  }
+
+  /** The picture is on its way, or has come. @param {boolean} now */
+  awaitPicture(now) {
+    clearTimeout(this.loading.timer);
+    const timer = now ? setTimeout(() => this.waited(), LONG) : 0;
+    this.loading = { now, long: false, timer };
+    this.schedule();
+  }
+
+  waited() {
+    this.loading.long = true;
+    write(this.live, this.t("picture.loading"));
     this.schedule();
   }
 
@@ -309,7 +357,9 @@ export class Editor {
     const operation = selected(session.state);
     const idle = session.readOnly
       ? "linked.readOnly"
-      : tool === "select" && operation
+      : session.state.part === "along"
+        ? "hint.along"
+        : tool === "select" && operation
         ? `hint.${operation.kind === "points" ? "points" : operation.task}`
         : `hint.${tool}`;
     write(this.hint, reason ? whose + t(reason.key, reason.params) : t(idle));
@@ -338,7 +388,8 @@ export class Editor {
     let runs = false;
     // A run brings another picture: what is wrong with the drag on this one can wait.
     const waits = guess && trouble?.key !== "drag.nothing";
-    if (trouble && picture && !waits) said = ["warning", t(trouble.key, trouble.params)];
+    if (this.loading.now && (!picture || this.loading.long)) said = ["picture", t("picture.loading")];
+    else if (trouble && picture && !waits) said = ["warning", t(trouble.key, trouble.params)];
     else if (!picture) {
       said = ["picture", this.failed ? t("picture.failed") : (this.missing ?? t("picture.none"))];
       runs = !this.failed && this.missing !== t("picture.none");
@@ -351,6 +402,7 @@ export class Editor {
       const [width, height] = picture.size;
       said = ["warning", t("picture.otherSize", { drawnWidth: drawnOn[0], drawnHeight: drawnOn[1], width, height })];
     }
+    put(this.stage.element, { "aria-busy": this.loading.now ? "true" : null });
     put(this.notice, { hidden: !said, "data-middle": !picture && !readOnly ? "" : null });
     const key = said && [...said, runs].join();
     if (!said || this.notice.dataset.said === key) return;

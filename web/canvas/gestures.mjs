@@ -6,9 +6,9 @@
  */
 
 import { pulled } from "../drag/box.mjs";
-import { extendStroke, startStroke, strokeOutline } from "../drag/brush.mjs";
+import { extendStroke, startStroke, strokeOutline, united } from "../drag/brush.mjs";
 import { cycleHit, hitAt, hits } from "../drag/hit.mjs";
-import { landing, makePoints, makeRegion, selected } from "../drag/model.mjs";
+import { carrier, landing, makePoints, makeRegion, selected } from "../drag/model.mjs";
 import { angleOf, handleAngle, snapAngle, snapAxis } from "../drag/motion.mjs";
 import { contains, ellipseOutline, lassoOutline, rectangleOutline } from "../drag/rings.mjs";
 
@@ -27,6 +27,7 @@ import { contains, ellipseOutline, lassoOutline, rectangleOutline } from "../dra
  * @property {() => void} [commit]  Enter
  * @property {() => void} [back]  Backspace
  * @property {Path} [path]  what the stage draws meanwhile
+ * @property {() => Point | null} [exact]  the single point that is being set
  */
 
 /** @typedef {{points: Point[], closed: boolean, width?: number, arrow?: boolean, erase?: boolean}} Path  width: px of the picture */
@@ -73,7 +74,15 @@ function grab(stage, point) {
       if (below) session.act({ type: "select", id: below.id, pair: below.pair ?? null });
     },
     cancel: () => session.cancel(),
+    exact: () => (moved ? pointAt(stage, chosen) : null),
   };
+}
+
+/** Where the end of a pair or an anchor that is held has got to. @param {Stage} stage @param {Hit} hit @returns {Point | null} */
+function pointAt(stage, { part, pair }) {
+  const operation = selected(stage.session.state);
+  if (operation?.kind === "points") return operation.pairs[pair ?? 0]?.[part === "handle" ? 0 : 1] ?? null;
+  return part === "anchor" ? (operation?.anchor ?? null) : null;
 }
 
 /**
@@ -148,22 +157,23 @@ function turn(stage, region, anchor, start) {
 
 /**
  * Paints the selected region on where it is touched, or with shift held, else a new one. The eraser takes from the region that it touches
- * first, and from the selected one if it begins beside all.
+ * first, and from the selected one if it begins beside all. Where what goes along is drawn, both do so to that of the selected region.
  *
  * @param {Stage} stage @param {Point} point @param {boolean} erase @param {Keys} keys
  * @returns {Gesture | null}
  */
 function paint(stage, point, erase, keys) {
   const { session, size } = stage;
+  const carrying = session.state.part === "along" ? carrier(session.state) : null;
   const current = selected(session.state);
   const own = current?.kind === "region" ? current : null;
   const touched = own && (keys.shift || near(own.region, point, stage)) ? own : null;
-  const under = erase && !touched ? (regionAt(stage, point) ?? own) : touched;
-  if (erase && !under) {
+  const under = carrying ?? (erase && !touched ? (regionAt(stage, point) ?? own) : touched);
+  if (erase && !(carrying ? carrying.along : under)) {
     stage.say({ key: "hint.nothingToErase" });
     return null;
   }
-  const stroke = startStroke(under?.region ?? null, size, session.state.brush, erase);
+  const stroke = startStroke((carrying ? carrying.along : under?.region) ?? null, size, session.state.brush, erase);
   if (under) session.act({ type: "select", id: under.id });
   extendStroke(stroke, point);
   /** @type {Path} */
@@ -177,7 +187,8 @@ function paint(stage, point, erase, keys) {
     },
     end() {
       const outline = strokeOutline(stroke);
-      if (under) stage.tell(session.act({ type: "setOutline", id: under.id, outline: outline ?? [] }));
+      if (carrying) stage.tell(session.act({ type: "setAlong", id: carrying.id, outline }));
+      else if (under) stage.tell(session.act({ type: "setOutline", id: under.id, outline: outline ?? [] }));
       else if (outline) stage.tell(session.act({ type: "add", operation: makeRegion(session.state, outline) }));
     },
   };
@@ -196,21 +207,26 @@ function near(outline, point, stage) {
 /** The region that is drawn here; where it goes does not count. @param {Stage} stage @param {Point} point @returns {Region | null} */
 function regionAt(stage, point) {
   const found = hits(stage.session.state, point, stage.session.state.brush * Math.min(...stage.size));
-  const hit = found.find(({ part }) => part === "outline");
-  const operation = stage.session.state.operations.find(({ id }) => id === hit?.id);
-  return operation?.kind === "region" ? operation : null;
+  const ids = found.filter(({ part }) => part === "outline").map(({ id }) => id);
+  for (const operation of ids.map((id) => stage.session.state.operations.find((one) => one.id === id)))
+    if (operation?.kind === "region" && near(operation.region, point, stage)) return operation;
+  return null;
 }
 
-/** @param {Stage} stage @param {Outline | null} outline */
+/** A new region, or more of what goes along with the selected one. @param {Stage} stage @param {Outline | null} outline */
 function addRegion(stage, outline) {
   if (!outline) {
     stage.say({ key: "hint.tooSmall" });
     return;
   }
   const { session } = stage;
-  const refused = session.act({ type: "add", operation: makeRegion(session.state, outline) });
-  if (refused) stage.say(refused);
-  else session.act({ type: "tool", tool: "select" });
+  const carrying = session.state.part === "along" ? carrier(session.state) : null;
+  const refused = carrying
+    ? session.act({ type: "setAlong", id: carrying.id, outline: carrying.along ? united(carrying.along, outline, stage.size) : outline })
+    : session.act({ type: "add", operation: makeRegion(session.state, outline) });
+  if (refused) return stage.say(refused);
+  session.act({ type: "part", part: "region" });
+  session.act({ type: "tool", tool: "select" });
 }
 
 /** @param {Stage} stage @param {Point} start @returns {Gesture} */
@@ -279,6 +295,7 @@ function polygon(stage, start) {
   /** @type {Gesture} */
   const gesture = {
     path,
+    exact: () => path.points[path.points.length - 1],
     move: (to, { shift }) => draw(shift ? snapAxis(corners[corners.length - 1], to, stage.size) : to),
     end: () => gesture,
     press(to, { shift, again }) {
@@ -314,6 +331,7 @@ function pair(stage, start) {
   /** @type {Gesture} */
   const gesture = {
     path,
+    exact: () => path.points[1],
     move(to, keys) {
       path.points = [start, snapped(to, keys)];
       stage.redraw();

@@ -26,6 +26,7 @@ export const ICONS = {
   flipY: `<path d="M3 10h14" ${DASHED}/><path d="M6 7.5h8V2.8z" fill="currentColor"/><path d="M6 12.5h8v4.7z"/>`,
   hold: `<path d="M4 3.5v13"/><path d="M4 10h9"/><circle cx="14.6" cy="10" r="1.9"/>`,
   pin: '<path d="M7.3 3.2h5.4M8.2 3.2v4.6L5.9 10.7h8.2l-2.3-2.9V3.2M10 10.7v6.1"/>',
+  along: `<rect x="3.5" y="3.5" width="9" height="7.5" rx="1"/><path d="M6.5 14.5l2-2M9.5 16.500l5-5M13 16.500l3.5-3.5M5.500 16.500h11.500" ${DASHED.replace("2.4 2", "none")}/>`,
   undo: '<path d="M7 4.2L3.8 7.4 7 10.6"/><path d="M4 7.4h7.6a4.3 4.3 0 0 1 0 8.6H8"/>',
   redo: '<path d="M13 4.2l3.2 3.2-3.2 3.2"/><path d="M16 7.4H8.4a4.3 4.3 0 0 0 0 8.6H12"/>',
   eye: '<path d="M2.5 10S5.3 5.2 10 5.2 17.5 10 17.5 10 14.7 14.8 10 14.8 2.5 10 2.5 10z"/><circle cx="10" cy="10" r="2.2"/>',

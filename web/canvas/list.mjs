@@ -7,6 +7,7 @@
 import { TASKS } from "../drag/form.mjs";
 import { PALETTE } from "../drag/model.mjs";
 import { h, icon, iconButton, nameButton, put } from "./dom.mjs";
+import { keyOf } from "./toolbar.mjs";
 
 /** @import {Operation, Task} from "../drag/types.mjs" */
 /** @import {Editor} from "./editor.mjs" */
@@ -78,6 +79,7 @@ export class List {
       class: "df-tip-left",
       press: () => editor.tell(session.act({ type: "duplicate", id })),
     });
+    const along = kind === "points" ? null : iconButton({ icon: "along", label: "", class: "df-along", press: () => this.along(id) });
     const remove = iconButton({ icon: "remove", label: t("command.delete"), class: "df-tip-left", press: () => this.remove(id) });
     const element = h(
       "li",
@@ -86,6 +88,7 @@ export class List {
       name,
       task,
       verdict,
+      along,
       eye,
       copy,
       remove,
@@ -108,10 +111,30 @@ export class List {
         put(eye, { "aria-pressed": String(!operation.visible), disabled: session.readOnly });
         if (eye.dataset.icon !== String(operation.visible)) eye.replaceChildren(icon(operation.visible ? "eye" : "hidden"));
         eye.dataset.icon = String(operation.visible);
+        if (along && operation.kind === "region") {
+          nameButton(along, t("list.along", { name: shown }), keyOf("toggleAlong"));
+          put(along, {
+            "aria-pressed": String(chosen && session.state.part === "along"),
+            "data-has": operation.along ? "" : null,
+            hidden: operation.task === "pin",
+            disabled: session.readOnly,
+          });
+        }
         for (const button of [copy, remove, swatch]) put(button, { disabled: session.readOnly });
         this.judge(verdict, operation);
       },
     };
+  }
+
+  /** @param {string} id */
+  along(id) {
+    const { session } = this.editor;
+    // Of another region it goes on, of the same one it ends.
+    if (session.state.selection !== id) {
+      session.act({ type: "part", part: "region" });
+      session.act({ type: "select", id });
+    }
+    this.editor.run("toggleAlong");
   }
 
   /** @param {string} id */

@@ -10,11 +10,12 @@ import { centroidOf, landing, PALETTE } from "../drag/model.mjs";
 import { angleOf, forwardMatrix, multiply, toCanvas } from "../drag/motion.mjs";
 import { toCss, viewMatrix } from "../drag/viewport.mjs";
 import { drawArea } from "./area.mjs";
+import { blank, context2d } from "./picture.mjs";
 import { pathOf } from "./warp.mjs";
 
 /** @import {Matrix, Operation, Outline, Point, Points, Region, Size, State} from "../drag/types.mjs" */
 /** @import {View} from "../drag/viewport.mjs" */
-/** @import {Area} from "./area.mjs" */
+/** @import {Area, Resting} from "./area.mjs" */
 
 /** @typedef {{arrived: boolean, off: number, verdict?: string, advice?: string}} Verdict  arrived: and nothing is wrong with what it left; off: px
  * of the picture; verdict: in one word, "unknown" where nothing can be told; advice: what to change */
@@ -43,9 +44,9 @@ export class Marks {
     return toCss(this.view, point, this.size);
   }
 
-  /** Where the edit may change the picture. Must come first: it erases what it covers. @param {State} state @param {Area} area */
-  area(state, area) {
-    drawArea(this.context, state, this.size, this.matrix, area);
+  /** Where the edit may change the picture. Must come first: it erases what it covers. @param {State} state @param {Area} area @param {Resting} resting */
+  area(state, area, resting) {
+    drawArea(this.context, state, this.size, this.matrix, area, resting);
   }
 
   /**
@@ -59,19 +60,23 @@ export class Marks {
       if (operation.kind === "points") this.points(operation, state !== null, state?.pair ?? null);
       else {
         if (unit !== null && boxed(operation)) this.box(operation, unit);
-        this.region(operation, state !== null);
+        this.region(operation, state !== null, state?.part === "along");
       }
     }
     for (const operation of shown) this.verdicts(operation, verdicts.get(operation.id) ?? []);
   }
 
-  /** @param {Region} region @param {boolean} selected */
-  region(region, selected) {
+  /** @param {Region} region @param {boolean} selected @param {boolean} [carrying] whether what goes along with it is drawn */
+  region(region, selected, carrying = false) {
     const colour = colourOf(region);
     const start = this.at(centroidOf(region, this.size));
     const end = region.task === "pin" ? start : this.at(landing(region, this.size));
     const far = Math.hypot(end[0] - start[0], end[1] - start[1]) > 2;
     const elsewhere = far || Boolean(region.scale || region.angle);
+    if (region.along) {
+      this.along(region.along, this.matrix, colour, this.plain && elsewhere && !carrying ? 0 : 0.7, elsewhere ? 1 : 1.5);
+      if (elsewhere) this.along(region.along, multiply(this.matrix, forwardMatrix(region, this.size)), colour, 0, 1.5);
+    }
     // Where it was is dashed, where it is going drawn through; in the preview nothing tints the picture.
     const tint = this.plain ? (elsewhere ? 0 : 0.1) : 0.18;
     const width = selected ? 2 : 1.5;
@@ -149,15 +154,23 @@ export class Marks {
     });
   }
 
-  /** @param {Outline} outline @param {Matrix} matrix @param {string} colour @param {number} alpha @param {number} width @param {number[]} [dash] */
-  outline(outline, matrix, colour, alpha, width, dash = []) {
+  /** What goes along is hatched and dotted. @param {Outline} outline @param {Matrix} matrix @param {string} colour @param {number} alpha @param {number} width */
+  along(outline, matrix, colour, alpha, width) {
+    this.outline(outline, matrix, colour, alpha, width, [1.5, 3.5], hatching(this.context, colour));
+  }
+
+  /**
+   * @param {Outline} outline @param {Matrix} matrix @param {string} colour @param {number} alpha @param {number} width @param {number[]} [dash]
+   * @param {string | CanvasPattern} [fill]
+   */
+  outline(outline, matrix, colour, alpha, width, dash = [], fill = colour) {
     const { context } = this;
     const path = new Path2D();
     path.addPath(pathOf(outline, this.size), new DOMMatrix(toCanvas(matrix)));
     context.save();
     if (alpha) {
       context.globalAlpha = alpha;
-      context.fillStyle = colour;
+      context.fillStyle = fill;
       context.fill(path, "evenodd");
       context.globalAlpha = 1;
     }
@@ -321,6 +334,28 @@ export class Marks {
     context.textAlign = "left";
     context.fillText(text, left + 6, y + 0.5);
   }
+}
+
+/** @type {Map<string, CanvasPattern>} */
+const hatchings = new Map();
+
+/** Slanted lines. @param {CanvasRenderingContext2D} context @param {string} colour @returns {CanvasPattern} */
+function hatching(context, colour) {
+  let pattern = hatchings.get(colour);
+  if (!pattern) {
+    const tile = blank(8, 8);
+    const pen = context2d(tile);
+    pen.strokeStyle = colour;
+    pen.lineWidth = 1.2;
+    for (const x of [-8, 0, 8]) {
+      pen.moveTo(x - 1, 9);
+      pen.lineTo(x + 9, -1);
+    }
+    pen.stroke();
+    pattern = /** @type {CanvasPattern} */ (context.createPattern(tile, "repeat"));
+    hatchings.set(colour, pattern);
+  }
+  return pattern;
 }
 
 /** @param {Operation} operation */

@@ -84,7 +84,7 @@ export class Session {
    */
   act(action, gesture = null) {
     const old = this.state;
-    const edits = !["select", "tool", "task", "brush"].includes(action.type);
+    const edits = !["select", "tool", "task", "part", "brush"].includes(action.type);
     if (this.readOnly && edits) return { key: "linked.readOnly" };
     const { state, reason } = reduce(old, action);
     if (state === old) return reason;

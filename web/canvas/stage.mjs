@@ -8,12 +8,13 @@
 import { boxOf } from "../drag/box.mjs";
 import { hits } from "../drag/hit.mjs";
 import { snapAxis } from "../drag/motion.mjs";
-import { frameOf } from "../drag/model.mjs";
+import { frameOf, landing, selected } from "../drag/model.mjs";
 import { backingSize, clientToCss, fitView, hitRadius, panBy, toCss, toPicture, zoomAt } from "../drag/viewport.mjs";
 import { h } from "./dom.mjs";
 import { startGesture } from "./gestures.mjs";
 import { Base } from "./base.mjs";
-import { AREA } from "./area.mjs";
+import { drawLoupe, isCoarse } from "./loupe.mjs";
+import { AREA, Resting } from "./area.mjs";
 import { Marks } from "./marks.mjs";
 import { context2d } from "./picture.mjs";
 import { Touches } from "./touches.mjs";
@@ -60,19 +61,26 @@ export class Stage {
     this.mode = "preview";
     /** @type {number | null} where the slider between before and after stands, 0 to 1; null: none */
     this.split = null;
+    /** How far the preview has moved things, 0 to 1. */
+    this.progress = 1;
     this.showMask = false;
+    /** @type {(import("./base.mjs").Running & {of: unknown}) | null} what a run is at; of: the drag that it works on */
+    this.run = null;
     /** Whether the drag is drawn on the picture. */
     this.showMarks = true;
     /** @type {unknown} what the drag was when the result was asked for */
     this.resultOf = null;
     /** @type {Area} what is shown then */
     this.area = AREA;
+    this.resting = new Resting();
     /** @type {Map<string, Verdict[]>} */
     this.verdicts = new Map();
     /** @type {Gesture | null} */
     this.gesture = null;
     this.held = false;
     this.panning = false;
+    /** Whether the key of the loupe is held. */
+    this.loupe = false;
     this.reach = REACH;
     /** @type {Point | null} where the pointer is, for the ring of the brush */
     this.pointer = null;
@@ -92,6 +100,8 @@ export class Stage {
     this.drop();
     cancelAnimationFrame(this.pending);
     this.base.warp.stop();
+    this.run?.image.close();
+    this.run = null;
     this.resized.disconnect();
     this.unsubscribe();
   }
@@ -143,6 +153,19 @@ export class Stage {
     this.changed();
   }
 
+  /** Of a drag that has changed since, a run shows nothing. */
+  get shownRun() {
+    return this.run?.of === this.session.state.operations ? this.run : null;
+  }
+
+  /** @param {Stage["run"]} run */
+  setRun(run) {
+    const before = this.run;
+    this.run = run;
+    if (before?.image !== run?.image) before?.image.close();
+    this.redraw(true);
+  }
+
   /** @param {boolean} shown */
   setMarks(shown) {
     this.showMarks = shown;
@@ -150,9 +173,23 @@ export class Stage {
     this.changed();
   }
 
+  /** @param {boolean} shown where the edit may change the picture */
+  setMask(shown) {
+    this.showMask = shown;
+    this.redraw();
+    this.changed();
+  }
+
   /** @param {number | null} split */
   setSplit(split) {
     this.split = split;
+    this.redraw(true);
+    this.changed();
+  }
+
+  /** @param {number} progress of the preview, 0 to 1 */
+  setProgress(progress) {
+    this.progress = progress;
     this.redraw(true);
     this.changed();
   }
@@ -208,13 +245,13 @@ export class Stage {
     const { state } = this.session;
     if (this.lowerToo) {
       this.lowerToo = false;
-      this.base.draw({ state, view, size, ratio, mode: this.mode, split: this.split });
+      this.base.draw({ state, view, size, ratio, mode: this.mode, split: this.split, progress: this.progress, run: this.shownRun });
     }
     this.pen.setTransform(1, 0, 0, 1, 0, 0);
     this.pen.clearRect(0, 0, this.upper.width, this.upper.height);
     this.pen.setTransform(ratio, 0, 0, ratio, 0, 0);
     const marks = new Marks(this.pen, view, size, this.mode !== "input");
-    if (this.showMask) marks.area(state, this.area);
+    if (this.showMask) marks.area(state, this.area, this.resting);
     if (this.showMarks) {
       this.drawStill(ratio);
       marks.operations(
@@ -226,6 +263,31 @@ export class Stage {
     }
     if (this.gesture?.path) this.drawPath(this.gesture.path, marks);
     this.drawBrush();
+    this.drawLoupe(ratio);
+  }
+
+  /** Where a point is set, while that can't be seen to a px; anywhere while its key is held. @param {number} ratio */
+  drawLoupe(ratio) {
+    const { picture } = this.base;
+    const exact = isCoarse(this.view) ? (this.gesture?.exact?.() ?? null) : null;
+    const at = exact ?? (this.loupe ? this.lookedAt : null);
+    if (picture && at) drawLoupe(this.pen, picture, this.view, this.box, ratio, at);
+  }
+
+  /** @returns {Point | null} where the pointer is, else what is selected */
+  get lookedAt() {
+    if (this.pointer) return this.onPicture(this.pointer);
+    const { state } = this.session;
+    const operation = selected(state);
+    if (operation?.kind === "points") return operation.pairs[state.pair ?? 0][1];
+    return operation ? landing(operation, this.size) : null;
+  }
+
+  /** @param {boolean} held */
+  setLoupe(held) {
+    if (held === this.loupe) return;
+    this.loupe = held;
+    this.redraw();
   }
 
   /** What is not selected stands still while something is dragged: drawn once, copied in every frame. @param {number} ratio */
@@ -397,6 +459,6 @@ export class Stage {
     }
     if (this.session.readOnly) cursor = "default";
     if (this.element.style.cursor !== cursor) this.element.style.cursor = cursor;
-    if (cursor === "none" || this.gesture) this.redraw();
+    if (cursor === "none" || this.gesture || this.loupe) this.redraw();
   }
 }

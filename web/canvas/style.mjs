@@ -46,6 +46,9 @@ const CSS = `
 .df-rest { display: flex; flex: 1 0 auto; align-items: center; }
 .df-rest .df-group { padding-inline-start: 5px; border-inline-start: 1px solid var(--df-line); }
 .df-space { flex: 1; min-width: 0; }
+.df-viewbar .df-space { display: flex; justify-content: center; }
+.df-root .df-progress { flex: 0 1 96px; min-width: 40px; width: 40px; margin: 0; }
+.df-progress[data-part] { accent-color: var(--df-warn); }
 .df-button {
   position: relative; display: grid; place-items: center; width: 26px; height: 26px; padding: 0; flex: none;
   background: transparent; border: 0; border-radius: 6px; cursor: pointer; transition: background 0.12s, color 0.12s;
@@ -101,6 +104,12 @@ const CSS = `
 .df-root .df-run:hover { background: #fff; }
 .df-stage[data-guess] .df-layer:first-child { filter: grayscale(0.55) contrast(0.75) brightness(1.08); }
 .df-stage[data-guess]::after { content: ""; position: absolute; inset: 3px; border: 2px dashed var(--df-warn); border-radius: 6px; pointer-events: none; }
+.df-running {
+  position: absolute; left: 8px; right: 8px; bottom: 8px; padding: 4px 10px 6px; border-radius: 8px; overflow: hidden; pointer-events: none;
+  background: rgb(20 22 27 / 0.82); color: #f2f3f5; font-size: 11.5px; font-variant-numeric: tabular-nums; box-shadow: 0 1px 6px rgb(0 0 0 / 0.3);
+}
+.df-done { position: absolute; left: 0; bottom: 0; height: 3px; background: var(--df-accent); transition: width 0.2s; }
+.df-root .df-stage[data-running] :is(.df-whole, .df-notice[data-middle]) { bottom: 40px; }
 .df-notice[data-middle] { top: auto; bottom: 8px; }
 .df-side { min-width: 0; display: flex; flex-direction: column; border-top: 1px solid var(--df-line); min-height: 0; }
 .df-operations { max-height: 118px; overflow-y: auto; overscroll-behavior: contain; scrollbar-width: thin; padding: 3px; }
@@ -130,6 +139,7 @@ const CSS = `
 .df-verdict { position: relative; flex: none; color: var(--df-warn); }
 .df-verdict[data-arrived="true"] { color: var(--df-good); }
 .df-row .df-button { width: 22px; height: 22px; }
+.df-row .df-along[data-has] { color: var(--df-text); }
 .df-row .df-button .df-icon { width: 15px; height: 15px; }
 .df-empty { margin: 0; padding: 8px 10px; color: var(--df-muted); }
 .df-numbers { display: grid; grid-template-columns: repeat(auto-fit, minmax(84px, 1fr)); gap: 4px; padding: 5px 6px; border-top: 1px solid var(--df-line); }
@@ -212,8 +222,14 @@ const CSS = `
   .df-root .df-percent { padding: 3px 2px; font-size: 10.5px; }
   .df-root .df-task { max-width: 74px; }
   .df-viewbar { flex-wrap: wrap; gap: 2px; padding: 4px; }
+  .df-viewbar .df-space { min-width: 56px; }
   .df-viewbar .df-button { width: 24px; }
   .df-numbers { grid-template-columns: 1fr 1fr; }
+}
+@container (max-width: 290px) {
+  .df-row { gap: 2px; padding: 1px 3px; }
+  .df-row .df-button { width: 19px; }
+  .df-root .df-task { max-width: 64px; }
 }
 @media (prefers-reduced-motion: reduce) {
   .df-root *, .df-root *::after { transition: none !important; animation: none !important; }

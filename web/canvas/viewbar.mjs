@@ -1,5 +1,6 @@
 /**
- * The row below the picture: input, preview or result, the slider between before and after, the mask's outline, undo, and the zoom.
+ * The row below the picture: input, preview or result, how far the preview has moved, the slider between before and after, the mask's outline,
+ * undo, and the zoom.
  */
 
 import { h, iconButton, nameButton, put, write } from "./dom.mjs";
@@ -34,17 +35,27 @@ export class Viewbar {
     this.mask = iconButton({
       icon: "area",
       label: t("view.mask"),
-      press: () => {
-        stage.showMask = !stage.showMask;
-        stage.redraw();
-        stage.changed();
-      },
+      key: keyOf("toggleArea"),
+      press: () => editor.run("toggleArea"),
     });
     this.marks = iconButton({
       icon: "eye",
       label: t("command.toggleMarks"),
       key: keyOf("toggleMarks"),
       press: () => editor.run("toggleMarks"),
+    });
+    this.progress = h("input", {
+      type: "range",
+      class: "df-range df-progress",
+      min: "0",
+      max: "1",
+      step: "0.05",
+      title: t("view.progress"),
+      "aria-label": t("view.progress"),
+      on: {
+        input: () => stage.setProgress(Number(this.progress.value)),
+        dblclick: () => stage.setProgress(1),
+      },
     });
     this.undo = iconButton({ icon: "undo", label: t("command.undo"), key: keyOf("undo"), press: () => editor.run("undo") });
     this.redo = iconButton({ icon: "redo", label: t("command.redo"), key: keyOf("redo"), press: () => editor.run("redo") });
@@ -60,7 +71,7 @@ export class Viewbar {
       this.compare,
       this.mask,
       this.marks,
-      h("span", { class: "df-space" }),
+      h("span", { class: "df-space" }, this.progress),
       h("div", { class: "df-group", role: "group", "aria-label": t("toolbar.history") }, this.undo, this.redo),
       this.percent,
     );
@@ -95,6 +106,12 @@ export class Viewbar {
       });
       if (mode === "result") nameButton(button, old ? t("result.old") : t("command.viewResult"), keyOf("viewResult"));
     }
+    put(this.progress, {
+      hidden: stage.mode !== "preview" || !stage.base.picture || !session.state.operations.length,
+      "aria-valuetext": t("view.progress.value", { percent: Math.round(stage.progress * 100) }),
+      "data-part": stage.progress < 1 ? "" : null,
+    });
+    if (Number(this.progress.value) !== stage.progress) this.progress.value = String(stage.progress);
     const split = stage.mode === "input" || !stage.base.picture ? null : stage.split;
     put(this.compare, { "aria-pressed": String(split !== null), disabled: stage.mode === "input" || !stage.base.picture });
     put(this.mask, { "aria-pressed": String(stage.showMask) });

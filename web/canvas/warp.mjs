@@ -1,13 +1,13 @@
 /**
- * The instant preview: the picture with each region at its target and a rough fill where it was, drawn by a 2D canvas.
+ * The instant preview: what an edit starts from, the picture with each region at its target and ground where it was, drawn by a 2D canvas.
  *
  * Nothing is clipped: a moved region is its outline, filled with the picture as a pattern under the region's own matrix, which a canvas does in
- * one pass and with smooth edges.
+ * one pass and with smooth edges. What is withheld from it is erased in the pattern.
  *
  * Convention: the context's transform maps picture px to the px of its canvas.
  */
 
-import { fillHoles, fillKey, holeMask } from "../drag/fill.mjs";
+import { fillHoles, fillKey, holeMask, numberOf } from "../drag/fill.mjs";
 import { fillGround } from "../drag/ground.mjs";
 import { toCanvas } from "../drag/motion.mjs";
 import { previewPlan } from "../drag/preview.mjs";
@@ -16,6 +16,7 @@ import { cellsOf, shrunk } from "../drag/selection.mjs";
 import { blank, context2d } from "./picture.mjs";
 
 /** @import {Outline, Size, State} from "../drag/types.mjs" */
+/** @import {Plan} from "../drag/preview.mjs" */
 /** @import {Picture, Level} from "./picture.mjs" */
 
 /** Longest side of the copy that is filled at once, smoothly. */
@@ -23,6 +24,10 @@ const FILL_SIDE = 256;
 /** And of the one in which ground is looked for, once nothing has been drawn for a while. */
 const GROUND_SIDE = 512;
 const QUIET_MS = 160;
+/** px of the picture that ground is laid beyond what is lifted, as core's RIM. */
+const RIM = 1;
+/** How many pictures without something are kept. */
+const ERASED = 8;
 /** Longest side of the copy that is averaged to cells. */
 const LOOKED_AT = 384;
 /** Twice its area by its longest side squared, below which a triangle is a splinter. */
@@ -50,9 +55,12 @@ export class Warp {
   /** @param {() => void} [better]  told when what was filled smoothly at first has ground from elsewhere, and can be drawn again */
   constructor(better = () => {}) {
     this.better = better;
-    this.key = "";
-    /** @type {HTMLCanvasElement | null} */
-    this.fill = null;
+    /** What was filled, and with what: smoothly for these holes, with ground for the plan as it was when the hand was still. */
+    this.filled = { smooth: "", ground: "" };
+    /** @type {{smooth: HTMLCanvasElement | null, ground: HTMLCanvasElement | null}} */
+    this.fill = { smooth: null, ground: null };
+    /** @type {Map<string, CanvasPattern>} pictures without what is withheld */
+    this.erased = new Map();
     /** @type {import("../drag/selection.mjs").Cells & {url: string} | null} */
     this.cells = null;
     /** @type {ReturnType<typeof setTimeout> | undefined} */
@@ -69,29 +77,41 @@ export class Warp {
    * @param {Picture} picture
    * @param {Level} level the copy to draw from
    * @param {State} state
+   * @param {number} progress how far things have moved, in [0, 1]
    */
-  draw(context, picture, level, state) {
+  draw(context, picture, level, state, progress) {
     const { size } = picture;
-    const plan = previewPlan(state, size, 1, this.seen(picture, state));
+    const plan = previewPlan(state, size, progress, this.seen(picture, state));
     const pattern = patternOf(context, level.source, size);
+    const without = (/** @type {Outline[]} */ withheld) => (withheld.length ? this.without(context, picture, level, withheld) : pattern);
     context.save();
     clipToPixels(context, size);
     if (plan.editable) context.clip(pathOf(plan.editable, size), "evenodd");
-    if (plan.holes.length && this.filled(picture, state)) {
-      context.fillStyle = patternOf(context, /** @type {HTMLCanvasElement} */ (this.fill), size);
-      for (const hole of plan.holes) context.fill(pathOf(hole.outline, size), "evenodd");
+    const ground = plan.holes.length && progress > 0 ? this.ground(picture, plan) : null;
+    if (ground) {
+      context.fillStyle = context.strokeStyle = patternOf(context, ground, size);
+      context.lineWidth = 2 * RIM;
+      context.lineJoin = "round";
+      for (const { outline, lifted } of plan.holes) {
+        context.fill(pathOf(outline, size), "evenodd");
+        if (lifted) context.stroke(pathOf(outline, size));
+      }
     }
-    context.fillStyle = pattern;
-    for (const mesh of plan.meshes) drawTriangles(context, mesh.triangles);
-    for (const { outline, matrix } of plan.regions) {
+    for (const { triangles, withheld } of plan.meshes) {
+      context.fillStyle = without(withheld);
+      drawTriangles(context, triangles);
+    }
+    for (const { outline, matrix, withheld } of plan.regions) {
       context.save();
       // What shrinks is drawn from a smaller copy, or fine patterns would turn into coarse ones.
       const factor = Math.max(Math.hypot(matrix[0], matrix[3]), Math.hypot(matrix[1], matrix[4]));
-      if (factor <= 0.5) context.fillStyle = patternOf(context, picture.level(level.scale * factor).source, size);
+      const seen = factor <= 0.5 ? picture.level(level.scale * factor) : level;
+      context.fillStyle = withheld.length ? this.without(context, picture, seen, withheld) : seen === level ? pattern : patternOf(context, seen.source, size);
       context.transform(...toCanvas(matrix));
       context.fill(pathOf(outline, size), "evenodd");
       context.restore();
     }
+    context.fillStyle = pattern;
     for (const pin of plan.pins) context.fill(pathOf(pin.outline, size), "evenodd");
     context.restore();
   }
@@ -112,32 +132,71 @@ export class Warp {
   }
 
   /**
-   * The picture with what moves away taken out, made anew only when outlines change: smoothly at once, and with ground from elsewhere in the
-   * picture, as an edit starts, when the hand is still. That takes a tenth of a second.
+   * The picture with what moves away taken out: smoothly at once, and with ground from elsewhere in the picture, as an edit starts, when the
+   * hand is still. That takes a tenth of a second. Of what is lifted both stay while it is dragged.
    *
    * @param {Picture} picture
-   * @param {State} state
+   * @param {Plan} plan
    */
-  filled(picture, state) {
-    const key = `${picture.url}|${fillKey(state)}`;
-    if (key !== this.key) {
-      this.fill = filledBy(fillHoles, picture, FILL_SIDE, state);
-      this.key = key;
+  ground(picture, plan) {
+    const holes = `${picture.url}|${fillKey(plan.holes)}`;
+    const open = plan.holes.some(({ lifted }) => !lifted);
+    const wanted = open ? `${holes}|${laidKey(plan)}` : holes;
+    if (holes !== this.filled.smooth) {
+      this.filled.smooth = holes;
+      // Whatever comes to lie in it: that changes with every move of the hand.
+      this.fill.smooth = filledBy(fillHoles, picture, FILL_SIDE, { ...plan, meshes: [], regions: [] });
+    }
+    if (wanted !== this.filled.ground) {
+      this.filled.ground = wanted;
+      this.fill.ground = null;
       clearTimeout(this.waiting);
       this.waiting = setTimeout(() => {
-        this.fill = filledBy(fillGround, picture, GROUND_SIDE, state);
+        this.fill.ground = filledBy(fillGround, picture, GROUND_SIDE, plan);
         this.better();
       }, QUIET_MS);
     }
-    return this.fill;
+    return this.fill.ground ?? this.fill.smooth;
+  }
+
+  /**
+   * The picture without what is withheld.
+   *
+   * @param {CanvasRenderingContext2D} context
+   * @param {Picture} picture
+   * @param {Level} level
+   * @param {Outline[]} outlines
+   */
+  without(context, picture, level, outlines) {
+    const key = [picture.url, level.scale, ...outlines.map(numberOf)].join();
+    let pattern = this.erased.get(key);
+    if (!pattern) {
+      // Where an outline is dragged, a copy is of no use a frame later.
+      if (this.erased.size >= ERASED) this.erased.clear();
+      const { size } = picture;
+      const copy = blank(Math.round(size[0] * level.scale), Math.round(size[1] * level.scale));
+      const pen = context2d(copy);
+      pen.drawImage(level.source, 0, 0, copy.width, copy.height);
+      pen.globalCompositeOperation = "destination-out";
+      pen.scale(copy.width / size[0], copy.height / size[1]);
+      for (const outline of outlines) pen.fill(pathOf(outline, size), "evenodd");
+      pattern = patternOf(context, copy, size);
+      this.erased.set(key, pattern);
+    }
+    return pattern;
   }
 }
 
-/** @param {typeof fillHoles} fill @param {Picture} picture @param {number} side @param {State} state @returns {HTMLCanvasElement} */
-function filledBy(fill, picture, side, state) {
+/** Changes with where things are laid down. @param {Plan} plan */
+function laidKey({ meshes, regions }) {
+  return [...meshes.map(({ triangles }) => triangles.reduce((sum, value, i) => sum + value * (1 + (i % 7)), 0)), ...regions.map(({ matrix }) => matrix)].join();
+}
+
+/** @param {typeof fillHoles} fill @param {Picture} picture @param {number} side @param {Plan} plan @returns {HTMLCanvasElement} */
+function filledBy(fill, picture, side, plan) {
   const pixels = picture.pixels(side);
   const { width, height } = pixels;
-  const rgba = fill(pixels.data, width, height, holeMask(state, width, height));
+  const rgba = fill(pixels.data, width, height, holeMask(plan, picture.size, [width, height]));
   const canvas = blank(width, height);
   context2d(canvas).putImageData(new ImageData(new Uint8ClampedArray(rgba), width, height), 0, 0);
   return canvas;

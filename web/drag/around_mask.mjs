@@ -12,7 +12,7 @@
  * @typedef {{outline: Outline, matrix: Matrix}} Part  matrix: moves the outline, in px
  */
 
-import { frameOf } from "./model.mjs";
+import { bodyOf, frameOf } from "./model.mjs";
 import { apply, forwardMatrix, IDENTITY, shiftOf } from "./motion.mjs";
 import { seenAt } from "./preview.mjs";
 import { cutToPicture, mapOutline } from "./rings.mjs";
@@ -31,12 +31,15 @@ export function aroundParts(state, size = frameOf(state)) {
   const parts = [];
   for (const region of shown) {
     if (region.kind !== "region" || region.task === "pin") continue;
-    if (!region.copy) parts.push({ outline: region.region, matrix: IDENTITY });
-    parts.push({ outline: region.region, matrix: seenAt(forwardMatrix(region, frame), frame, size) });
+    const matrix = seenAt(forwardMatrix(region, frame), frame, size);
+    for (const outline of region.along ? [region.region, region.along] : [region.region]) {
+      if (!region.copy) parts.push({ outline, matrix: IDENTITY });
+      parts.push({ outline, matrix });
+    }
     if (region.task !== "deformation") continue;
     const [dx, dy] = shiftOf(region, frame);
     const shift = /** @type {Point} */ ([(dx * size[0]) / frame[0], (dy * size[1]) / frame[1]]);
-    parts.push({ outline: stretchOutline(region.region, shift, size, region.anchor), matrix: IDENTITY });
+    parts.push({ outline: stretchOutline(bodyOf(region), shift, size, region.anchor), matrix: IDENTITY });
   }
   const pairs = shown.flatMap((operation) => (operation.kind === "points" ? operation.pairs : []));
   if (pairs.length > 0) parts.push({ outline: spreadOutline(pairs, size, state.editable), matrix: IDENTITY });

@@ -39,6 +39,14 @@ export function startStroke(outline, size, radius, erase) {
   return { size, width, height, cells: coverage(outline ?? [], [width, height]), radius: cells, erase, last: null };
 }
 
+/** Two outlines as one, in cells of the grid. @param {Outline} one @param {Outline} other @param {Size} size @returns {Outline} */
+export function united(one, other, size) {
+  const stroke = startStroke(one, size, 0, false);
+  const more = startStroke(other, size, 0, false).cells;
+  more.forEach((value, i) => (stroke.cells[i] = Math.max(value, stroke.cells[i])));
+  return strokeOutline(stroke) ?? one;
+}
+
 /** Paint from where the brush was to a point. @param {Stroke} stroke @param {Point} point
  * @returns {Bounds} the normalised box that may have changed */
 export function extendStroke(stroke, point) {

@@ -2,35 +2,43 @@
  * What may lie behind a thing that moves away: its surroundings, averaged ever more coarsely until the hole is full
  * (push-pull, as core/picture/preview.py). Meant for a copy of the picture of at most `FILL_SIDE` px; drawn larger, it is soft.
  *
- * It depends on where the holes are, not on where things go: while a target is dragged it stays the same.
+ * What is lifted leaves the same hole wherever it goes: while a target is dragged its fill stays the same.
  *
- * @import {Outline, State} from "./types.mjs"
+ * @import {Outline, Size} from "./types.mjs"
+ * @import {Hole, Plan} from "./preview.mjs"
  */
 
-import { holes } from "./preview.mjs";
+import { covered } from "./covered.mjs";
 import { rasterised, spanMask } from "./spans.mjs";
 
 export const FILL_SIDE = 256;
 
-/** Changes when the fill has to be made anew (or when the picture does, which only the view knows). @param {State} state */
-export function fillKey(state) {
-  return holes(state).map(({ outline }) => numberOf(outline)).join(" ");
+/** Changes when the fill has to be made anew (or when the picture does, which only the view knows). @param {Hole[]} holes */
+export function fillKey(holes) {
+  return holes.map(({ outline, lifted }) => `${numberOf(outline)}${lifted ? "" : "?"}`).join(" ");
 }
 
-/** Where holes are, one cell wider than drawn, so that no seam of what was there shines into the fill.
- * @param {State} state @param {number} width @param {number} height @returns {Uint8Array} [h * w] of 0 and 1 */
-export function holeMask(state, width, height) {
+/**
+ * What is to be filled: all that is lifted, a cell wider than drawn, so that no seam of what was there shines into the fill; of the other
+ * holes what nothing covers again.
+ * @param {Plan} plan @param {Size} size  that the plan is for @param {Size} copy @returns {Uint8Array} [h * w] of 0 and 1
+ */
+export function holeMask(plan, size, copy) {
+  const [width, height] = copy;
   const mask = new Uint8Array(width * height);
-  for (const { outline } of holes(state)) {
-    const inside = spanMask(rasterised(outline, [width, height]));
-    for (let r = 0; r < height; r++) {
-      for (let c = 0; c < width; c++) {
-        if (!inside[r * width + c]) continue;
-        for (let y = Math.max(0, r - 1); y <= Math.min(height - 1, r + 1); y++) {
-          mask.fill(1, y * width + Math.max(0, c - 1), y * width + Math.min(width, c + 2));
-        }
-      }
-    }
+  for (const { outline } of plan.holes.filter(({ lifted }) => lifted)) {
+    spanMask(rasterised(outline, copy)).forEach((inside, i) => {
+      if (!inside) return;
+      const c = i % width;
+      for (const at of [i, i - width, i + width]) if (at >= 0 && at < mask.length) mask[at] = 1;
+      if (c > 0) mask[i - 1] = 1;
+      if (c < width - 1) mask[i + 1] = 1;
+    });
+  }
+  const left = plan.holes.filter(({ lifted }) => !lifted);
+  if (left.length > 0) {
+    const laid = covered(plan, size, copy);
+    for (const { outline } of left) spanMask(rasterised(outline, copy)).forEach((inside, i) => inside && !laid[i] && (mask[i] = 1));
   }
   return mask;
 }
@@ -133,7 +141,7 @@ const numbers = new WeakMap();
 let last = 0;
 
 /** @param {Outline} outline @returns {number} the same for the same object */
-function numberOf(outline) {
+export function numberOf(outline) {
   const known = numbers.get(outline) ?? ++last;
   numbers.set(outline, known);
   return known;

@@ -12,7 +12,7 @@
 
 import { cutToPicture } from "./rings.mjs";
 import { convexHull, grownRing, smallestRectangle } from "./hull.mjs";
-import { frameOf } from "./model.mjs";
+import { bodyOf, frameOf } from "./model.mjs";
 import { apply, centroid, forwardMatrix, scaled } from "./motion.mjs";
 import { fillMask, spansOf } from "./spans.mjs";
 
@@ -103,7 +103,7 @@ function hullsOf(operation, size) {
  * @param {Region} region @param {Size} size @param {Point} shift @returns {Point[]} */
 function extremes(region, size, [dx, dy]) {
   const [width, height] = size;
-  const { first, columns } = spansOf(region.region, size);
+  const { first, columns } = spansOf(bodyOf(region), size);
   /** @type {Point[]} */
   const found = [];
   columns.forEach((runs, i) => {

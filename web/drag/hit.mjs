@@ -13,7 +13,7 @@
  */
 
 import { boxed, boxOf } from "./box.mjs";
-import { frameOf } from "./model.mjs";
+import { bodyOf, frameOf } from "./model.mjs";
 import { apply, backwardMatrix, landing, scaled } from "./motion.mjs";
 import { contains, edgeDistance } from "./rings.mjs";
 
@@ -64,10 +64,10 @@ export function hits(state, point, radius, unit = null) {
     // A ghost at its own region is the region: it is moved by pulling on either.
     if (operation.task !== "pin") {
       const [sx, sy] = apply(backwardMatrix(operation, size), [x, y]);
-      const away = area(operation.region, [sx / size[0], sy / size[1]], radius, size);
+      const away = area(bodyOf(operation), [sx / size[0], sy / size[1]], radius, size);
       if (away <= radius) areas.push({ id, part: "ghost", distance: away });
     }
-    const distance = area(operation.region, point, radius, size);
+    const distance = area(bodyOf(operation), point, radius, size);
     if (distance <= radius) areas.push({ id, part: "outline", distance });
   }
   const first = (/** @type {Hit} */ hit) => (hit.id === state.selection ? 0 : 1);

@@ -22,6 +22,7 @@ export const COMMANDS = Object.freeze([
   tool("rectangle", "R"),
   tool("ellipse", "O"),
   tool("points", "D"),
+  { id: "toggleAlong", keys: ["G"], group: "tools" },
   { id: "brushSmaller", keys: ["["], group: "tools" },
   { id: "brushLarger", keys: ["]"], group: "tools" },
   { id: "addRegionCentre", keys: ["N"], group: "tools" },
@@ -56,10 +57,12 @@ export const COMMANDS = Object.freeze([
   { id: "zoomIn", keys: ["+", "="], group: "view" },
   { id: "zoomOut", keys: ["-"], group: "view" },
   { id: "panHold", keys: ["Space"], group: "view" },
+  { id: "loupeHold", keys: ["Z"], group: "view" },
   { id: "viewInput", keys: ["I"], group: "view" },
   { id: "viewPreview", keys: ["T"], group: "view" },
   { id: "viewResult", keys: ["U"], group: "view" },
   { id: "toggleMarks", keys: ["M"], group: "view" },
+  { id: "toggleArea", keys: ["W"], group: "view" },
   { id: "help", keys: ["?"], group: "view" },
 ]);
 

@@ -31,7 +31,7 @@ export const TOOLS = Object.freeze(
 export function emptyState(size = null) {
   return {
     size, operations: [], background: "", editing: "", editable: null,
-    selection: null, pair: null, tool: "rectangle", task: "relocation", brush: 0.04,
+    selection: null, pair: null, tool: "rectangle", task: "relocation", part: "region", brush: 0.04,
   };
 }
 
@@ -45,7 +45,18 @@ export function documentOf({ size, operations, background, editing, editable }) 
 export function withDocument(state, document) {
   const kept = document.operations.find((o) => o.id === state.selection);
   const pair = kept?.kind === "points" && state.pair !== null && state.pair < kept.pairs.length ? state.pair : null;
-  return { ...state, ...document, selection: kept ? kept.id : null, pair };
+  return withPart({ ...state, ...document, selection: kept ? kept.id : null, pair });
+}
+
+/** The region that something can go along with: the selected one, if it moves. @param {State} state @returns {Region | null} */
+export function carrier(state) {
+  const operation = selected(state);
+  return operation?.kind === "region" && operation.task !== "pin" ? operation : null;
+}
+
+/** Without a region that something goes along with, regions are drawn. @param {State} state @returns {State} */
+export function withPart(state) {
+  return state.part === "along" && !carrier(state) ? { ...state, part: "region" } : state;
 }
 
 /** @param {State} state @returns {Operation | null} */
@@ -69,6 +80,17 @@ export function centroidOf(region, size) {
   const [x, y] = centroid(region, frame);
   return [x / frame[0], y / frame[1]];
 }
+
+/** What moves: the region and what goes along with it, core's `body`. @param {Region} region @returns {Outline} */
+export function bodyOf({ region, along }) {
+  if (!along) return region;
+  let body = bodies.get(along);
+  if (body?.region !== region) bodies.set(along, (body = { region, both: [...region, ...along] }));
+  return body.both;
+}
+
+/** The same object for the same outlines: much is remembered by outline. @type {WeakMap<Outline, {region: Outline, both: Outline}>} */
+const bodies = new WeakMap();
 
 /** A region that does not move yet. @param {State} state @param {Outline} outline @param {Task} task @returns {Region} */
 export function makeRegion(state, outline, task = state.task) {

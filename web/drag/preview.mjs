@@ -1,28 +1,32 @@
 /**
- * What a drag will roughly do, as a plan to draw: the picture warped by core's field, the gaps filled.
+ * What an edit by "dragfield" starts from, as a plan to draw: the picture warped by core's field, the ground behind filled (core's `carry`).
  *
- * Drawn in this order, each over the last: the picture; the `holes`, filled with what fill.mjs makes of their
- * surroundings; the triangles of `meshes`; the `regions`, cut out by their outline and moved by their matrix; the `pins`,
- * which show the picture as it was. If `editable` is given, nothing outside of it changes.
+ * Drawn in this order, each over the last: the picture; the `holes`, filled with what ground.mjs finds for them, those that
+ * are lifted a px wider, since antialiased edges reach so far; the triangles of `meshes`; the `regions`, cut out by their
+ * outline and moved by their matrix; the `pins`, which show the picture as it was. What lies in the `withheld` outlines of a
+ * mesh or region is not carried: it stays, or goes elsewhere. If `editable` is given, nothing outside of it changes.
  *
  * Convention: outlines are normalised; matrices and triangles are in px of `size`, which may be that of any copy of the
  * picture: motions are those of the picture itself, seen in the copy's px.
  *
- * @import {Matrix, Outline, Region, Size, State} from "./types.mjs"
+ * @import {Bounds, Matrix, Outline, Region, Size, State} from "./types.mjs"
  * @import {Cells} from "./selection.mjs"
  *
+ * @typedef {{id: string, outline: Outline, lifted: boolean}} Hole  lifted: all of it moves away; else what nothing covers again is open
+ *
  * @typedef {object} Plan
- * @property {{id: string, outline: Outline}[]} holes
- * @property {{id: string, triangles: Float32Array}[]} meshes  of each triangle 12 numbers: corners on the target, then in
- *   the source
- * @property {{id: string, outline: Outline, matrix: Matrix}[]} regions  matrix: source to target
+ * @property {Hole[]} holes
+ * @property {{id: string, triangles: Float32Array, withheld: Outline[]}[]} meshes  of each triangle 12 numbers: corners on the
+ *   target, then in the source
+ * @property {{id: string, outline: Outline, matrix: Matrix, withheld: Outline[]}[]} regions  matrix: source to target
  * @property {{id: string, outline: Outline}[]} pins
  * @property {Outline | null} editable
  */
 
 import { bodiesOf, carriedTriangles } from "./carried.mjs";
-import { frameOf } from "./model.mjs";
+import { bodyOf, frameOf } from "./model.mjs";
 import { forwardMatrix, multiply, shiftOf } from "./motion.mjs";
+import { bounds } from "./rings.mjs";
 import { spreadTriangles } from "./spread.mjs";
 import { stretchTriangles } from "./stretch.mjs";
 
@@ -46,17 +50,43 @@ export function previewPlan(state, size = frameOf(state), progress = 1, cells = 
     // What an object uncovers is covered by what gives beside it: points leave no hole.
     if (bodies.length > 0) plan.holes = holes(state, true);
     const triangles = bodies.length > 0 ? carriedTriangles(bodies, size, state.editable, progress) : spreadTriangles(pairs, size, state.editable, progress);
-    if (triangles.length > 0) plan.meshes.push({ id: POINTS, triangles: Float32Array.from(triangles) });
+    if (triangles.length > 0) plan.meshes.push({ id: POINTS, triangles: Float32Array.from(triangles), withheld: [] });
   }
   for (const region of moving) {
     const { matrix, triangles } = planned(region, frame, size, progress);
-    if (triangles) plan.meshes.push({ id: region.id, triangles });
-    plan.regions.push({ id: region.id, outline: region.region, matrix });
+    if (triangles) plan.meshes.push({ id: region.id, triangles, withheld: [] });
+    for (const outline of partsOf(region)) plan.regions.push({ id: region.id, outline, matrix, withheld: [] });
   }
   for (const operation of shown) {
     if (operation.kind === "region" && operation.task === "pin") plan.pins.push({ id: operation.id, outline: operation.region });
   }
+  const pins = plan.pins.map(({ outline }) => ({ outline, box: bounds(outline) }));
+  const copied = new Set(moving.filter(({ copy }) => copy).map(({ id }) => id));
+  // What is copied stays too: nobody lacks it, and pins take nothing from it.
+  const parts = plan.regions.filter(({ id }) => !copied.has(id)).map((region) => ({ ...region, region, box: bounds(region.outline) }));
+  for (const mesh of plan.meshes) mesh.withheld = near([...pins, ...parts.filter(({ id }) => id !== mesh.id)], () => sourceBox(mesh.triangles, size));
+  for (const { region, box } of parts) region.withheld = near(pins, () => box);
   return plan;
+}
+
+/** Those that may share something with a box. @param {{outline: Outline, box: Bounds}[]} parts @param {() => Bounds} boxOf */
+function near(parts, boxOf) {
+  if (parts.length === 0) return [];
+  const b = boxOf();
+  return parts.filter(({ box: a }) => a.x0 < b.x1 && b.x0 < a.x1 && a.y0 < b.y1 && b.y0 < a.y1).map(({ outline }) => outline);
+}
+
+/** What triangles are taken from. @param {Float32Array} triangles @param {Size} size @returns {Bounds} normalised */
+function sourceBox(triangles, [width, height]) {
+  const box = { x0: Infinity, y0: Infinity, x1: -Infinity, y1: -Infinity };
+  for (let i = 0; i < triangles.length; i += 12) {
+    for (let k = i + 6; k < i + 12; k += 2) {
+      const [x, y] = [triangles[k] / width, triangles[k + 1] / height];
+      [box.x0, box.x1] = [Math.min(box.x0, x), Math.max(box.x1, x)];
+      [box.y0, box.y1] = [Math.min(box.y0, y), Math.max(box.y1, y)];
+    }
+  }
+  return box;
 }
 
 /** @typedef {{matrix: Matrix, triangles: Float32Array | null}} Planned */
@@ -73,22 +103,29 @@ function planned(region, frame, size, progress) {
   let triangles = null;
   if (region.task === "deformation") {
     const [dx, dy] = shiftOf(region, frame);
-    const list = stretchTriangles(region.region, [(dx * size[0]) / frame[0], (dy * size[1]) / frame[1]], size, progress, region.anchor);
+    const list = stretchTriangles(bodyOf(region), [(dx * size[0]) / frame[0], (dy * size[1]) / frame[1]], size, progress, region.anchor);
     if (list.length > 0) triangles = Float32Array.from(list);
   }
   plans.set(region, { key, planned: { matrix, triangles } });
   return { matrix, triangles };
 }
 
-/** What moving content is taken from. @param {State} state @param {boolean} given  whether the surroundings of points give @returns {{id: string, outline: Outline}[]} */
+/** What moving content is taken from. @param {State} state @param {boolean} given  whether the surroundings of points give @returns {Hole[]} */
 export function holes(state, given = false) {
-  const found = movingRegions(state).filter(({ copy }) => !copy).map(({ id, region }) => ({ id, outline: region }));
+  const found = movingRegions(state).flatMap((region) =>
+    (region.copy ? [] : partsOf(region)).map((outline) => ({ id: region.id, outline, lifted: region.task !== "deformation" })),
+  );
   for (const operation of state.operations) {
     // Without an editable area the surroundings of points give way and nothing is left open.
     if (given || !state.editable || operation.kind !== "points" || !operation.visible) continue;
-    if (operation.pairs.some(([h, t]) => h[0] !== t[0] || h[1] !== t[1])) found.push({ id: operation.id, outline: state.editable });
+    if (operation.pairs.some(([h, t]) => h[0] !== t[0] || h[1] !== t[1])) found.push({ id: operation.id, outline: state.editable, lifted: false });
   }
   return found;
+}
+
+/** A region and what goes along, each of which is drawn by itself: they may overlap. @param {Region} region @returns {Outline[]} */
+function partsOf({ region, along }) {
+  return along ? [region, along] : [region];
 }
 
 /** A motion of the picture in px of a copy of another size. @param {Matrix} m @param {Size} frame @param {Size} size @returns {Matrix} */

@@ -4,7 +4,9 @@
  * @import {Matrix, Outline, Point, Size, State} from "./types.mjs"
  */
 
-import { fillHoles, holeMask } from "./fill.mjs";
+import { cellsIn } from "./covered.mjs";
+import { holeMask } from "./fill.mjs";
+import { fillGround } from "./ground.mjs";
 import { apply, invert } from "./motion.mjs";
 import { previewPlan } from "./preview.mjs";
 import { rasterised, spanMask } from "./spans.mjs";
@@ -19,18 +21,28 @@ export function renderPreview(rgba, width, height, state, progress = 1, cells = 
   const size = [width, height];
   const plan = previewPlan(state, size, progress, cells);
   const result = Uint8ClampedArray.from(rgba);
-  const filled = fillHoles(rgba, width, height, holeMask(state, width, height));
-  for (const { outline } of plan.holes) copy(result, filled, masked(outline, size));
-  for (const { triangles } of plan.meshes) {
-    for (let i = 0; i < triangles.length; i += 12) drawTriangle(result, rgba, size, triangles.subarray(i, i + 12));
+  const hole = holeMask(plan, size, size);
+  copy(result, fillGround(rgba, width, height, hole), hole);
+  for (const { triangles, withheld } of plan.meshes) {
+    const away = joined(withheld, size);
+    for (let i = 0; i < triangles.length; i += 12) drawTriangle(result, rgba, size, triangles.subarray(i, i + 12), away);
   }
-  for (const { outline, matrix } of plan.regions) drawRegion(result, rgba, size, masked(outline, size), matrix);
+  for (const { outline, matrix, withheld } of plan.regions) {
+    drawRegion(result, rgba, size, masked(outline, size), matrix, joined(withheld, size));
+  }
   for (const { outline } of plan.pins) copy(result, rgba, masked(outline, size));
   if (plan.editable) {
     const free = masked(plan.editable, size);
     copy(result, rgba, free.map((inside) => 1 - inside));
   }
   return result;
+}
+
+/** @param {Outline[]} outlines @param {Size} size */
+function joined(outlines, size) {
+  const mask = new Uint8Array(size[0] * size[1]);
+  for (const outline of outlines) masked(outline, size).forEach((inside, i) => inside && (mask[i] = 1));
+  return mask;
 }
 
 /** @param {Outline} outline @param {Size} size */
@@ -45,8 +57,9 @@ function copy(into, from, mask) {
 
 /** Pixels whose source lies in the region: its soft mask there is above one half, as core has it; where it shrinks, on the mean of all that a
  * pixel takes in, whose colour it is.
- * @param {Uint8ClampedArray} into @param {Uint8ClampedArray} from @param {Size} size @param {Uint8Array} mask @param {Matrix} matrix */
-function drawRegion(into, from, size, mask, matrix) {
+ * @param {Uint8ClampedArray} into @param {Uint8ClampedArray} from @param {Size} size @param {Uint8Array} mask @param {Matrix} matrix
+ * @param {Uint8Array} away  what is not carried */
+function drawRegion(into, from, size, mask, matrix, away) {
   const back = invert(matrix);
   const soft = Float32Array.from(mask);
   const [columns, rows] = [Math.hypot(matrix[0], matrix[3]), Math.hypot(matrix[1], matrix[4])].map((factor) => Math.max(1, Math.ceil(1 / factor - 1e-9)));
@@ -56,7 +69,7 @@ function drawRegion(into, from, size, mask, matrix) {
       const places = beside.map(([x, y]) => apply(back, [c + x, r + y]));
       const shares = places.map((at) => read(soft, size, 1, 0, at, false));
       const share = shares.reduce((a, b) => a + b);
-      if (share / places.length <= 0.5 + 1e-6) continue;
+      if (share / places.length <= 0.5 + 1e-6 || away[cellOf(apply(back, [c + 0.5, r + 0.5]), size)]) continue;
       for (let k = 0; k < 4; k++) {
         const sum = places.reduce((total, at, i) => total + shares[i] * read(from, size, 4, k, at, true), 0);
         into[4 * (r * size[0] + c) + k] = Math.round(sum / share);
@@ -65,28 +78,23 @@ function drawRegion(into, from, size, mask, matrix) {
   }
 }
 
-/** @param {Uint8ClampedArray} into @param {Uint8ClampedArray} from @param {Size} size @param {Float32Array} t */
-function drawTriangle(into, from, size, t) {
-  const [ax, ay, bx, by, cx, cy] = t;
-  const twice = (bx - ax) * (cy - ay) - (by - ay) * (cx - ax);
-  if (Math.abs(twice) < 1e-9) return;
-  const rows = [Math.max(0, Math.floor(Math.min(ay, by, cy))), Math.min(size[1], Math.ceil(Math.max(ay, by, cy)))];
-  const columns = [Math.max(0, Math.floor(Math.min(ax, bx, cx))), Math.min(size[0], Math.ceil(Math.max(ax, bx, cx)))];
-  for (let r = rows[0]; r < rows[1]; r++) {
-    for (let c = columns[0]; c < columns[1]; c++) {
-      const [x, y] = [c + 0.5 - ax, r + 0.5 - ay];
-      const u = (x * (cy - ay) - y * (cx - ax)) / twice;
-      const v = (y * (bx - ax) - x * (by - ay)) / twice;
-      if (u < 0 || v < 0 || u + v > 1) continue;
-      const at = /** @type {Point} */ ([6, 7].map((k) => t[k] + u * (t[k + 2] - t[k]) + v * (t[k + 4] - t[k])));
-      paint(into, r * size[0] + c, from, size, at);
-    }
-  }
+/** @param {Uint8ClampedArray} into @param {Uint8ClampedArray} from @param {Size} size @param {Float32Array} t
+ * @param {Uint8Array} away */
+function drawTriangle(into, from, size, t, away) {
+  cellsIn(t, size, (i, u, v) => {
+    const at = /** @type {Point} */ ([6, 7].map((k) => t[k] + u * (t[k + 2] - t[k]) + v * (t[k + 4] - t[k])));
+    if (!away[cellOf(at, size)]) paint(into, i, from, size, at);
+  });
 }
 
 /** @param {Uint8ClampedArray} into @param {number} i @param {Uint8ClampedArray} from @param {Size} size @param {Point} at */
 function paint(into, i, from, size, at) {
   for (let k = 0; k < 4; k++) into[4 * i + k] = Math.round(read(from, size, 4, k, at, true));
+}
+
+/** @param {Point} at @param {Size} size */
+function cellOf([x, y], [width, height]) {
+  return Math.min(height - 1, Math.max(0, Math.floor(y))) * width + Math.min(width - 1, Math.max(0, Math.floor(x)));
 }
 
 /** Bilinear. @param {ArrayLike<number>} values @param {Size} size @param {number} channels @param {number} k @param {Point} at

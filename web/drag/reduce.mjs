@@ -11,7 +11,9 @@ import {
   angle as checkedAngle, brokenLimit, cleanText, complete, outline as checkedOutline, pictureSize, point, scale as checkedScale,
 } from "./checks.mjs";
 import { BESIDE, MAX_NAME, MAX_PROMPT, TASKS } from "./form.mjs";
-import { documentOf, emptyState, find, frameOf, freeColour, freeId, settled, TOOLS, withDocument, withTask } from "./model.mjs";
+import {
+  carrier, documentOf, emptyState, find, frameOf, freeColour, freeId, settled, TOOLS, withDocument, withPart, withTask,
+} from "./model.mjs";
 import { flip, moveAnchor, moveRegion, moveTarget, nudge, rescale, setCopy, setNumber, setOutline, turn } from "./reduce_region.mjs";
 import { addPair, movePair, removePair } from "./reduce_points.mjs";
 import { COLOURS } from "./wire.mjs";
@@ -19,8 +21,9 @@ import { COLOURS } from "./wire.mjs";
 /** @param {State} state @param {Action} action @returns {Result} */
 export function reduce(state, action) {
   try {
-    const next = step(state, action);
-    if (typeof next === "string") return { state, reason: { key: next } };
+    const found = step(state, action);
+    if (typeof found === "string") return { state, reason: { key: found } };
+    const next = withPart(found);
     const limit = next.operations === state.operations && next.editable === state.editable ? null : brokenLimit(next);
     return limit ? { state, reason: { key: limit } } : { state: next, reason: null };
   } catch (error) {
@@ -51,6 +54,9 @@ function step(state, action) {
       return TOOLS.includes(action.tool) ? { ...state, tool: action.tool } : "refused.value";
     case "task":
       return TASKS.includes(action.task) ? { ...state, task: action.task } : "refused.value";
+    case "part":
+      if (action.part !== "along" && action.part !== "region") return "refused.value";
+      return action.part === "along" && !carrier(state) ? "hint.noCarrier" : { ...state, part: action.part };
     case "brush":
       return Number.isFinite(action.radius) ? { ...state, brush: Math.min(0.5, Math.max(0.002, action.radius)) } : "refused.value";
     case "addPair":
@@ -103,8 +109,19 @@ function step(state, action) {
     case "setOutline":
       if (action.outline === null || action.outline.length === 0) return remove(state, operation);
       return putOr(state, setOutline(operation, action.outline, size));
+    case "setAlong":
+      return putOr(state, setAlong(operation, action.outline));
   }
   return "refused.region";
+}
+
+/** What goes along with a region. @param {Region} region @param {Outline | null} outline @returns {Region | string} */
+function setAlong(region, outline) {
+  if (region.task === "pin") return "refused.pin";
+  const { along: _, ...alone } = region;
+  if (outline === null || outline.length === 0) return region.along ? alone : region;
+  const along = checkedOutline(outline);
+  return along ? { ...alone, along } : "refused.shape";
 }
 
 /** The state with an operation in the place of the one with its id; unchanged if it is the same.
@@ -136,7 +153,10 @@ function checkedRegion(region) {
   const anchor = region.anchor && point(region.anchor, ...BESIDE);
   if (!outline || (region.anchor && !anchor)) return null;
   if ((region.scale && !checkedScale(region.scale)) || (region.angle && checkedAngle(region.angle) === null)) return null;
-  const checked = { ...region, region: outline, target: region.target && settled(region.target), anchor };
+  const { along: drawn, ...alone } = region;
+  const along = drawn && checkedOutline(drawn);
+  if (drawn && !along) return null;
+  const checked = { ...alone, region: outline, target: region.target && settled(region.target), anchor, ...(along && { along }) };
   return complete(checked) && (!checked.target || point(checked.target)) ? checked : null;
 }
 

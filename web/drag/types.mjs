@@ -54,6 +54,7 @@
  * @property {number | null} pair  index of the selected pair of a points operation
  * @property {ToolName} tool
  * @property {Task} task  of regions drawn next
+ * @property {"region" | "along"} part  what is drawn next: a region, or what goes along with the selected one
  * @property {number} brush  radius as a fraction of the picture's shorter side
  *
  * @typedef {Document & Hand} State
@@ -76,6 +77,7 @@
  *   | {type: "moveOutline", id: string, by: Point}
  *   | {type: "nudge", id: string, by: Point, part?: "target" | "outline" | "anchor"}
  *   | {type: "setOutline", id: string, outline: Outline | null}
+ *   | {type: "setAlong", id: string, outline: Outline | null}
  *   | {type: "addPair", id: string | null, handle: Point, target: Point}
  *   | {type: "movePair", id: string, index: number, end: "handle" | "target", to: Point}
  *   | {type: "removePair", id: string, index: number}
@@ -88,6 +90,7 @@
  * @typedef {{type: "select", id: string | null, pair?: number | null}
  *   | {type: "tool", tool: ToolName}
  *   | {type: "task", task: Task}
+ *   | {type: "part", part: "region" | "along"}
  *   | {type: "brush", radius: number}} HandAction  what history does not record
  * @typedef {DocumentAction | HandAction} Action
  * @typedef {"targetX" | "targetY" | "shiftX" | "shiftY" | "anchorX" | "anchorY" | "angle" | "scaleX" | "scaleY" | "handleX" | "handleY"} NumberField
