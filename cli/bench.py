@@ -11,9 +11,9 @@ import typer
 from .console import choose_device, err, out, progress_bar
 from .tables import table
 
-SCENES = ("demo", "demo-points", "combinations")
+SCENES = ("demo", "demo-points", "combinations", "frames")
 """Suites of drawn cases."""
-SUITES = Literal["demo", "demo-points", "combinations", "demo-adapter", "real", "speed", "point-speed"]
+SUITES = Literal["demo", "demo-points", "combinations", "frames", "demo-adapter", "real", "speed", "point-speed"]
 SPEED = ("model", "size", "recipe", "seconds", "time_ratio", "memory_ratio", "flops_ratio", "flops_over_minimum")
 
 
@@ -21,9 +21,9 @@ def bench(
     suite: Annotated[SUITES, typer.Option(help="What to measure.")] = "demo",
     cases: Annotated[int, typer.Option(min=1, help="demo suites: how many fresh cases are drawn.")] = 48,
     seed: Annotated[int, typer.Option(min=0, help="demo suites: which cases are drawn.")] = 0,
-    methods: Annotated[str, typer.Option(help="demo, demo-points, combinations, real: only these, separated by commas.")] = "",
+    methods: Annotated[str, typer.Option(help="demo, demo-points, combinations, frames, real: only these, separated by commas.")] = "",
     world: Annotated[Literal["scenes", "figures"], typer.Option(help="demo: scenes like those trained on, or figures.")] = "scenes",
-    data: Annotated[Path | None, typer.Option(help="real: folder of pairs of frames whose outcome is known.")] = None,
+    data: Annotated[Path | None, typer.Option(help="real, frames: folder of pairs of frames whose outcome is known.")] = None,
     pictures: Annotated[Path | None, typer.Option(help="real: folder of pictures for the null test; else the pairs' own.")] = None,
     autoencoder: Annotated[
         Path | None, typer.Option(help="real: folder of a small autoencoder in TAESD's layout, for rows of latents.")
@@ -52,6 +52,11 @@ def bench(
 
             chosen = [name.strip() for name in methods.split(",") if name.strip()] or list(combinations.ROWS)
             report = combinations.run(cases, seed, chosen, progress=progress)
+        elif suite == "frames":
+            from ..benchmarks import frames
+
+            chosen = [name.strip() for name in methods.split(",") if name.strip()]
+            report = frames.run(cases, seed, chosen, data=data, progress=progress)
         elif suite == "demo-adapter":
             from ..benchmarks import demo_adapter
 

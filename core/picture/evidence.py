@@ -173,7 +173,7 @@ def _landed(one: Lifted, field: DragField, layout, progress: float) -> np.ndarra
     """The object's alpha where it has got to."""
     if one.move is field.regions[0] and len(field.regions) == 1 and field.points is None:
         return _remapped(one.alpha, layout.backward.numpy(), cv2.BORDER_CONSTANT) * layout.moved.numpy()
-    alone = DragField(field.size, (one.move,)).layout(progress)
+    alone = DragField(field.size, (one.move,), span=field.span).layout(progress)
     return _remapped(one.alpha, alone.backward.numpy(), cv2.BORDER_CONSTANT) * alone.moved.numpy()
 
 
