@@ -117,9 +117,9 @@ def run(
 def measure(case: Case, repeats: int) -> list[dict[str, Any]]:
     """Seconds, peak bytes and FLOPs of one round, both ways, a row for each recipe of ours; bytes with the pass for the reference."""
     device, count = case.z.device, DEFAULTS.steps_per_round
-    ways = {"published": case.published, **{name: partial(case.ours, settings) for name, settings in RECIPES.items()}}
-    memory = {name: peak_memory(lambda way=way: take(way(), count), device) for name, way in ways.items()}
-    flops, seconds = {}, {name: [] for name in ways}
+    recipes = {"published": case.published, **{name: partial(case.ours, settings) for name, settings in RECIPES.items()}}
+    memory = {name: peak_memory(lambda start=start: take(start(), count), device) for name, start in recipes.items()}
+    flops, seconds = {}, {name: [] for name in recipes}
     published, ours = case.published(), {name: case.ours(settings) for name, settings in RECIPES.items()}
     rounds = {"published": published, **ours}
 
@@ -133,12 +133,12 @@ def measure(case: Case, repeats: int) -> list[dict[str, Any]]:
         if name == "published":
             published.close()
 
-    for name in ways:
+    for name in recipes:
         # The first one looks at the reference too.
         one_round(name)
         flops[name] = count_flops(partial(one_round, name))
     for _ in range(repeats):
-        for name in ways:
+        for name in recipes:
             seconds[name].append(seconds_of(partial(one_round, name), device))
     times = {name: median(taken) for name, taken in seconds.items()}
     measured = {"seconds": times, "memory_bytes": memory, "flops": flops}
@@ -146,7 +146,7 @@ def measure(case: Case, repeats: int) -> list[dict[str, Any]]:
     for name in RECIPES:
         both = {what: {"published": figures["published"], "ours": figures[name]} for what, figures in measured.items()}
         short = {"seconds": "time_ratio", "memory_bytes": "memory_ratio", "flops": "flops_ratio"}
-        ratios = {short[what]: way["published"] / way["ours"] for what, way in both.items()}
+        ratios = {short[what]: figures["published"] / figures["ours"] for what, figures in both.items()}
         rows.append({"model": case.name, "size": case.size, "recipe": name, **both, **ratios})
     return rows
 

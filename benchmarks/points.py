@@ -128,10 +128,10 @@ def handle_error(case: DemoCase, result: np.ndarray) -> float:
     counts = np.repeat(near[top:bottom, left:right, None].astype(np.float32), 3, axis=2)
     apart = cv2.matchTemplate(np.ascontiguousarray(result, np.float32), looks, cv2.TM_SQDIFF, mask=counts)
     pairs = point_drag_of(case).points
-    way = np.mean([np.subtract(p.target, p.handle) for p in pairs], axis=0)
-    reach = max(5.0, float(np.hypot(*way)) / math.sqrt(2))
+    mean = np.mean([np.subtract(p.target, p.handle) for p in pairs], axis=0)
+    reach = max(5.0, float(np.hypot(*mean)) / math.sqrt(2))
     y, x = np.ogrid[: apart.shape[0], : apart.shape[1]]
-    allowed = np.minimum(np.hypot(x - left, y - top), np.hypot(x - left + way[0], y - top + way[1])) <= reach
+    allowed = np.minimum(np.hypot(x - left, y - top), np.hypot(x - left + mean[0], y - top + mean[1])) <= reach
     y, x = np.unravel_index(int(np.argmin(np.where(allowed, apart, np.inf))), apart.shape)
     return math.hypot(x - left, y - top)
 

@@ -59,9 +59,9 @@ class PublishedPointDrag:
             whole = self._enlarged(own)
             side, radius = 2 * self.settings.radius, self.settings.radius
             loss = torch.zeros((), device=whole.device)
-            for start, place, way in zip(self.handles.start, self.handles.now, self.handles.steps(self.settings.longest_step), strict=True):
+            for start, place, d in zip(self.handles.start, self.handles.now, self.handles.steps(self.settings.longest_step), strict=True):
                 wanted = _slice(self.reference, math.floor(start[0]), math.floor(start[1]), radius)
-                x, y = place[0] + way[0] - 0.5, place[1] + way[1] - 0.5
+                x, y = place[0] + d[0] - 0.5, place[1] + d[1] - 0.5
                 left, top = math.floor(x), math.floor(y)
                 fx, fy = x - left, y - top
                 near = (1 - fx) * (1 - fy) * _slice(whole, left, top, radius) + fx * (1 - fy) * _slice(whole, left + 1, top, radius)
@@ -69,9 +69,9 @@ class PublishedPointDrag:
                 loss = loss + side**2 * (near - wanted.detach()).abs().mean()
             loss = loss + self.settings.mask_weight * ((1 - self.mask) * (after - self.before).abs()).sum()
             if self.head is not None:
-                told = time_of(self.probe, self.head, self.t, self.readout)
-                wanted = resized_first(self.head, self.seen, told, self._size()).detach()
-                found = resized_first(self.head, seen, told, self._size())
+                embedding = time_of(self.probe, self.head, self.t, self.readout)
+                wanted = resized_first(self.head, self.seen, embedding, self._size()).detach()
+                found = resized_first(self.head, seen, embedding, self._size())
                 loss = loss + self.readout.weight * self.range * readout_distance(found, wanted, self.readout.distance).sum()
             self.leaf.grad = None
             loss.backward()

@@ -78,7 +78,7 @@ class Places:
     mask: np.ndarray
     uncovered: np.ndarray
     beside: np.ndarray
-    thing: np.ndarray
+    landed: np.ndarray
     valid: np.ndarray
 
     @classmethod
@@ -102,7 +102,7 @@ def judge(pair: RealPair, places: Places, made: np.ndarray) -> dict[str, float |
         "uncovered_ground_db": likeness_db(made, pair.after, places.uncovered),
         "ground_beside_db": likeness_db(made, pair.after, places.beside),
         "whole_mask_db": likeness_db(made, pair.after, places.mask & places.valid),
-        "thing_db": likeness_db(made, pair.after, places.thing),
+        "thing_db": likeness_db(made, pair.after, places.landed),
         "uncovered_texture": None if texture is None or not around else texture / around,
         "seam_levels": seam_levels(made, pair.before, places.mask),
     }

@@ -125,13 +125,13 @@ def judge(pair: RealPair, field: Callable[[RealPair, Sequence[PointOperation]], 
     push = field(pair, [PointOperation(tuple(tracks[i, :2].tolist()), tuple(tracks[i, 2:].tolist())) for i in chosen])
     rest = np.delete(tracks, chosen, axis=0)
     went = rest[:, :2] + push(torch.from_numpy(rest[:, :2].copy())).numpy()
-    error, way = np.hypot(*(went - rest[:, 2:]).T), np.hypot(*(rest[:, 2:] - rest[:, :2]).T)
+    error, distance = np.hypot(*(went - rest[:, 2:]).T), np.hypot(*(rest[:, 2:] - rest[:, :2]).T)
     far = cv2.distanceTransform((~(pair.object_before | pair.object_after)).astype(np.uint8), cv2.DIST_L2, 5) > BESIDE
     rows, columns = np.nonzero(far)
     ground = push(torch.from_numpy(np.stack((columns + 0.5, rows + 0.5), axis=1)))
     return {
         "error_px": float(error.mean()),
-        "carried": float((error <= way / 4).mean()),
+        "carried": float((error <= distance / 4).mean()),
         "ground_moved_px": float(ground.norm(dim=1).mean()) if len(ground) else 0.0,
     }
 

@@ -70,16 +70,16 @@ class Published:
         rows, columns = np.nonzero(region.mask)
         shift = (region.target[0] - columns.mean() - 0.5, region.target[1] - rows.mean() - 0.5)
         mask, entry = torch.from_numpy(region.mask), case.bank.entries[-1]
-        self.way = PublishedDrag(case.backbone, case.z, TIME, case.cond, mask, shift, case.movable, entry)
+        self.drag = PublishedDrag(case.backbone, case.z, TIME, case.cond, mask, shift, case.movable, entry)
         self.z, self.step = case.z, 0
 
     def __next__(self) -> Tensor:
         self.step += 1
-        self.z, _ = self.way.iterate(self.z, self.step / 1000)
+        self.z, _ = self.drag.iterate(self.z, self.step / 1000)
         return self.z
 
     def close(self) -> None:
-        self.way.close()
+        self.drag.close()
 
 
 def run(
@@ -141,7 +141,7 @@ def measure(case: Case, repeats: int) -> dict[str, Any]:
         seconds["ours"].append(seconds_of(lambda: next(ours), device))
     published.close()
     ours.close()
-    times = {way: median(taken) for way, taken in seconds.items()}
+    times = {method: median(taken) for method, taken in seconds.items()}
     backbone, tokens = case.backbone, case.z.shape[-1] * case.z.shape[-2] // 4
     injected = sum(kind == "double" for kind, _ in case.bank.blocks)
     least = minimum_flops(

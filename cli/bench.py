@@ -94,8 +94,8 @@ def bench(
         out.print(table("told one or three places of the object: how far off are the others, and what moves that should not", rows))
         chosen_of = report["selection"]
         if chosen_of["regions"]:
-            told = f"IoU {chosen_of['iou']:.2f} with {chosen_of['regions']} regions drawn by hand"
-            out.print(f"selected from one place: {told}", markup=False)
+            agreement = f"IoU {chosen_of['iou']:.2f} with {chosen_of['regions']} regions drawn by hand"
+            out.print(f"selected from one place: {agreement}", markup=False)
         null = report["null"]
         out.print(f"null: a shadow is claimed for {null['shadows']:.0%} of {null['discs']} discs at random places", markup=False)
         if sheet is not None:

@@ -15,8 +15,16 @@ def check(
     picture: Annotated[Path, typer.Argument(help="A picture as you mean to edit.")],
     model: Annotated[Path | None, typer.Option(help="Folder in diffusers layout: FLUX or Stable Diffusion; else the bundled FLUX.")] = None,
     prompt: Annotated[str, typer.Option(help="What the picture shows.")] = "",
-    thorough: Annotated[bool, typer.Option("--thorough", help="Inversions of 8 and 15 steps too, not of 25 alone.")] = False,
+    thorough: Annotated[
+        bool, typer.Option("--thorough", help="Fewer steps too, keys and values block by block, the time of a larger picture.")
+    ] = False,
     guidance: Annotated[float, typer.Option(min=1.0, help="Distilled guidance of the edits that you plan.")] = 3.5,
+    find_settings: Annotated[
+        bool, typer.Option("--find-settings", help="Try settings of dragflow on drags made of the picture: as long as 30 edits.")
+    ] = False,
+    profile: Annotated[
+        Path | None, typer.Option(help="Where what --find-settings found is kept, .json, for `dragfield edit --profile`.")
+    ] = None,
     longest: Annotated[
         int | None, typer.Option(help="Work at this longest side, px. If left out: 256 on the bundled model, 512 else.")
     ] = None,
@@ -30,12 +38,16 @@ def check(
     """Measure whether the inversion comes back to the picture, and in which blocks the model sees what has moved."""
     if not picture.is_file():
         raise ValueError(f"{picture} is no file; give a picture")
+    if profile is not None and not find_settings:
+        raise ValueError(f"--profile {profile} keeps what was found: add --find-settings")
 
     import torch
 
-    from ..core.check import QUICK, THOROUGH, sight_chart
+    from ..core.check import FOLLOWS, Profile, fingerprint, sight_chart, tune
     from ..core.check import check as check_model
+    from ..core.demo.dragflow_settings import DRAGFLOW
     from ..core.demo.flux import WEIGHTS
+    from ..core.edits.dragflow import DragFlowSettings
     from ..core.formats.picture_file import decode
     from ..core.picture.working_size import to_tensor, working_size
     from ..core.progress import RunContext
@@ -58,13 +70,26 @@ def check(
             (cond,) = encode_prompts(folder, [prompt], where, kind)
             backbone, autoencoder = load_models(folder, where, kind)
         run = RunContext(lambda at: progress(at.done, at.total, at.stage))
-        steps = THOROUGH if thorough else QUICK
-        found = check_model(backbone, autoencoder, to_tensor(image, size).to(where), cond, steps=steps, guidance=guidance, run=run)
-    for line in found.lines():
+        found = check_model(backbone, autoencoder, to_tensor(image, size).to(where), cond, thorough=thorough, guidance=guidance, run=run)
+        tuned = None
+        if find_settings:
+            own = DRAGFLOW if model is None else DragFlowSettings()
+            tuned = tune(backbone, autoencoder, to_tensor(image, size).to(where), cond, own, sight=found.sight, run=run)
+    for line in [*found.lines(), *([] if tuned is None else tuned.lines())]:
         out.print(line, markup=False)
     if json_file is not None:
         json_file.parent.mkdir(parents=True, exist_ok=True)
-        json_file.write_text(json.dumps(found.numbers(), indent=1) + "\n", encoding="utf-8")
+        numbers = found.numbers() | ({} if tuned is None else {"found_settings": tuned.numbers()})
+        json_file.write_text(json.dumps(numbers, indent=1) + "\n", encoding="utf-8")
+    if profile is not None:
+        if tuned.after > max(tuned.before, tuned.still + FOLLOWS):
+            network = backbone.model
+            mark = fingerprint(type(network).__name__, network.named_parameters())
+            kept = Profile.of(type(network).__name__, mark, tuned.settings, tuned.after - tuned.before)
+            kept.write(profile)
+            out.print(f"profile in {profile}: {kept.in_words()}", markup=False)
+        else:
+            out.print("no profile was written: nothing was better than what there is", markup=False)
     if chart is not None:
         from PIL import Image
 

@@ -44,6 +44,9 @@ def edit(
         Literal["published", "tuned", "auto", "reference", "principled"],
         typer.Option(help="dragflow, directdrag: as published, or our own; auto: our own on a bundled model, else published."),
     ] = "auto",
+    profile: Annotated[
+        Path | None, typer.Option(help="dragflow: what `dragfield check --find-settings` found for this model.")
+    ] = None,
     longest: Annotated[
         int | None,
         typer.Option(help="Work at this longest side, px. If left out: 256 on the bundled model; no limit as published, 1024 else."),
@@ -77,11 +80,15 @@ def edit(
         raise ValueError(f"--readout, --lora and --no-lora are directdrag's; leave them out with {method}")
     if method == "directdrag" and lean:
         raise ValueError("--lean is of the methods for FLUX; leave it out with directdrag")
+    if profile is not None and (method != "dragflow" or preset not in ("auto", "tuned")):
+        raise ValueError(f"--profile {profile} is of the tuned dragflow; use it with --method dragflow and no other --preset")
     picture, drag = read(source, instruction)
 
+    from ..core.check.profile import Profile, fingerprint
     from ..core.edits.presets import preset_named
 
-    named = preset_named(preset, bundled=model is None)
+    named = preset_named(preset, bundled=model is None or profile is not None)
+    found = None if profile is None else Profile.read(profile)
     if method == "directdrag":
         from .edit_points import edit_points
 
@@ -114,12 +121,17 @@ def edit(
         tokens = PUBLISHED_T5_TOKENS if published else T5_TOKENS
         before, after = encode_prompts(folder, [drag.background_prompt, both], where, kind, t5_len=tokens)
         backbone, autoencoder = load_models(folder, where, kind, checkpoint_blocks=lean)
+        if found is not None:
+            if found.model != fingerprint(type(backbone.model).__name__, backbone.model.named_parameters()):
+                raise ValueError(f"--profile {profile} was found on another model ({found.name}); run dragfield check on this one")
+            settings = found.applied(settings)
         resampling = Image.Resampling.BICUBIC if published else Image.Resampling.LANCZOS
         image, run = to_tensor(picture, size, resampling).to(where), RunContext(lambda at: progress(at.done, at.total, at.stage))
         made = list(made_of(edit, frames, backbone, autoencoder, image, placed, before, after, settings, run=run))
     write(made[::-1], picture, paths, method, truncated=published, pasted=settings.paste_back)
     if method == "dragflow":
-        out.print(f"preset {named}{NOT_PUBLISHED if published else ''}", markup=False)
+        by = "" if found is None else f", by its profile: {found.in_words()}"
+        out.print(f"preset {named}{NOT_PUBLISHED if published else by}", markup=False)
     if published and longest:
         out.print(f"--longest {longest} makes the picture smaller before, which is not published", markup=False)
 

@@ -55,8 +55,8 @@ class DragCanvas(io.ComfyNode):
         size = instruction.size if image is None else wire.image_size(image)
         if size is None:
             # Nobody waits for a canvas that leads nowhere; whoever waits gets the sentence.
-            told = "the drag does not say what size it was drawn at; connect the picture"
-            return io.NodeOutput(instruction.to_json(), wire.mask_of(np.zeros((64, 64), bool)), ui={"drag": [drag]}, block_execution=told)
+            reason = "the drag does not say what size it was drawn at; connect the picture"
+            return io.NodeOutput(instruction.to_json(), wire.mask_of(np.zeros((64, 64), bool)), ui={"drag": [drag]}, block_execution=reason)
         moving = [region.mask for region in instruction.rasterise(*size).regions if region.task != "pin"]
         region = np.logical_or.reduce(moving) if moving else np.zeros((size[1], size[0]), dtype=bool)
         # What the canvas in the browser can't know by itself: a linked drag, the picture, the linked masks. Not under the key "images",

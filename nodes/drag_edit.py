@@ -45,6 +45,7 @@ from .presets import (
     points_preset,
     preset_input,
     preset_problem,
+    profile_in_words,
     tell_preset,
 )
 from .trajectory import Trajectory
@@ -253,7 +254,8 @@ class DragEdit(io.ComfyNode):
         else:
             settings = _dragflow_settings(dragflow_settings(chosen, model), iterations, margin, seed, guidance, target)
         if method != DRAGFIELD:
-            tell_preset(cls, chosen, "pasted back, which is not published" if chosen == "published" else "")
+            pasted = "pasted back, which is not published" if chosen == "published" else ""
+            tell_preset(cls, chosen, pasted, "" if points else profile_in_words(chosen, model))
         # As text, a drag becomes a field on each picture of its own.
         given = drawn.cropped(window).field if isinstance(drag, DrawnField) else None
         if points:

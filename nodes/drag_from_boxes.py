@@ -80,7 +80,7 @@ class DragFromBoxes(io.ComfyNode):
     ) -> io.NodeOutput:  # fmt: skip
         size = wire.image_size(image)
         canvas = (canvas_width or size[0], canvas_height or size[1])
-        moving = [box for box in _aimed(formats.read(boxes, canvas), targets, canvas) if max(map(abs, box.way)) > STILL]
+        moving = [box for box in _aimed(formats.read(boxes, canvas), targets, canvas) if max(map(abs, box.displacement)) > STILL]
         if not moving:
             raise InstructionError("no box goes anywhere; connect targets, or a layout whose src_bbox and tgt_bbox differ")
         chosen = None if mask is None else wire.scaled_mask(mask, size)
@@ -120,7 +120,7 @@ def _region(box: MovedBox, size: wire.Size, chosen: np.ndarray | None, picture: 
 
 
 def _drawn(box: MovedBox, region: np.ndarray, size: wire.Size, number: int) -> DrawnRegion:
-    x, y = (p / side + way for p, side, way in zip(centroid(region), size, box.way, strict=True))
+    x, y = (p / side + way for p, side, way in zip(centroid(region), size, box.displacement, strict=True))
     if not (0 <= x <= 1 and 0 <= y <= 1):
         raise InstructionError(f"box {number} takes the middle of its object off the picture; let its target end on it")
     return DrawnRegion("relocation", trace(region), (x, y), name=box.name[:200])

@@ -11,7 +11,7 @@ from comfy_api.latest import io
 from ..core.formats import points_json
 from ..core.formats.sample import trace
 from ..core.instruction import DragInstruction, InstructionError
-from ..core.instruction.checks import MAX_SIDE
+from ..core.instruction.schema import MAX_SIDE
 from . import wire
 from .types import CATEGORY
 

@@ -95,8 +95,8 @@ class DragIntent(io.ComfyNode):
         marked = wire.image_of(request.marked.astype(np.float32) / 255)
         shown = ui.PreviewText(text)
         if choice == 0 and len(intent.candidates) > 1:
-            told = f"choose what the drag means: set choice to 1-{len(intent.candidates)}\n{text}"
-            return io.NodeOutput(drag, "", "", text, marked, ui=shown, block_execution=told)
+            question = f"choose what the drag means: set choice to 1-{len(intent.candidates)}\n{text}"
+            return io.NodeOutput(drag, "", "", text, marked, ui=shown, block_execution=question)
         filled = intent.fill(instruction, max(choice, 1) - 1)
         if new and choice > 1:
             # An error, because ComfyUI would remember a stop and not come back to it for the same choice.

@@ -7,11 +7,11 @@ from comfy_api.latest import io
 
 from ..core.field import FieldSettings
 from ..core.field.drag_field import Deformation
+from ..core.instruction.schema import MAX_SIDE
 from ..core.picture.drawn_field import DrawnField
 from . import wire
 from .types import CATEGORY, FieldType, deformation_input, drag_input
 
-MAX_SIDE = 16384
 DEFAULTS = FieldSettings()
 
 

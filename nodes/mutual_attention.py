@@ -63,8 +63,8 @@ class MutualSelfAttention(io.ComfyNode):
         paths = [branch.inversion.path[index:-1] for branch in trajectory.branches]
         total = len(times) * len(paths)
 
-        def told(done: int) -> None:
+        def report(done: int) -> None:
             progress(Progress("denoise", done, total, trajectory.branches[0].undragged))
 
-        originals = watch(backbone, paths, times, trajectory.prompt, blocks, remember_on, told)
+        originals = watch(backbone, paths, times, trajectory.prompt, blocks, remember_on, report)
         return io.NodeOutput(with_originals(model, originals, backbone.schedule))

@@ -125,7 +125,7 @@ class PointDragOptimizer(io.ComfyNode):
         denoising = settings.denoising() if mask is None else replace(settings.denoising(), hold=True)
         tell_preset(cls, chosen)
         progress = ComfyProgress(model, cls.hidden.unique_id)
-        run = progress.run(partial(_told, cls.hidden.unique_id))
+        run = progress.run(partial(_show_step, cls.hidden.unique_id))
         states, samplers = [], []
         with backbone.session():
             for branch in trajectory.branches:
@@ -164,7 +164,7 @@ def warped(own: LatentWarpSettings | None, ratio: float) -> LatentWarpSettings |
     return own if ratio < 0 else replace(own, ratio=ratio)
 
 
-def _told(node_id: str | None, progress: Progress) -> None:
+def _show_step(node_id: str | None, progress: Progress) -> None:
     """A line on the node: how far, the loss, how many pixels are left."""
     if progress.stage == "drag":
         state = progress.drag

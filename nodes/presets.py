@@ -1,7 +1,8 @@
 """What the presets are on a node: the widget, what it stands for on the MODEL at hand, and which settings that means.
 
-`published` is what produced a paper's results, `tuned` is ours, and `auto` takes `published` on every model but the bundled ones, on which
-ours was tuned. What a node shows while it runs says which one it took, and in what it cannot follow it.
+`published` is what produced a paper's results, `tuned` is ours, and `auto` takes `published` on every model but those that ours was tuned
+on: the bundled ones and, for region drags, those that have a profile (host/profiles.py), by which `tuned` goes then. What a node shows
+while it runs says which one it took, and in what it cannot follow it.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from ..core.edits.dragflow import PUBLISHED, DragFlowSettings
 from ..core.edits.presets import CHOICES, FORMER, Preset, PresetChoice, preset_named
 from .host.bundled import is_bundled
 from .host.node_text import show_text
+from .host.profiles import profile_of
 
 CARRY = "carry"
 """What `tuned` was called on the bundled models for points; saved graphs that say it take those settings on any model."""
@@ -50,14 +52,26 @@ def dragflow_preset(preset: PresetChoice | str, model: Any, *, flow: bool) -> Pr
         if FORMER.get(preset, preset) == "published":
             raise ValueError("the preset 'published' is what was published for FLUX: use 'tuned' or 'auto' with Stable Diffusion")
         return "tuned"
-    return preset_named(preset, bundled=is_bundled(model))
+    return preset_named(preset, bundled=is_bundled(model) or profile_of(model) is not None)
 
 
 def dragflow_settings(preset: Preset, model: Any) -> DragFlowSettings:
     """What that preset is on this MODEL."""
     if preset == "published":
         return PUBLISHED
+    profile = profile_of(model)
+    return own_dragflow(model) if profile is None else profile.applied(own_dragflow(model))
+
+
+def own_dragflow(model: Any) -> DragFlowSettings:
+    """What `tuned` is on this MODEL without a profile."""
     return DRAGFLOW if is_bundled(model) else DragFlowSettings()
+
+
+def profile_in_words(preset: Preset, model: Any) -> str:
+    """What a node says beside `tuned` where a profile is at work; "" elsewhere."""
+    profile = profile_of(model) if preset == "tuned" else None
+    return "" if profile is None else f"this model's profile: {profile.in_words()}"
 
 
 def dragfield_settings(model: Any) -> DragFieldSettings:

@@ -31,7 +31,7 @@ from .host.node_text import show_text
 from .host.out_of_memory import with_one_retry
 from .host.progress import ComfyProgress
 from .host.recognised_backbone import backbone_for
-from .presets import OWN, OWN_CHOICE, dragflow_preset, dragflow_settings, preset_input, preset_problem, tell_preset
+from .presets import OWN, OWN_CHOICE, dragflow_preset, dragflow_settings, preset_input, preset_problem, profile_in_words, tell_preset
 from .trajectory import Trajectory
 from .types import CATEGORY, TrajectoryType, deformation_input, drag_or_field_input, guidance_input
 
@@ -168,10 +168,10 @@ class RegionDragOptimizer(io.ComfyNode):
             guidance=models.chosen_guidance(guidance, prompt, GUIDANCE),
         )
         find_shadow = shadow_finder(whole.shadows, whole.shadow_reach * min(drawn.drag.size))
-        tell_preset(cls, chosen)
+        tell_preset(cls, chosen, profile_in_words(chosen, model))
         progress = ComfyProgress(model, cls.hidden.unique_id, backbone=backbone)
         autoencoder = None if vae is None else ComfyAutoencoder(vae, model)
-        told = _Told(cls.hidden.unique_id, settings)
+        show_step = _ShowStep(cls.hidden.unique_id, settings)
         sampler = sampler_of(backbone, prompt, guidance=settings.guidance)
         states = []
         with backbone.session():
@@ -186,7 +186,7 @@ class RegionDragOptimizer(io.ComfyNode):
                 inversion = state.inversion
                 progress.noise = inversion.to_flow(state.undragged, state.index) - inversion.z0
                 how = {"behind": behind, "hold_attention": hold_attention, "guides": terms}
-                run = partial(run_to_end, drag_region, sampler, state, own, settings, progress.run(told), **how)
+                run = partial(run_to_end, drag_region, sampler, state, own, settings, progress.run(show_step), **how)
                 states.append(with_one_retry(backbone, run))
         moved = trajectory.moved_to(states, area, chosen)
         residual = max(float(state.drag.residual.max()) for state in states)
@@ -205,7 +205,7 @@ def _field(drawn: DrawnField, settings: DragFlowSettings) -> DragField | Publish
     return supervised(drawn.drag, drawn.drag.size, settings, None if settings.ties == "grid_sample" else drawn.field)
 
 
-class _Told:
+class _ShowStep:
     """A line on the node: how far, the loss, what is left of the way."""
 
     def __init__(self, node_id: str, settings: RegionDragSettings) -> None:

@@ -98,25 +98,27 @@ class DragReport(io.ComfyNode):
         worst = [max(ones, key=lambda one: (not one.arrived, not one.good, one.off)) for ones in of_each]
         shown = ui.PreviewImage(picture, cls=cls).as_dict() | ui.PreviewText(text).as_dict()
         text_of = drag.text if isinstance(drag, DrawnField) else drag
-        told = _for_canvas(text_of, worst, [advice(one, nodes) for one in worst]) if text_of else {}
-        shown["dragfield"] = [told | {"after": ui.PreviewImage(after[:1, ..., :3], cls=cls).as_dict()["images"][0]}]
+        marks = _for_canvas(text_of, worst, [advice(one, nodes) for one in worst]) if text_of else {}
+        shown["dragfield"] = [marks | {"after": ui.PreviewImage(after[:1, ..., :3], cls=cls).as_dict()["images"][0]}]
         arrived, off = all(one.arrived for one in every), max(one.off for one in every)
         numbers = judged[0][1] | ({"pictures": [numbers for _, numbers in judged]} if len(judged) > 1 else {})
         return io.NodeOutput(text, picture, arrived, off, json.dumps(numbers), ui=shown)
 
 
 def _numbers(one: Arrival) -> dict[str, Any]:
-    return {**asdict(one), "arrived": one.arrived, "verdict": one.verdict, "smeared": one.smeared, "good": one.good}
+    # A distance is called "way" in reports that people have saved.
+    numbers = {"way" if name == "distance" else name: value for name, value in asdict(one).items()}
+    return {**numbers, "arrived": one.arrived, "verdict": one.verdict, "smeared": one.smeared, "good": one.good}
 
 
-def _for_canvas(drag: str, found: list[Arrival], told: list[str]) -> dict[str, Any]:
+def _for_canvas(drag: str, found: list[Arrival], advised: list[str]) -> dict[str, Any]:
     """What the Drag Canvas marks on the picture: the drag it is about, and each arrival with its operation's id; of a batch, the worst."""
     shown = [operation for operation in DragInstruction.from_json(drag).operations if operation.visible]
     ids = [operation.id for operation in shown if isinstance(operation, DrawnRegion) and operation.task != "pin"]
     ids += [operation.id for operation in shown if isinstance(operation, DrawnPoints) for _ in operation.pairs]
     marks = [
         {"id": name, "arrived": one.good, "off": one.off, "verdict": one.verdict, "advice": words}
-        for name, one, words in zip(ids, found, told, strict=True)
+        for name, one, words in zip(ids, found, advised, strict=True)
     ]
     return {"drag": drag, "operations": marks}
 
@@ -128,7 +130,7 @@ def _lines(found: list[Arrival], numbers: dict) -> list[str]:
             lines.append(f"{one.name}: can't be told")
         else:
             verdict = "arrived" if one.arrived else "did not arrive"
-            lines.append(f"{one.name}: {verdict}, {one.off:.0f} px off after a way of {one.way:.0f} px")
+            lines.append(f"{one.name}: {verdict}, {one.off:.0f} px off after a way of {one.distance:.0f} px")
             if one.verdict in ("near", "on the way", "still", "arrived"):
                 lines[-1] += f" ({one.reached:.0%} of it)"
             if one.likeness is not None:

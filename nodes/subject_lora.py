@@ -56,9 +56,9 @@ class SubjectLora(io.ComfyNode):
         z0, node_id = torch.cat(models.model_latents(model, latent)), cls.hidden.unique_id
         progress = ComfyProgress(model, node_id)
 
-        def told(done: int, total: int, loss: float) -> None:
+        def report(done: int, total: int, loss: float) -> None:
             progress(Progress("invert", done, total, z0[:1]))
             show_text(f"{done}/{total}, loss {loss:.4g}", node_id)
 
-        state = learn(model, z0, models.prompt_of(positive), settings, told)
+        state = learn(model, z0, models.prompt_of(positive), settings, report)
         return io.NodeOutput(with_lora(model, state, strength), state)

@@ -3,7 +3,7 @@
     COMFYUI_PATH=... python scripts/record_canvas.py [FILE]
 
 Run it with the Python that ComfyUI runs with, plus playwright; the browser is found as tests/browser/conftest.py says. COMFYUI_URL names a
-server that runs already. A thing of a demo scene is encircled and dragged to where the scene's own drag wants it, the demo model edits the
+server that runs already. An object of a demo scene is encircled and dragged to where the scene's own drag says, the demo model edits the
 picture, Drag Report says whether it arrived.
 """
 
@@ -154,10 +154,10 @@ def record(film: Recorder, case: Any) -> Recorder:
     film.shot(LONG // 2)
     start = np.array(centroid(case.region)) / SIZE
     end = np.array(case.drag.regions[0].target) / SIZE
-    way = [tuple(start + (end - start) * (1 - np.cos(np.pi * t)) / 2) for t in np.linspace(0, 1, 22)]
-    film.go(way[0])
+    path = [tuple(start + (end - start) * (1 - np.cos(np.pi * t)) / 2) for t in np.linspace(0, 1, 22)]
+    film.go(path[0])
     page.mouse.down()
-    film.go(*way)
+    film.go(*path)
     page.mouse.up()
     hand.settle()
     film.shot(LONG)

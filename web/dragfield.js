@@ -248,12 +248,12 @@ class Canvas {
     if (shown && shown.filename !== this.shownFile) {
       this.shownFile = shown.filename;
       this.ownPicture = found && !found.direct ? shown : null;
-      this.way = found?.way;
+      this.path = found?.path;
     }
     const linked = graph.isLinked(node, "image");
     const image = this.ownPicture ?? found?.image ?? (linked ? shown : null);
     let guess = null;
-    if (this.ownPicture && found && found.way !== this.way) guess = { key: "picture.guess.old" };
+    if (this.ownPicture && found && found.path !== this.path) guess = { key: "picture.guess.old" };
     else if (!this.ownPicture && found && !found.direct) guess = { key: "picture.guess", params: { node: titleOf(found.node) } };
     editor.setPicture(image ? address(image) : null, linked ? t("picture.unknown") : t("picture.none"), guess);
     editor.setMaskLinked(graph.isLinked(node, "mask"));
@@ -295,9 +295,9 @@ class Canvas {
     const fits = report && sameDrag(report.drag, editor.session.text);
     const after = report?.after ?? graph.resultOf(app, node);
     editor.setResult(after ? address(after) : null, report?.after ? report.drag : null);
-    const told = fits ? JSON.stringify(report.operations) : "";
-    if (told === this.told) return;
-    this.told = told;
+    const reported = fits ? JSON.stringify(report.operations) : "";
+    if (reported === this.reported) return;
+    this.reported = reported;
     const verdicts = new Map();
     for (const one of fits ? report.operations : []) verdicts.set(one.id, [...(verdicts.get(one.id) ?? []), one]);
     editor.setVerdicts(verdicts);

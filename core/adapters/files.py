@@ -90,8 +90,8 @@ def _check(adapter: Adapter, state: Mapping[str, Tensor], name: str) -> None:
     wanted = adapter.state_dict()
     missing, left = sorted(wanted.keys() - state.keys()), sorted(state.keys() - wanted.keys())
     if missing or left:
-        told = [f"{len(keys)} tensors {how}, such as {keys[0]}" for keys, how in ((missing, "are missing"), (left, "too many")) if keys]
-        raise ValueError(f"{name} is no complete {adapter.kind} file ({'; '.join(told)}): download it again")
+        faults = [f"{len(keys)} tensors {how}, such as {keys[0]}" for keys, how in ((missing, "are missing"), (left, "too many")) if keys]
+        raise ValueError(f"{name} is no complete {adapter.kind} file ({'; '.join(faults)}): download it again")
     for key, value in wanted.items():
         if value.shape != state[key].shape:
             found, right = list(state[key].shape), list(value.shape)

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from ..edits.denoise import undragged_path
-from ..edits.edit import AnyBackbone, check_picture, inverted
+from ..edits.edit import AnyBackbone, check_picture
 from ..edits.state import DenoiseSettings, begin
 from ..model.backbone import Autoencoder, Conditioning
 from ..picture.compose import picture_of
@@ -20,6 +20,7 @@ from ..picture.likeness import psnr
 from ..progress import ALONE, RunContext
 from ..sampling.inversion import InversionSettings
 from ..sampling.sampler import sampler_of
+from .walk import walked
 
 
 @dataclass(frozen=True)
@@ -67,7 +68,7 @@ def round_trips(
     for done, count in enumerate(steps):
         run.check()
         settings = InversionSettings(count, round(skipped * count), kv_blocks="auto" if remembers else "none")
-        inversion, _ = inverted(backbone, autoencoder, image, cond, settings)
+        inversion = walked(backbone, autoencoder, image, cond, settings)
         for guidance in guidances if takes else guidances[:1]:
             for attention in (False, True) if inversion.bank.blocks else (False,):
                 how = DenoiseSettings(guidance=guidance, attention="matched" if attention else None)

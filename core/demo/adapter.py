@@ -1,7 +1,7 @@
 """demo-flux's subject adapter: a picture's latent, read by a small projector, as keys and values for every block.
 
 The projector and the attention are the classes of the published adapters (core/adapters) at small size; what SigLIP and DINOv2 are to
-them, the demo autoencoder's encoder is here. It is trained on crops, and on the same scene with its things elsewhere, so that it says
+them, the demo autoencoder's encoder is here. It is trained on crops, and on the same scene with its objects elsewhere, so that it says
 what there is more than where (train_adapter.py).
 """
 

@@ -5,12 +5,12 @@ things that stand by themselves:
 
 - the inversion stops at a third: from the published three quarters the small UNet does not find colours and shapes again;
 - the latent is carried all the way to the target, as discs that keep their shape and turn with their handles. The published warp moves
-  what is beside a handle less than the handle, and squeezes a thing of 60 px that is dragged as far into another one. Dragged from its old
-  place, without a warp, a thing leaves copies behind: the windows of a small model's features hold too little of it to take it along;
+  what is beside a handle less than the handle, and squeezes an object of 60 px that is dragged as far into another. Dragged from its old
+  place, without a warp, an object leaves copies behind: the windows of a small model's features hold too little of it to take it along;
 - the optimiser corrects what that leaves, until the handles are found within 4 px of their targets. Where the warp has brought them that
   is often at once;
-- windows of 34 px hold a thing of these scenes, 18 px hold its middle; where handles turn about each other the windows turn too. Upright
-  ones draw a turned thing upright again;
+- windows of 34 px hold an object of these scenes, 18 px hold its middle; where handles turn about each other the windows turn too. Upright
+  ones draw a turned object upright again;
 - steps go along the gradient and are scaled by the soft mask. Adam's first steps move every number of the latent alike, which breaks
   colours and ground;
 - the readout pulls about as hard as the drag, measured by their gradients: only their ratio counts where steps have one length, and with

@@ -110,10 +110,10 @@ class FigureCase:
         if self.task == "deformation":
             # The inner half gives.
             joint, end, _ = figure.placed()[self.part]
-            way = (end - joint) / max(float(np.hypot(*(end - joint))), 1e-6)
+            direction = (end - joint) / max(float(np.hypot(*(end - joint))), 1e-6)
             y, x = (np.mgrid[: self.size, : self.size] + 0.5) * UNIT / self.size
             half = 0.5 * self.scene.figure.scale * self.scene.figure.parts[self.part].length
-            seen &= (x - end[0]) * way[0] + (y - end[1]) * way[1] > -half
+            seen &= (x - end[0]) * direction[0] + (y - end[1]) * direction[1] > -half
         return cv2.dilate(seen.astype(np.uint8), np.ones((5, 5), np.uint8)).astype(bool)
 
 

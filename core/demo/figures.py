@@ -81,8 +81,8 @@ class Figure:
             else:
                 joint, end, above = found[part.parent]
                 start, angle = joint + part.at * (end - joint), above + part.angle
-            way = np.array([np.cos(np.deg2rad(angle)), np.sin(np.deg2rad(angle))])
-            found.append((start, start + self.scale * part.length * way, angle))
+            direction = np.array([np.cos(np.deg2rad(angle)), np.sin(np.deg2rad(angle))])
+            found.append((start, start + self.scale * part.length * direction, angle))
         return found
 
     def with_part(self, index: int, **changes: float) -> Figure:
@@ -244,8 +244,8 @@ def _capsule(joint: np.ndarray, end: np.ndarray, wide: float, narrow: float, siz
     fine = size * FINER
     scale = fine / UNIT
     canvas = np.zeros((fine, fine), np.uint8)
-    way = end - joint
-    side = np.array([-way[1], way[0]]) / max(float(np.hypot(*way)), 1e-6)
+    direction = end - joint
+    side = np.array([-direction[1], direction[0]]) / max(float(np.hypot(*direction)), 1e-6)
     corners = [joint + wide * side, end + narrow * side, end - narrow * side, joint - wide * side]
     cv2.fillPoly(canvas, [np.rint(np.array(corners) * scale).astype(np.int32)], 255)
     for centre, radius in ((joint, wide), (end, narrow)):

@@ -1,6 +1,6 @@
 """Exact measures of an edit where the truth is known.
 
-The thing is found as what differs from the clean plate (the same scene without it), so no detector or feature can be fooled. All measures
+The object is found as what differs from the clean plate (the same scene without it), so no detector or feature can be fooled. All measures
 are taken on pictures float [H, W, 3] in [0, 1] and inside the mask that the edit was allowed to change.
 """
 
@@ -18,15 +18,15 @@ from .scenes import UNIT
 SEAM = 8.0
 """Width of the band along outlines to either side, px of a picture of 256."""
 SEEN = (0.12, 0.35)
-"""Differences to the plate (the largest of the three colours) from which a pixel begins to count as thing, and counts in full. Below lie an
+"""Differences to the plate (the largest of the three colours) from which a pixel begins to count as the object, and in full. Below lie an
 autoencoder's own error and a ground filled not quite right."""
 
 
 @dataclass(frozen=True)
 class Measured:
-    """centroid_error_px: distance of the thing's centroid (its shadow included) to the truth's, px of the picture.
+    """centroid_error_px: distance of the object's centroid (its shadow included) to the truth's, px of the picture.
     rotation_error_deg: |angle|, rotations only.  psnr_truth_db, psnr_truth_mask_db: over the picture, and inside the mask.
-    background_max_abs: largest difference to the source outside of the mask.  source_left: how much of the thing still stands where it
+    background_max_abs: largest difference to the source outside of the mask.  source_left: how much of the object still stands where it
     was: 0 = the truth is there, 1 = the source is; None where source and truth hardly differ there.
     psnr_truth_seam_db: inside the mask within SEAM px of where the region's outline was and is: seams, joints, what was uncovered there.
     psnr_truth_seam_db: inside the mask within SEAM px of where the outline of the region was and is: seams, joints, what was uncovered.

@@ -1,4 +1,4 @@
-"""Pairs of drawn pictures that show the same thing, for readout training."""
+"""Pairs of drawn pictures that show the same object, for readout training."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from .cases import sample_case
 
 
 def scene_pairs(size: int = 256, seed: int = 0) -> Iterator[Pair]:
-    """Endless pairs of drawn scenes: before and after one of their things was moved, turned or stretched."""
+    """Endless pairs of drawn scenes: before and after one of their objects was moved, turned or stretched."""
     rng = np.random.default_rng(seed)
     while True:
         case = sample_case(rng, str(rng.choice(["relocation", "rotation", "deformation"])), size)

@@ -1,6 +1,6 @@
-"""Procedural scenes in which the truth of any drag can be drawn: the same world with one thing moved, turned or stretched.
+"""Procedural scenes in which the truth of any drag can be drawn: the same world with one object moved, turned or stretched.
 
-A scene is a ground, a light, up to three things and sometimes posts in front. Moving a thing changes more than its own pixels: its
+A scene is a ground, a light, up to three objects and sometimes posts in front. Moving an object changes more than its own pixels: its
 soft shadow falls away from the light and lies outside of its region, its shading and brightness depend on where it stands, and posts
 occlude it. A warp of pixels alone can therefore never be the perfect editor.
 
@@ -20,7 +20,7 @@ UNIT = 256.0
 """Side of the picture in scene units."""
 
 STRETCH_FROM = 0.3
-"""Where on its own x axis, in radii, the rigid end of a stretched thing begins."""
+"""Where on its own x axis, in radii, the rigid end of a stretched object begins."""
 STEM_FROM = -0.35
 """Where the stem that is lengthened begins."""
 
@@ -38,7 +38,7 @@ GROUNDS = {
 
 
 @dataclass(frozen=True)
-class Thing:
+class SceneObject:
     """One object. `stretch` lengthens it along its own x axis: what lies beyond STRETCH_FROM moves by `stretch` units."""
 
     shape: str
@@ -73,54 +73,54 @@ class Scene:
     ground_seed: int
     light: tuple[float, float]
     light_radius: float
-    things: tuple[Thing, ...]
+    objects: tuple[SceneObject, ...]
     posts: tuple[Post, ...] = ()
 
     @property
     def caption(self) -> str:
         """The scene in words, the vocabulary of the demo model's prompts: "a red star, a blue striped bar on grass"."""
-        names = ", ".join(("an " if thing.words[0] in "aeiou" else "a ") + thing.words for thing in self.things)
+        names = ", ".join(("an " if obj.words[0] in "aeiou" else "a ") + obj.words for obj in self.objects)
         behind = " behind a post" if self.posts else ""
         return f"{names} on {self.ground}{behind}" if names else f"empty {self.ground}{behind}"
 
-    def with_thing(self, index: int, **changes) -> Scene:
-        """The same scene with thing `index` changed: the truth of a drag."""
-        things = list(self.things)
-        things[index] = replace(things[index], **changes)
-        return replace(self, things=tuple(things))
+    def with_object(self, index: int, **changes) -> Scene:
+        """The same scene with object `index` changed: the truth of a drag."""
+        objects = list(self.objects)
+        objects[index] = replace(objects[index], **changes)
+        return replace(self, objects=tuple(objects))
 
-    def without_thing(self, index: int) -> Scene:
-        """The clean plate: the same scene without thing `index` and without its shadow."""
-        return replace(self, things=self.things[:index] + self.things[index + 1 :])
+    def without_object(self, index: int) -> Scene:
+        """The clean plate: the same scene without object `index` and without its shadow."""
+        return replace(self, objects=self.objects[:index] + self.objects[index + 1 :])
 
 
-def sample_scene(rng: np.random.Generator, things: int | None = None) -> Scene:
-    """Draw a scene. Things do not overlap; the first is drawn first. `things` fixes their number (0 to 3; fewer when crowded)."""
+def sample_scene(rng: np.random.Generator, objects: int | None = None) -> Scene:
+    """Draw a scene. Objects do not overlap; the first is drawn first. `objects` fixes their number (0 to 3; fewer when crowded)."""
     light = (float(rng.uniform(-40, 296)), float(rng.uniform(-60, 120)))
-    wanted = things if things is not None else int(rng.choice([0, 1, 2, 3], p=[0.05, 0.42, 0.33, 0.2]))
-    placed: list[Thing] = []
+    wanted = objects if objects is not None else int(rng.choice([0, 1, 2, 3], p=[0.05, 0.42, 0.33, 0.2]))
+    placed: list[SceneObject] = []
     for _ in range(30):
         if len(placed) == wanted:
             break
-        thing = sample_thing(rng)
+        obj = sample_object(rng)
         if rng.random() < 0.15:
-            thing = replace(thing, stretch=float(rng.uniform(-0.25, 1.4)) * thing.radius)
-        if all(np.hypot(thing.x - o.x, thing.y - o.y) > 1.05 * (reach(thing) + reach(o)) for o in placed):
-            placed.append(thing)
+            obj = replace(obj, stretch=float(rng.uniform(-0.25, 1.4)) * obj.radius)
+        if all(np.hypot(obj.x - o.x, obj.y - o.y) > 1.05 * (reach(obj) + reach(o)) for o in placed):
+            placed.append(obj)
     posts: tuple[Post, ...] = ()
     if rng.random() < 0.2:
         posts = (Post(float(rng.uniform(20, 236)), float(rng.uniform(8, 16)), str(rng.choice(["white", "black", "orange"]))),)
     return Scene(
         ground=str(rng.choice(list(GROUNDS))), ground_seed=int(rng.integers(2**31)), light=light,
-        light_radius=float(rng.uniform(180, 340)), things=tuple(placed), posts=posts,
+        light_radius=float(rng.uniform(180, 340)), objects=tuple(placed), posts=posts,
     )  # fmt: skip
 
 
-def sample_thing(rng: np.random.Generator) -> Thing:
-    """Draw one thing that stands well inside the picture."""
+def sample_object(rng: np.random.Generator) -> SceneObject:
+    """Draw one object that stands well inside the picture."""
     colours = rng.permutation(list(COLOURS))
     radius = float(rng.uniform(20, 38))
-    return Thing(
+    return SceneObject(
         shape=str(rng.choice(SHAPES)), colour=str(colours[0]), second=str(colours[1]),
         pattern=str(rng.choice(PATTERNS, p=[0.4, 0.2, 0.2, 0.2])),
         x=float(rng.uniform(radius + 6, UNIT - radius - 6)), y=float(rng.uniform(radius + 6, UNIT - radius - 6)),
@@ -128,74 +128,74 @@ def sample_thing(rng: np.random.Generator) -> Thing:
     )  # fmt: skip
 
 
-def reach(thing: Thing) -> float:
-    """Largest distance of a point of the thing from its centre, in units."""
-    return thing.radius * 1.12 + abs(thing.stretch)
+def reach(obj: SceneObject) -> float:
+    """Largest distance of a point of the object from its centre, in units."""
+    return obj.radius * 1.12 + abs(obj.stretch)
 
 
 def render(scene: Scene, size: int = 256) -> np.ndarray:
     """Draw the scene: float32 [size, size, 3] RGB in [0, 1]. Deterministic; edges are antialiased."""
     image = _ground(scene.ground, scene.ground_seed, size).copy()
-    for thing in scene.things:
-        _paint_thing(image, thing, scene.light)
+    for obj in scene.objects:
+        _paint_object(image, obj, scene.light)
     image *= _light(scene.light, scene.light_radius, size)
     for post in scene.posts:
         _paint_post(image, post)
     return np.clip(image, 0.0, 1.0, out=image)
 
 
-def thing_mask(scene: Scene, index: int, size: int = 256) -> np.ndarray:
-    """Where thing `index` is visible: bool [size, size], posts in front cut out, its shadow not included."""
+def object_mask(scene: Scene, index: int, size: int = 256) -> np.ndarray:
+    """Where object `index` is visible: bool [size, size], posts in front cut out, its shadow not included."""
     x, y = _grid(size)
-    mask = _coverage(_distance(scene.things[index], *_to_local(scene.things[index], x, y)), size) > 0.5
+    mask = _coverage(_distance(scene.objects[index], *_to_local(scene.objects[index], x, y)), size) > 0.5
     for post in scene.posts:
         mask &= np.abs(x - post.x) > post.width / 2
     return mask
 
 
-def _paint_thing(image: np.ndarray, thing: Thing, light: tuple[float, float]) -> None:
+def _paint_object(image: np.ndarray, obj: SceneObject, light: tuple[float, float]) -> None:
     size = image.shape[0]
-    away = np.array([thing.x - light[0], thing.y - light[1]], float)
+    away = np.array([obj.x - light[0], obj.y - light[1]], float)
     away /= max(float(np.hypot(*away)), 1e-6)
-    margin = reach(thing) + thing.height + 12
-    x0, x1 = (int(np.clip(v * size / UNIT, 0, size)) for v in (thing.x - margin, thing.x + margin))
-    y0, y1 = (int(np.clip(v * size / UNIT, 0, size)) for v in (thing.y - margin, thing.y + margin))
+    margin = reach(obj) + obj.height + 12
+    x0, x1 = (int(np.clip(v * size / UNIT, 0, size)) for v in (obj.x - margin, obj.x + margin))
+    y0, y1 = (int(np.clip(v * size / UNIT, 0, size)) for v in (obj.y - margin, obj.y + margin))
     if x1 <= x0 or y1 <= y0:
         return
     gx, gy = _grid(size)
     x, y, patch = gx[y0:y1, x0:x1], gy[y0:y1, x0:x1], image[y0:y1, x0:x1]
 
-    shadow = _distance(thing, *_to_local(thing, x - away[0] * thing.height, y - away[1] * thing.height))
-    softness = 2.0 + 0.5 * thing.height
+    shadow = _distance(obj, *_to_local(obj, x - away[0] * obj.height, y - away[1] * obj.height))
+    softness = 2.0 + 0.5 * obj.height
     patch *= 1.0 - 0.55 * _smoothstep(softness, -softness, shadow)[..., None]
 
-    u, v = _to_local(thing, x, y)
-    distance = _distance(thing, u, v)
-    facing = -(away[0] * (x - thing.x) + away[1] * (y - thing.y)) / thing.radius
-    shade = (0.92 + 0.16 * np.clip(facing, -1.2, 1.2)) * (0.72 + 0.28 * _smoothstep(0.0, -0.35 * thing.radius, distance))
-    colour = _pattern(thing, u, v) * shade[..., None]
+    u, v = _to_local(obj, x, y)
+    distance = _distance(obj, u, v)
+    facing = -(away[0] * (x - obj.x) + away[1] * (y - obj.y)) / obj.radius
+    shade = (0.92 + 0.16 * np.clip(facing, -1.2, 1.2)) * (0.72 + 0.28 * _smoothstep(0.0, -0.35 * obj.radius, distance))
+    colour = _pattern(obj, u, v) * shade[..., None]
     alpha = _coverage(distance, size)[..., None]
     patch += alpha * (colour - patch)
 
 
-def _to_local(thing: Thing, x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Scene position -> the thing's own unstretched frame, in units of its radius."""
-    a = np.deg2rad(thing.angle)
+def _to_local(obj: SceneObject, x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Scene position -> the object's own unstretched frame, in units of its radius."""
+    a = np.deg2rad(obj.angle)
     c, s = np.cos(a), np.sin(a)
-    u = (c * (x - thing.x) + s * (y - thing.y)) / thing.radius
-    v = (-s * (x - thing.x) + c * (y - thing.y)) / thing.radius
-    if thing.stretch:
-        # Beyond STRETCH_FROM the thing moves rigidly; the stem between STEM_FROM and there is lengthened evenly.
-        start, end, delta = STEM_FROM, STRETCH_FROM, thing.stretch / thing.radius
+    u = (c * (x - obj.x) + s * (y - obj.y)) / obj.radius
+    v = (-s * (x - obj.x) + c * (y - obj.y)) / obj.radius
+    if obj.stretch:
+        # Beyond STRETCH_FROM the object moves rigidly; the stem between STEM_FROM and there is lengthened evenly.
+        start, end, delta = STEM_FROM, STRETCH_FROM, obj.stretch / obj.radius
         stem = start + (u - start) * (end - start) / (end + delta - start)
         u = np.where(u > end + delta, u - delta, np.where(u > start, stem, u))
     return u, v
 
 
-def _distance(thing: Thing, u: np.ndarray, v: np.ndarray) -> np.ndarray:
+def _distance(obj: SceneObject, u: np.ndarray, v: np.ndarray) -> np.ndarray:
     """Signed distance to the outline in units, negative inside (exact enough for edges and soft shadows)."""
     r = np.hypot(u, v)
-    shape = thing.shape
+    shape = obj.shape
     if shape == "circle":
         d = r - 0.9
     elif shape == "square":
@@ -213,7 +213,7 @@ def _distance(thing: Thing, u: np.ndarray, v: np.ndarray) -> np.ndarray:
         d = (r - (0.74 + 0.26 * np.cos(phi))) * 0.75
     else:  # drop: round at one end, pointed at the other
         d = (np.hypot(u + 0.2, v) - np.clip(0.62 - 0.42 * np.clip(u, -0.2, 1.5) ** 2, 0.0, 1.0)) * 0.85
-    return (d * thing.radius).astype(np.float32)
+    return (d * obj.radius).astype(np.float32)
 
 
 def _box(u: np.ndarray, v: np.ndarray, a: float, b: float) -> np.ndarray:
@@ -226,15 +226,15 @@ def _regular(u: np.ndarray, v: np.ndarray, sides: int, inner: float) -> np.ndarr
     return np.max([np.cos(a) * u + np.sin(a) * v for a in angles], axis=0) - inner
 
 
-def _pattern(thing: Thing, u: np.ndarray, v: np.ndarray) -> np.ndarray:
-    first, second = (np.array(COLOURS[c], np.float32) for c in (thing.colour, thing.second))
-    if thing.pattern == "plain":
+def _pattern(obj: SceneObject, u: np.ndarray, v: np.ndarray) -> np.ndarray:
+    first, second = (np.array(COLOURS[c], np.float32) for c in (obj.colour, obj.second))
+    if obj.pattern == "plain":
         return np.broadcast_to(first, (*u.shape, 3))
-    sharp = thing.radius / 1.5
-    if thing.pattern == "striped":
+    sharp = obj.radius / 1.5
+    if obj.pattern == "striped":
         wave = np.sin(u * 2 * np.pi / 0.62)
         mix = np.clip(wave * sharp * 0.25 + 0.5, 0, 1)
-    elif thing.pattern == "dotted":
+    elif obj.pattern == "dotted":
         cell = 0.62
         du, dv = ((w / cell) % 1.0 - 0.5 for w in (u, v))
         mix = np.clip((np.hypot(du, dv) * cell - 0.17) * -sharp + 0.5, 0, 1)

@@ -21,13 +21,12 @@ import cv2
 import numpy as np
 import torch
 from PIL import Image
-from torch import Tensor
 
 from ..edits.dragfield import dragfield
 from ..edits.dragflow import dragflow
 from ..edits.edit import Edit
 from ..field import DragField
-from ..picture.compose import paste_back
+from ..picture.compose import paste_back, picture_of, tensor_of
 from ..picture.preview import SOURCE, TARGET, overlay, preview
 from ..progress import Progress, RunContext
 from ..sampling.inversion import invert, reconstruct
@@ -91,7 +90,7 @@ def run(
         progress(4 * cases, 4 * cases, "done")
     sheet = contact_sheet(
         "Dragfield: drags by the bundled model",
-        "Blue: what is dragged. Orange: where to. px and °: how far the dragged thing is from the truth. dB: likeness to the truth where "
+        "Blue: what is dragged. Orange: where to. px and °: how far the dragged object is from the truth. dB: likeness to the truth where "
         "the picture may change. Outside of the mask every pixel is the input's.",
         list(COLUMNS.values()), [Row(f"{i}   {describe(one.case)}", one.case.scene.caption, list(_cells(one)))
                                  for i, one in enumerate(shown, start=1)],
@@ -113,26 +112,27 @@ def rows(report: dict) -> Iterator[dict]:
 def show(model: DemoFlux, case: DemoCase, name: str, tell: Callable[[int, str], Callable[[Progress], None]]) -> Shown:
     """Edit one case by every method. tell(part, what) gives what is to be told the progress of that part, of four."""
     backbone, autoencoder = model.backbone, model.autoencoder
-    image, cond = _tensor(case.source), embed([case.drag.background_prompt])
+    image, cond = tensor_of(case.source), embed([case.drag.background_prompt])
     with torch.no_grad():
         began = time.perf_counter()
         inversion = invert(backbone, autoencoder.encode(image), cond, DRAGFLOW.inversion, run=RunContext(tell(0, "inversion")))
         inverting = time.perf_counter() - began
         tell(1, "reconstruction")
         # Denoised from the inverted latent itself: the free reconstruction, back along the path, would prove nothing.
-        rebuilt = _array(autoencoder.decode(reconstruct(backbone, inversion, cond)[-1]))
-        coded = _array(autoencoder.decode(inversion.z0))
+        rebuilt = picture_of(autoencoder.decode(reconstruct(backbone, inversion, cond)[-1]))
+        coded = picture_of(autoencoder.decode(inversion.z0))
         began = time.perf_counter()
         warped = preview(case.source, DragField.from_drag(case.drag, DRAGFIELD.field))
         warping = time.perf_counter() - began
-        through = autoencoder.decode(autoencoder.encode(_tensor(warped)))
+        through = autoencoder.decode(autoencoder.encode(tensor_of(warped)))
     question = (backbone, autoencoder, image, case.drag, cond)
     published = dragflow(*question, settings=DRAGFLOW, inversion=inversion, run=RunContext(tell(2, "dragflow")))
     ours = dragfield(*question, settings=DRAGFIELD, inversion=inversion, run=RunContext(tell(3, "dragfield")))
     mask = published.mask | ours.mask
 
     # As in the benchmark, the warp passes through the autoencoder once, so that all results pay for it alike.
-    results = {"pixel_warp": _array(paste_back(through, image, mask)), "dragflow": _array(published.image), "dragfield": _array(ours.image)}
+    made = {"pixel_warp": paste_back(through, image, mask), "dragflow": published.image, "dragfield": ours.image}
+    results = {name: picture_of(image) for name, image in made.items()}
     spent = {"no_edit": _spent(), "pixel_warp": _spent(warping), "dragflow": _cost(published), "dragfield": _cost(ours)}
     measured = {method: measure(case, picture, mask) for method, picture in {"no_edit": case.source, **results}.items()}
     record = {
@@ -219,11 +219,3 @@ def _cost(edit: Edit) -> dict:
 
 def _spent(seconds: float = 0.0, forward: int = 0, backward: int = 0) -> dict:
     return {"seconds": seconds, "nfe_forward": forward, "nfe_backward": backward}
-
-
-def _tensor(image: np.ndarray) -> Tensor:
-    return torch.from_numpy(np.ascontiguousarray(image)).permute(2, 0, 1)[None].float()
-
-
-def _array(image: Tensor) -> np.ndarray:
-    return image[0].detach().permute(1, 2, 0).cpu().numpy()

@@ -3,7 +3,7 @@
 Prompts are right, missing or those of another scene, and guidance is anything from 1 to 5, so that without the adapter the velocity
 drifts away from the picture. The target is the frozen transformer's own velocity with the right prompt at guidance 1, which is without
 noise and takes the drift away, and in part the velocity to the very picture, which the transformer alone can't know.
-The subject is the picture or a crop of it, or the same scene with its things elsewhere (views.py), as it is after a drag.
+The subject is the picture or a crop of it, or the same scene with its objects elsewhere (views.py), as it is after a drag.
 Resumable; the same script for CPU and GPU.
 """
 
@@ -38,7 +38,7 @@ NOISIEST = 0.9
 """Times are drawn evenly below it. Inversions end at 0.84; the drift of a wrong prompt is six times larger at 0.8 than at 0.6, and beyond
 it would be all that is learned."""
 MOVED = 0.4
-"""Share of samples whose subject is the scene with its things elsewhere."""
+"""Share of samples whose subject is the scene with its objects elsewhere."""
 CROP = (0.6, 1.0)
 """Sides of a crop, as parts of the picture's."""
 
@@ -60,7 +60,7 @@ def train(
     """Train until `steps`, or stop resumably after `minutes`. Returns the file of the exported weights.
 
     flux, vae: folders of the trained transformer (diffusers layout) and of its autoencoder.  views: how many of the pool's scenes are
-    drawn a second time, their things moved.
+    drawn a second time, their objects moved.
     """
     from diffusers import FluxTransformer2DModel
 
@@ -86,7 +86,7 @@ def train(
         z0 = latents[picks].float()
         seen = torch.cat([again[picks[:count]].float(), crops(z0[count:], generator)])
         right = Conditioning(prompts.txt[picks], prompts.pooled[picks])
-        told = _told(prompts, picks, generator)
+        given = _given(prompts, picks, generator)
         t = NOISIEST * torch.rand(batch, generator=generator)
         guidance = RANGE[0] + (RANGE[1] - RANGE[0]) * torch.rand(batch, generator=generator)
         guidance[torch.rand(batch, generator=generator) < PLAIN] = 1.0
@@ -97,7 +97,7 @@ def train(
             with torch.no_grad():
                 steady = backbone.velocity(zt, t, right.to(device))
             live = backbone.with_subjects(Injections([Injection(adapter, adapter.subject(seen))]))
-            v = live.velocity(zt, t, told.to(device), guidance=guidance)
+            v = live.velocity(zt, t, given.to(device), guidance=guidance)
             loss = (v - torch.lerp(steady, noise - z0, PICTURE)).square().mean()
             optimiser.zero_grad()
             loss.backward()
@@ -130,7 +130,7 @@ def crops(z: Tensor, generator: torch.Generator) -> Tensor:
     return torch.cat(made)
 
 
-def _told(prompts: Conditioning, picks: Tensor, generator: torch.Generator) -> Conditioning:
+def _given(prompts: Conditioning, picks: Tensor, generator: torch.Generator) -> Conditioning:
     """Right, missing or wrong prompts for the picked scenes: txt [B, L, D], pooled [B, P]."""
     lot = torch.rand(len(picks), generator=generator)
     others = torch.randint(len(prompts.txt), (len(picks),), generator=generator)

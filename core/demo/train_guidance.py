@@ -123,8 +123,8 @@ def smooth_embedder(model: nn.Module) -> None:
     first.weight.copy_(torch.randn(first.weight.shape, generator=generator) * slow)
     first.bias.copy_(torch.randn(first.bias.shape, generator=generator))
     s = ((g - RANGE[0]) / (RANGE[1] - RANGE[0]))[:, None]
-    ways = nn.functional.normalize(torch.randn(2, second.out_features, generator=generator), dim=1)
-    curve = at_one + REACH * (s * ways[:1] + s**2 * ways[1:]) / 2**0.5
+    directions = nn.functional.normalize(torch.randn(2, second.out_features, generator=generator), dim=1)
+    curve = at_one + REACH * (s * directions[:1] + s**2 * directions[1:]) / 2**0.5
     hidden = torch.cat((nn.functional.silu(first(waves)), torch.ones_like(s)), 1)
     ridge = 1e-3 * torch.eye(hidden.shape[1])
     weights = torch.linalg.solve(hidden.T @ hidden + ridge, hidden.T @ (curve - at_one))

@@ -5,7 +5,7 @@ The heads are small, 96 channels wide and 0.3 MB in float16: the models they rea
 How they are trained differs from what was published for Stable Diffusion, for reasons that were seen in training:
 
 - negatives go farther towards noise, 0.7 and 0.85 instead of 0.5. Half way these models draw nearly the same picture again, less different
-  from it than one in which a thing has moved, and a head then learns to see nothing: both distances shrink towards 0;
+  from it than one in which an object has moved, and a head then learns to see nothing: both distances shrink towards 0;
 - triplets are read at levels up to 0.6 only, where drags happen. Above, nothing tells one picture from another;
 - each triplet is read at three levels: drawing one takes longer than reading it;
 - the rate is higher, and falls to zero over the second half.

@@ -95,8 +95,8 @@ class ObjectMoves(PointMoves):
             share = torch.from_numpy(_read(self._alpha(body, size), at.numpy())).to(at)
             handles, targets = self._ends(body.points, progress, size)
             more = share > most
-            way = share[..., None] * (blended(at, handles, targets - handles))
-            total = torch.where(more[..., None], way, total)
+            displacement = share[..., None] * (blended(at, handles, targets - handles))
+            total = torch.where(more[..., None], displacement, total)
             most, owner = torch.where(more, share, most), torch.where(more, number, owner)
         return total, owner
 
@@ -112,10 +112,10 @@ class ObjectMoves(PointMoves):
             alpha = self._alpha(body, size)
             x0, y0, x1, y1 = _window(alpha, handles, targets)
             box = np.s_[y0:y1, x0:x1]
-            way = blended(centres[box], targets, handles - targets)
-            went, torn = (torch.from_numpy(v) for v in _on_top(alpha, centres[box].numpy(), way.numpy()))
+            displacement = blended(centres[box], targets, handles - targets)
+            went, torn = (torch.from_numpy(v) for v in _on_top(alpha, centres[box].numpy(), displacement.numpy()))
             # What would come from off the picture is its border, drawn out.
-            taken = (centres[box] + went[..., None] * way).clamp(min=0).minimum(torch.tensor(size, dtype=torch.float64))
+            taken = (centres[box] + went[..., None] * displacement).clamp(min=0).minimum(torch.tensor(size, dtype=torch.float64))
             seen = (went > top[box]) & ~torn
             source[box] = torch.where(seen[..., None], taken, source[box])
             shown[box] |= seen
@@ -203,22 +203,22 @@ def _read(alpha: np.ndarray, at: np.ndarray) -> np.ndarray:
     return np.concatenate(parts, axis=1).reshape(at.shape[:-1])
 
 
-def blended(at: Tensor, origins: Tensor, ways: Tensor) -> Tensor:
-    """The mean of `ways` [n, 2] at positions [..., 2], those from near origins most: by inverse squared distance. -> like at"""
+def blended(at: Tensor, origins: Tensor, displacements: Tensor) -> Tensor:
+    """The mean of `displacements` [n, 2] at positions [..., 2], those from near origins most: by inverse squared distance. -> like at"""
     total, weight = torch.zeros_like(at), torch.zeros(at.shape[:-1], dtype=at.dtype)
-    for origin, way in zip(origins, ways, strict=True):
+    for origin, displacement in zip(origins, displacements, strict=True):
         share = 1 / ((at - origin).square().sum(dim=-1) + NEAREST)
-        total, weight = total + share[..., None] * way, weight + share
+        total, weight = total + share[..., None] * displacement, weight + share
     return total / weight[..., None]
 
 
-def _on_top(alpha: np.ndarray, at: np.ndarray, way: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The largest s in [0, 1] with a(at + s way) >= s, and whether that place is drawn out too far. -> float64, bool [h, w]
+def _on_top(alpha: np.ndarray, at: np.ndarray, displacement: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The largest s in [0, 1] with a(at + s displacement) >= s, and whether that place is drawn out too far. -> float64, bool [h, w]
 
     What goes at the picture's border goes on beyond it.
     """
     x, y = (np.ascontiguousarray(at[..., k], dtype=np.float32) - np.float32(0.5) for k in (0, 1))
-    dx, dy = (np.ascontiguousarray(way[..., k], dtype=np.float32) for k in (0, 1))
+    dx, dy = (np.ascontiguousarray(displacement[..., k], dtype=np.float32) for k in (0, 1))
     went, torn = np.zeros(x.shape, np.float32), np.zeros(x.shape, bool)
     found, before = np.zeros(x.shape, bool), np.zeros(x.shape, np.float32)
     for step in range(STEPS, -1, -1):

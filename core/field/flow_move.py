@@ -53,12 +53,12 @@ class FlowMove(OneOperation):
 
     def landing(self, progress: float, size: Size) -> Landing:
         """Cells that what moves has reached, and where it comes from: p = x - w d(p), by iteration."""
-        window, way = (0, 0, *size), progress * self._displacement(size)
+        window, displacement = (0, 0, *size), progress * self._displacement(size)
         goal = cell_centres(window)
-        source = goal - sample(way, goal)[0].permute(1, 2, 0)
+        source = goal - sample(displacement, goal)[0].permute(1, 2, 0)
         for _ in range(ROUNDS):
-            source = goal - sample(way, source)[0].permute(1, 2, 0)
-        missed = (source + sample(way, source)[0].permute(1, 2, 0) - goal).norm(dim=-1)
+            source = goal - sample(displacement, source)[0].permute(1, 2, 0)
+        missed = (source + sample(displacement, source)[0].permute(1, 2, 0) - goal).norm(dim=-1)
         share = sample(resample(self.mask, size)[None, None].double(), source, padding="zeros")[0, 0]
         solid = (share > INSIDE) & (missed < OFF)
         return Landing(window, source, solid, torch.zeros_like(solid), 0)
@@ -73,6 +73,6 @@ class FlowMove(OneOperation):
         """In cells of the grid. -> float64 [1, 2, h, w]"""
         height, width = self.mask.shape
         scale = torch.tensor([size[0] / width, size[1] / height], dtype=torch.float64)
-        told = torch.from_numpy(np.ascontiguousarray(self.displacement)).double() * scale
+        scaled = torch.from_numpy(np.ascontiguousarray(self.displacement)).double() * scale
         centres = cell_centres((0, 0, *size)) / scale
-        return sample(told.permute(2, 0, 1)[None], centres)
+        return sample(scaled.permute(2, 0, 1)[None], centres)

@@ -109,21 +109,6 @@ def cut_shape(size: Size) -> tuple[int, int]:
     return height // scale, width // scale
 
 
-def progress_schedule(transport: int = 50, intensify: int = 20, *, turn: int = 0, turns: int = 1) -> tuple[float, ...]:
-    """Progress w_k of each drag iteration: rises linearly for `transport` steps, stays for `intensify` (Eq. 18-19).
-
-    turn, turns: DragFlow can spread the way over several denoising rounds; round `turn` of `turns` covers its own part.
-    With the defaults: 1/50, 2/50, … 1, then 20 times 1.
-    """
-    if transport < 1 or intensify < 0 or not 0 <= turn < turns:
-        raise ValueError(
-            f"{transport} transport and {intensify} intensify steps in round {turn} of {turns} make no schedule: "
-            "use transport >= 1, intensify >= 0 and 0 <= turn < turns"
-        )
-    way = [min(1.0, (turn * transport + k) / (turns * transport)) for k in range(1, transport + 1)]
-    return tuple(way + way[-1:] * intensify)
-
-
 def transform(matrix: np.ndarray, xy: Tensor) -> Tensor:
     """Apply a [2, 3] affine map to positions [..., 2]."""
     (a, b, c), (d, e, f) = matrix.tolist()

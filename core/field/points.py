@@ -112,32 +112,32 @@ class PointMoves:
 
         -> bool [h, w] with at least one cell, and float64 [h, w, 2].
         """
-        handles, ways = self._pairs(size)
+        handles, displacements = self._pairs(size)
         centres = cell_centres((0, 0, *size))
         offset, nearest = self.pull(progress, size, centres)
-        at = handles[index] + ways[index] * progress
+        at = handles[index] + displacements[index] * progress
         cell = torch.tensor(self.picture, dtype=torch.float64) / torch.tensor(size)
         close = ((centres - at) * cell).norm(dim=-1) <= self.radius
         return (close & (nearest == index)) | (centres.floor() == at.floor()).all(dim=-1), centres + offset
 
     def pull(self, progress: float, size: Size, at: Tensor) -> tuple[Tensor, Tensor]:
         """Backward displacement [..., 2] at positions [..., 2], and which point is nearest [...]."""
-        handles, ways = self._pairs(size)
-        return self._spread(at, handles + ways * progress, -ways * progress, size)
+        handles, displacements = self._pairs(size)
+        return self._spread(at, handles + displacements * progress, -displacements * progress, size)
 
     def push(self, progress: float, size: Size, at: Tensor) -> tuple[Tensor, Tensor]:
         """Forward displacement, the published direction; shapes as in `pull`."""
-        handles, ways = self._pairs(size)
-        return self._spread(at, handles, ways * progress, size)
+        handles, displacements = self._pairs(size)
+        return self._spread(at, handles, displacements * progress, size)
 
-    def _spread(self, at: Tensor, origins: Tensor, ways: Tensor, size: Size) -> tuple[Tensor, Tensor]:
+    def _spread(self, at: Tensor, origins: Tensor, displacements: Tensor, size: Size) -> tuple[Tensor, Tensor]:
         circle = self._circle(size) if self.fades else None
         x, y = (v.contiguous() for v in at.unbind(-1))
         moved_x, moved_y, total = (torch.zeros_like(x) for _ in range(3))
         best = torch.full_like(x, math.inf)
         nearest = torch.zeros_like(x, dtype=torch.int64)
         # One pair after the other: a hundred pairs on a large picture would not fit side by side.
-        for i, (origin, way) in enumerate(zip(origins.tolist(), ways.tolist(), strict=True)):
+        for i, (origin, displacement) in enumerate(zip(origins.tolist(), displacements.tolist(), strict=True)):
             ray_x, ray_y = x - origin[0], y - origin[1]
             distance = torch.hypot(ray_x, ray_y)
             closer = distance < best
@@ -148,8 +148,8 @@ class PointMoves:
             total += share
             if circle is not None:
                 share = share * _fade(ray_x, ray_y, distance, origin, *circle)
-            moved_x += share * way[0]
-            moved_y += share * way[1]
+            moved_x += share * displacement[0]
+            moved_y += share * displacement[1]
         return torch.stack((moved_x / total, moved_y / total), dim=-1), nearest
 
     def _circle(self, size: Size) -> tuple[Tensor, float]:
@@ -158,8 +158,8 @@ class PointMoves:
         It grows to hold every handle and target; the formula is undefined for points outside. With a `reach` and no area, the circle
         around handles and targets, that much wider.
         """
-        handles, ways = self._pairs(size)
-        ends = torch.cat((handles, handles + ways))
+        handles, displacements = self._pairs(size)
+        ends = torch.cat((handles, handles + displacements))
         if self.area is None and self.reach is not None:
             centre = (ends.amin(dim=0) + ends.amax(dim=0)) / 2
             cells = max(side / whole for side, whole in zip(size, self.picture, strict=True))
@@ -197,8 +197,8 @@ class PointMoves:
         """Cells that can show content of the area: its box, also shifted by each pair."""
         area = self._area(size) > INSIDE
         columns, rows = area.any(dim=0).nonzero(), area.any(dim=1).nonzero()
-        _, ways = self._pairs(size)
-        (left, up), (right, down) = ways.amin(dim=0).tolist(), ways.amax(dim=0).tolist()
+        _, displacements = self._pairs(size)
+        (left, up), (right, down) = displacements.amin(dim=0).tolist(), displacements.amax(dim=0).tolist()
         x0 = max(0, math.floor(int(columns[0]) - 1 + min(0.0, left)))
         y0 = max(0, math.floor(int(rows[0]) - 1 + min(0.0, up)))
         x1 = min(size[0], math.ceil(int(columns[-1]) + 2 + max(0.0, right)))

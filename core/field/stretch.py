@@ -66,15 +66,15 @@ class Stretch:
     def reach(self, corners: Tensor, shift: Point, size: tuple[int, int]) -> Tensor:
         """Corners [n, 2] of the region's box moved by the far end of the band: the window has to hold them too."""
         direction = _direction(shift)
-        way = -self.length * math.hypot(*shift)
+        offset = -self.length * math.hypot(*shift)
         if self.fixed is not None:
             offsets = (torch.tensor(self.fixed) * torch.tensor(size) - corners) @ direction
-            way = float(offsets[offsets.abs().argmax()])
-        return corners + way * direction
+            offset = float(offsets[offsets.abs().argmax()])
+        return corners + offset * direction
 
     def _ramp(self, soft: Tensor, shift: Point, progress: float, centres: Tensor) -> _Ramp | None:
-        way = math.hypot(*shift)
-        if way * progress < 1e-6:
+        distance = math.hypot(*shift)
+        if distance * progress < 1e-6:
             return None
         size = soft.shape[1], soft.shape[0]
         direction = _direction(shift)
@@ -87,47 +87,19 @@ class Stretch:
         if self.fixed is not None:
             fixed = float(torch.tensor(self.fixed, dtype=torch.float64) * torch.tensor(size) @ direction)
             side = 1.0 if fixed < float((region @ direction).mean()) else -1.0
-        near, valid = _edge(soft, region @ direction, region @ across, direction, across, side, centres @ across)
+        found = _edge(soft, region @ direction, region @ across, direction, across, side, centres @ across)
+        if found is None:
+            return None
+        near, valid = found
         if fixed is None:
             # No further back than the picture goes: what lies beyond its border cannot be stretched.
-            far = torch.maximum(near - self.length * way, along - _room_behind(centres, direction, size))
+            far = torch.maximum(near - self.length * distance, along - _room_behind(centres, direction, size))
         else:
             far = torch.full_like(near, fixed)
-        before, after = (near - far) * side, (near + progress * way - far) * side
+        before, after = (near - far) * side, (near + progress * distance - far) * side
         # Less than a cell of material cannot give.
         valid = valid & (before >= 1) & (after >= 1)
         return _Ramp((along - far) * side, before.clamp(min=1), after.clamp(min=1), valid, direction * side)
-
-
-def drawn_out(mask: np.ndarray, shift: Point, stretch: Stretch) -> np.ndarray | None:
-    """The stretch continued to both sides of the region, for an object of which the region is one end.
-
-    mask: bool [H, W], the region.  shift: (x, y) px.
-    -> backward, float32 [H, W, 2]: what lies beyond the moved edge comes from one shift back, what lies between it and the far point from
-       between them. Lines that miss the region take the edge of the nearest one that meets it. None where nothing can be drawn out: no
-       shift, or a fixed place in front of the region or nearer than a pixel to it.
-    """
-    way = math.hypot(*shift)
-    if way < 1e-6:
-        return None
-    height, width = mask.shape
-    dx, dy = shift[0] / way, shift[1] / way
-    x, y = np.meshgrid(np.arange(width) + 0.5, np.arange(height) + 0.5)
-    along, across = x * dx + y * dy, y * dx - x * dy
-    line = np.floor(across[mask] - across[mask].min()).astype(int)
-    near = np.full(line.max() + 1, np.inf)
-    np.minimum.at(near, line, along[mask] - 0.5)
-    met = np.isfinite(near)
-    edge = np.interp(across, (np.arange(len(near)) + 0.5 + across[mask].min())[met], near[met])
-    far = edge - stretch.length * way
-    if stretch.fixed is not None:
-        far = np.full_like(edge, stretch.fixed[0] * width * dx + stretch.fixed[1] * height * dy)
-    before = edge - far
-    if before.min() < 1:
-        return None
-    at = along - far
-    source = np.where(at <= 0, at, np.where(at < before + way, at * before / (before + way), at - way))
-    return np.stack((x + (source - at) * dx, y + (source - at) * dy), -1).astype(np.float32)
 
 
 class _Ramp(NamedTuple):
@@ -146,12 +118,12 @@ def _direction(shift: Point) -> Tensor:
 
 def _edge(
     soft: Tensor, along: Tensor, across: Tensor, direction: Tensor, sideways: Tensor, side: float, at: Tensor
-) -> tuple[Tensor, Tensor]:
+) -> tuple[Tensor, Tensor] | None:
     """Where the region begins, seen from behind (side 1) or from the front (-1), on the line through each cell.
 
     The soft mask is read on a grid of lines one cell apart; the edge is where it crosses one half, between two
     readings.
-    -> position along the drag, and whether the line meets the region.
+    -> position along the drag, and whether the line meets the region; None where none does, because it lies between the lines.
     """
     lines = torch.arange(math.floor(float(across.min())) - 1, math.ceil(float(across.max())) + 2).double() + 0.5
     steps = torch.arange(math.floor(float(along.min())) - 2, math.ceil(float(along.max())) + 3).double() + 0.5
@@ -162,6 +134,8 @@ def _edge(
     )[0, 0]
     inside = values > 0.5 + 1e-6
     meets = inside.any(dim=1)
+    if not meets.any():
+        return None
     first = inside.int().argmax(dim=1).clamp(min=1)
     row = torch.arange(len(lines))
     here, before = values[row, first], values[row, first - 1]

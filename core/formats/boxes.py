@@ -48,7 +48,7 @@ class MovedBox:
     name: str = ""
 
     @property
-    def way(self) -> tuple[float, float]:
+    def displacement(self) -> tuple[float, float]:
         """How far its middle goes, (x, y) in fractions of the picture."""
         goal = self.after or self.before
         return tuple((goal[i] + goal[i + 2] - self.before[i] - self.before[i + 2]) / 2 for i in (0, 1))

@@ -16,9 +16,10 @@ import numpy as np
 from PIL import Image
 
 from ..instruction import DragInstruction, DrawnPoints
-from ..instruction.checks import MAX_PROMPT, fields, text
+from ..instruction.checks import fields, text
 from ..instruction.guarded_json import InstructionError
 from ..instruction.operations import Drag
+from ..instruction.schema import MAX_PROMPT
 from .picture_file import size_of
 from .plain_pickle import load_plain
 from .sample import Sample, from_alternating, read_bytes, read_json, read_mask, to_alternating, trace, write_mask, write_picture

@@ -70,12 +70,12 @@ def read_pair(folder: Path) -> RealPair:
         if not mask.any():
             raise InstructionError(f"{folder.name}/thing_{name}.png is empty; mark the object in it")
     valid = folder / "valid.png"
-    told = read_json(folder / "pair.json")
-    if not isinstance(told, dict):
-        raise InstructionError(f"{folder.name}/pair.json is {show(told)}; write an object with handle and target")
-    places = [_place(told.get(name), f"{name} of {folder.name}", size) for name in ("handle", "target")]
+    saved = read_json(folder / "pair.json")
+    if not isinstance(saved, dict):
+        raise InstructionError(f"{folder.name}/pair.json is {show(saved)}; write an object with handle and target")
+    places = [_place(saved.get(name), f"{name} of {folder.name}", size) for name in ("handle", "target")]
     return RealPair(
-        folder.name, str(told.get("clip", folder.name)), *(np.asarray(decode(p), np.float32) / 255 for p in (before, after)), *masks,
+        folder.name, str(saved.get("clip", folder.name)), *(np.asarray(decode(p), np.float32) / 255 for p in (before, after)), *masks,
         read_mask(valid, size) if valid.is_file() else np.ones(size[::-1], bool), *places, _tracks(folder / "tracks.json", size),
     )  # fmt: skip
 
@@ -99,9 +99,9 @@ def _place(value: object, what: str, size: tuple[int, int]) -> Point:
 def _tracks(path: Path, size: tuple[int, int]) -> np.ndarray | None:
     if not path.is_file():
         return None
-    told = read_json(path)
+    saved = read_json(path)
     try:
-        tracks = np.asarray(told, np.float64)
+        tracks = np.asarray(saved, np.float64)
     except (TypeError, ValueError):
         tracks = np.empty(0)
     if tracks.ndim != 2 or tracks.shape[1] != 4 or not np.isfinite(tracks).all() or np.abs(tracks).max() > 2 * max(size):

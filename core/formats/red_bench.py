@@ -19,9 +19,10 @@ import numpy as np
 from PIL import Image
 
 from ..instruction import DragInstruction, DrawnPoints, DrawnRegion
-from ..instruction.checks import MAX_PROMPT, fields, label, text
+from ..instruction.checks import fields, label, text
 from ..instruction.guarded_json import InstructionError, show
 from ..instruction.operations import Drag, Point, RegionOperation
+from ..instruction.schema import MAX_PROMPT
 from .picture_file import size_of
 from .sample import Sample, from_index, read_json, read_mask, to_index, trace, write_mask, write_picture
 

@@ -1,8 +1,8 @@
 """What the user says: `DragInstruction`, its versioned JSON, every error that can be made in it, and the plain `Drag` in pixels."""
 
-from .drag_instruction import MAX_OPERATIONS, DragInstruction
+from .drag_instruction import DragInstruction
 from .drawn import DrawnPoints, DrawnRegion
 from .guarded_json import InstructionError
-from .schema import instruction_schema
+from .schema import MAX_OPERATIONS, instruction_schema
 
 __all__ = ["MAX_OPERATIONS", "DragInstruction", "DrawnPoints", "DrawnRegion", "InstructionError", "instruction_schema"]

@@ -15,14 +15,10 @@ import numpy as np
 
 from .guarded_json import InstructionError, show
 from .operations import Point
+from .schema import MAX_SIDE, MAX_VERTICES
 
-MAX_SIDE = 16_384
 MAX_PIXELS = 8192 * 8192
 """Largest picture, in pixels: 67 megapixels."""
-MAX_VERTICES = 20_000
-"""Vertices of all outlines of an instruction together; a painted region needs a few hundred."""
-MAX_PROMPT = 10_000
-MAX_NAME = 200
 
 Ring = tuple[Point, ...]
 Polygons = tuple[tuple[Ring, ...], ...]

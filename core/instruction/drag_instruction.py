@@ -18,16 +18,16 @@ from typing import Any
 
 from . import checks as check
 from .checks import Polygons
-from .drawn import MAX_PAIRS, DrawnPoints, DrawnRegion, assign, read_operation, write_operation
+from .drawn import DrawnPoints, DrawnRegion, assign, read_operation, write_operation
 from .guarded_json import InstructionError, load_json, show
 from .on_picture import rasterise
 from .operations import Drag, Point
 from .outline import outline
+from .schema import MAX_OPERATIONS, MAX_PAIRS, MAX_PROMPT, MAX_VERTICES, PROMPTS, TOP
 
 __all__ = ["VERSION", "DragInstruction", "DrawnPoints", "DrawnRegion", "InstructionError"]
 
 VERSION = 1
-MAX_OPERATIONS = 64
 MAX_LENGTH = 500.0
 """Length of all outlines together, in picture sides: what filling them may cost."""
 
@@ -61,8 +61,8 @@ class DragInstruction:
             if not isinstance(operation, DrawnRegion | DrawnPoints):
                 raise InstructionError(f"operation {i} is {show(operation)}; make it a DrawnRegion or DrawnPoints")
         assign(self, operations=_with_ids(self.operations), version=VERSION)
-        assign(self, background_prompt=check.text(self.background_prompt, "the background prompt", check.MAX_PROMPT),
-             editing_prompt=check.text(self.editing_prompt, "the editing prompt", check.MAX_PROMPT))
+        assign(self, background_prompt=check.text(self.background_prompt, "the background prompt", MAX_PROMPT),
+             editing_prompt=check.text(self.editing_prompt, "the editing prompt", MAX_PROMPT))
         if self.size is not None:
             assign(self, size=check.picture_size(self.size))
         if self.editable is not None:
@@ -83,13 +83,13 @@ class DragInstruction:
         data = source if isinstance(source, dict) else load_json(source)
         if isinstance(data, list):
             raise InstructionError("the instruction is a list; write an object, or give points as handles and targets")
-        known = check.fields(data, ("version", "size", "operations", "prompts", "editable"), "the instruction")
+        known = check.fields(data, TOP, "the instruction")
         if "version" not in known:
             raise InstructionError(f'the instruction has no version; add "version": {VERSION}')
         operations = known.get("operations", [])
         if isinstance(operations, list | tuple) and len(operations) <= MAX_OPERATIONS:
             operations = tuple(read_operation(o, f"operation {i}") for i, o in enumerate(operations, 1))
-        prompts = check.fields(known.get("prompts", {}), ("background", "editing"), "prompts")
+        prompts = check.fields(known.get("prompts", {}), PROMPTS, "prompts")
         return cls(operations, prompts.get("background", ""), prompts.get("editing", ""),
                    known.get("size"), known.get("editable"), known["version"])
 
@@ -166,8 +166,8 @@ def _check_amount(instruction: DragInstruction) -> None:
     regions = [o for o in instruction.operations if isinstance(o, DrawnRegion)]
     outlines = [*(o.region for o in regions), *(o.along for o in regions if o.along is not None)]
     rings = [ring for polygons in (*outlines, instruction.editable or ()) for rings in polygons for ring in rings]
-    if sum(map(len, rings)) > check.MAX_VERTICES:
-        raise InstructionError(f"all outlines together have more than {check.MAX_VERTICES:,} vertices; simplify them")
+    if sum(map(len, rings)) > MAX_VERTICES:
+        raise InstructionError(f"all outlines together have more than {MAX_VERTICES:,} vertices; simplify them")
     length = sum(abs(x - px) + abs(y - py) for ring in rings
                  for (px, py), (x, y) in zip((ring[-1], *ring), ring, strict=False))
     if length > MAX_LENGTH:

@@ -12,13 +12,9 @@ from . import checks as check
 from .checks import Polygons
 from .guarded_json import InstructionError, show
 from .operations import Point, Task
+from .schema import BESIDE, MAX_NAME, MAX_PAIRS, POINTS, REGION, REQUIRED
 
 TASKS = get_args(Task)
-MAX_PAIRS = 1024
-"""Handle points of an instruction, all operations together."""
-
-_REGION = ("id", "name", "kind", "visible", "task", "region", "target", "anchor", "along")
-_POINTS = ("id", "name", "kind", "visible", "pairs")
 
 
 @dataclass(frozen=True)
@@ -59,7 +55,7 @@ class DrawnRegion:
         if self.task not in ("rotation", "deformation") and self.anchor is not None:
             raise InstructionError(f"{self.task} has an anchor, which only rotation and deformation use; remove it or change the task")
         if self.anchor is not None:
-            assign(self, anchor=check.point(self.anchor, "anchor", -1.0, 2.0, "bring it nearer to the picture"))
+            assign(self, anchor=check.point(self.anchor, "anchor", *BESIDE, "bring it nearer to the picture"))
         if self.along is not None:
             if self.task == "pin":
                 raise InstructionError("a pin has something that goes along, but pinned regions stay; remove it or make it a pin too")
@@ -95,8 +91,8 @@ def read_operation(data: Any, what: str) -> DrawnRegion | DrawnPoints:
     kind = data.get("kind") if isinstance(data, dict) else None
     if isinstance(data, dict) and (not isinstance(kind, str) or kind not in ("region", "points")):
         raise InstructionError(f'{what} has the kind {show(kind)}; write "kind": "region" or "kind": "points"')
-    known = check.fields(data, _REGION if kind == "region" else _POINTS, what)
-    for key in ("task", "region") if kind == "region" else ("pairs",):
+    known = check.fields(data, REGION if kind == "region" else POINTS, what)
+    for key in REQUIRED[kind]:
         if key not in known:
             raise InstructionError(f"{what} has no {key}; a {kind} operation needs one, add it")
     del known["kind"]
@@ -124,6 +120,6 @@ def assign(frozen: object, **values: object) -> None:
 
 def _set_label(operation: DrawnRegion | DrawnPoints) -> None:
     for key in ("id", "name"):
-        assign(operation, **{key: check.text(getattr(operation, key), key, check.MAX_NAME)})
+        assign(operation, **{key: check.text(getattr(operation, key), key, MAX_NAME)})
     if not isinstance(operation.visible, bool):
         raise InstructionError(f"visible is {show(operation.visible)}; write true or false")

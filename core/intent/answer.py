@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, get_args
 
 from ..instruction import DragInstruction, DrawnRegion
 from ..instruction.guarded_json import InstructionError, load_json, show
@@ -23,7 +23,7 @@ MAX_ANSWER = 100_000
 """Characters of an answer that are looked at."""
 MAX_TEXT = 1_000
 """Characters of one prompt; longer ones are cut at a word."""
-TASKS = ("relocation", "rotation", "deformation")
+TASKS = tuple(task for task in get_args(Task) if task != "pin")
 
 
 class AnswerError(ValueError):
@@ -87,11 +87,11 @@ def with_tasks(instruction: DragInstruction, candidate: Candidate) -> DragInstru
     regions = moving(instruction)
     if len(regions) != len(candidate.tasks):
         raise ValueError(f"the candidate is about {len(candidate.tasks)} regions, the drag has {len(regions)}: ask again")
-    told = iter(zip(candidate.tasks, _anchors(candidate), strict=True))
+    chosen = iter(zip(candidate.tasks, _anchors(candidate), strict=True))
     operations = []
     for operation in instruction.operations:
         if any(operation is region for region in regions):
-            task, anchor = next(told)
+            task, anchor = next(chosen)
             drawn = operation.anchor if operation.task == task or task == "rotation" else None
             operation = replace(operation, task=task, anchor=drawn or (anchor if task == "rotation" else None))
         operations.append(operation)
@@ -169,13 +169,13 @@ def _candidate(entry: Any, instruction: DragInstruction) -> Candidate:
     if not isinstance(entry, dict):
         raise AnswerError(f"a candidate is {show(entry)}, not an object")
     regions = moving(instruction)
-    told = entry.get("regions")
-    if told is None and "task" in entry:
-        told = [entry]  # A model that was asked about one region likes to leave the list out.
-    if not isinstance(told, list) or len(told) < len(regions):
-        raise AnswerError(f"a candidate says {show(told)} about {len(regions)} regions")
+    regional = entry.get("regions")
+    if regional is None and "task" in entry:
+        regional = [entry]  # A model that was asked about one region likes to leave the list out.
+    if not isinstance(regional, list) or len(regional) < len(regions):
+        raise AnswerError(f"a candidate says {show(regional)} about {len(regions)} regions")
     tasks, anchors = [], []
-    for one in told[: len(regions)]:
+    for one in regional[: len(regions)]:
         task = one.get("task") if isinstance(one, dict) else one
         task = task.strip().lower() if isinstance(task, str) else task
         if not isinstance(task, str) or task not in TASKS:

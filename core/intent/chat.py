@@ -145,7 +145,7 @@ def _send(endpoint: Endpoint, body: bytes, should_stop: Callable[[], bool] | Non
         if thread.is_alive():
             _hang_up(connection)
     if "error" in done:
-        raise _told(endpoint, done["error"])
+        raise _as_server_error(endpoint, done["error"])
     return done["reply"]
 
 
@@ -172,7 +172,7 @@ def _exchange(endpoint: Endpoint, connection: http.client.HTTPConnection, body: 
     return data
 
 
-def _told(endpoint: Endpoint, error: Exception) -> Exception:
+def _as_server_error(endpoint: Endpoint, error: Exception) -> Exception:
     if isinstance(error, ServerError):
         return error
     if isinstance(error, ssl.SSLError):

@@ -43,12 +43,12 @@ def guess_task(picture: np.ndarray, region: RegionOperation) -> Task:
     """relocation, rotation or deformation, see above."""
     if region.anchor is not None:
         return "rotation"
-    way = np.array(region.target) - np.array(centroid(region.mask))
-    length = float(np.hypot(*way))
+    displacement = np.array(region.target) - np.array(centroid(region.mask))
+    length = float(np.hypot(*displacement))
     if length < 1:
         return "relocation"
     middle, outside, direction = _places(picture, region)
-    along = direction @ (way / length)
+    along = direction @ (displacement / length)
     behind, around = outside[along < -BEHIND], outside[along > -AROUND]
     if not len(behind) or not len(around):
         return "relocation"

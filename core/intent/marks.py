@@ -47,10 +47,10 @@ def _area(canvas: np.ndarray, mask: np.ndarray, colour: tuple[int, int, int], wi
 
 
 def _arrow(canvas: np.ndarray, start: Point, end: Point, width: int) -> None:
-    way = math.dist(start, end)
-    if way < 1:
+    distance = math.dist(start, end)
+    if distance < 1:
         return
-    tip = min(0.5, 6 * width / way)
+    tip = min(0.5, 6 * width / distance)
     for thick, colour in ((width + 2, (0, 0, 0)), (width, ARROW)):
         cv2.arrowedLine(canvas, _pixel(start), _pixel(end), colour, thick, cv2.LINE_AA, tipLength=tip)
 

@@ -183,13 +183,13 @@ def _published(path: Path) -> tuple[ReadoutConfig, dict[str, Tensor]]:
         raise ValueError(f"{path.name} has no aggregation_network with tensors in it: give a checkpoint of a readout head")
     # With the sequential variant, which is never told the time, an extra 0 follows the number of each layer.
     state = {_plain(name): value for name, value in state.items()}
-    told: dict[str, Any] = saved.get("config") if isinstance(saved.get("config"), dict) else {}
+    config: dict[str, Any] = saved.get("config") if isinstance(saved.get("config"), dict) else {}
     try:
         first = [state[f"bottleneck_layers.{i}.conv1.weight"] for i in range(len(state["mixing_weights"]))]
         projection = state["bottleneck_layers.0.conv3.weight"].shape[0]
     except KeyError as error:
         raise ValueError(f"{path.name} lacks the key {error}: give a checkpoint of an appearance readout head") from None
-    dims = tuple(told.get("dims") or (w.shape[1] for w in first))
+    dims = tuple(config.get("dims") or (w.shape[1] for w in first))
     emb = state.get("bottleneck_layers.0.emb_layers.weight")
     return ReadoutConfig(dims, projection, 0 if emb is None else emb.shape[1], backbone="published"), state
 

@@ -35,6 +35,14 @@ class UNetTap:
         return f"{self.kind}-{self.index}"
 
 
+def parse_unet_tap(name: str) -> UNetTap:
+    """The tap that `str` names, such as 'up-2'."""
+    kind, _, index = name.strip().rpartition("-")
+    if kind not in KINDS or not index.isdecimal():
+        raise ValueError(f"UNet tap {name[:60]!r} is unknown: write KIND-INDEX such as up-2, with KIND one of {', '.join(KINDS)}")
+    return UNetTap(kind, int(index))
+
+
 def default_unet_taps(up_resnets: Sequence[int]) -> tuple[UNetTap, ...]:
     """Where a point drag compares features: output of the last up block but one.
 

@@ -7,28 +7,12 @@ an attribute `taps`: a point drag then reads them in the same pass and hands the
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 
 Term = Callable[[Sequence[Tensor], Tensor], Tensor]
-
-
-@dataclass(frozen=True, eq=False)
-class Weighted:
-    """`weight` times another term."""
-
-    term: Term
-    weight: float
-
-    @property
-    def taps(self) -> tuple[Any, ...] | None:
-        return getattr(self.term, "taps", None)
-
-    def __call__(self, features: Sequence[Tensor], z: Tensor) -> Tensor:
-        return self.weight * self.term(features, z)
 
 
 class TapPlan:

@@ -17,10 +17,10 @@ from typing import Literal
 from ..choices import check_choice
 from ..field.geometry import Size, checked_point
 from ..instruction.operations import Point, PointOperation, contradiction
+from ..instruction.schema import MAX_PAIRS
 
 Clamp = Literal["none", "picture", "transposed"]
 
-MAX_PAIRS = 1024
 STRIDE = 2
 """Pixels per cell of the grid."""
 
@@ -61,11 +61,11 @@ class Handles:
 
     def steps(self, longest: float) -> tuple[Point, ...]:
         """From each handle towards its target, at most `longest` cells and never past it."""
-        ways = []
+        steps = []
         for (x, y), (tx, ty), distance in zip(self.now, self.targets, self.distances(), strict=True):
             share = min(longest, distance) / distance if distance > 0 else 0.0
-            ways.append(((tx - x) * share, (ty - y) * share))
-        return tuple(ways)
+            steps.append(((tx - x) * share, (ty - y) * share))
+        return tuple(steps)
 
     def carried(self, share: float) -> Handles:
         """The same drag with its handles `share` of the way on, where a latent warp by that ratio takes them."""

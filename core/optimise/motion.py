@@ -73,10 +73,10 @@ def motion_loss(
 ) -> Tensor:
     """L above, d_i at most `longest_step` cells; handles that have `arrived`, by their distance in cells, take no part. -> float32 []"""
     total, span = torch.zeros((), device=maps[0].device), handles.mapped or handles.grid
-    for patch, place, way, distance in zip(patches, handles.now, handles.steps(longest_step), handles.distances(), strict=True):
+    for patch, place, step, distance in zip(patches, handles.now, handles.steps(longest_step), handles.distances(), strict=True):
         if arrived(distance):
             continue
-        near = read(maps, (place[0] + way[0], place[1] + way[1]), radius, span, reading)
+        near = read(maps, (place[0] + step[0], place[1] + step[1]), radius, span, reading)
         apart = sum((new - old).abs().sum() for new, old in zip(near, patch, strict=True))
         total = total + max(4 * radius * radius, 1) / sum(old.numel() for old in patch) * apart
     return total

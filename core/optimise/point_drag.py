@@ -18,7 +18,6 @@ for the latent after the step (z' = z_{t-1}).
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -165,14 +164,6 @@ def point_drag(
             yield _state(step, number, handles, leaf, loss, motion, "", forwards, backwards, idle)
             if last:
                 break
-
-
-def run_point_drag(*args, **kwargs) -> PointDragState:
-    """The last state of `point_drag` (same arguments)."""
-    last = deque(point_drag(*args, **kwargs), maxlen=1)
-    if not last:
-        raise ValueError("the drag was stopped before its first iteration")
-    return last[0]
 
 
 def _look(probe: Sampler, leaf: Tensor, t: float, to: float | None, taps: Sequence[Any]) -> tuple[list[Tensor], Tensor | None]:

@@ -21,7 +21,6 @@ two to four cases of the demo model, too few to settle it.
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -235,14 +234,6 @@ def present_cells(field: Correspondence, progress: float, z: Tensor) -> Tensor:
         x, y = target.long().unbind(-1)
         cells[y, x] = 1.0
     return (torch.nn.functional.max_pool2d(cells[None, None], 3, 1, 1)[0, 0] > 0).to(z.device)
-
-
-def run_region_drag(*args, **kwargs) -> DragState:
-    """The last state of `region_drag` (same arguments)."""
-    last = deque(region_drag(*args, **kwargs), maxlen=1)
-    if not last:
-        raise ValueError("the drag was stopped before its first iteration")
-    return last[0]
 
 
 def _phases(settings: RegionDragSettings) -> Iterator[tuple[Phase, float]]:

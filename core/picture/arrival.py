@@ -39,7 +39,7 @@ Verdict = Literal["arrived", "near", "wrong place", "on the way", "still", "lost
 class Arrival:
     """What became of one operation.
 
-    way: how far it was to go.  off: how far from its target it was found.  reached: the part of the way that fits best, 0 to 1.
+    distance: how far it was to go, px.  off: how far from its target it was found.  reached: the part of it that fits best, 0 to 1.
     likeness: how much the target looks like what was to come there, 0 as before the edit, 1 exactly; None where that looks alike.
     left: how much of the old look is still at the place left, 0 none, 1 all; None where that can't be seen.
     unlike: how little the best place found looks like it, 0 it does, 1 as little as the ground at the target; None where those look alike.
@@ -48,7 +48,7 @@ class Arrival:
     """
 
     name: str
-    way: float
+    distance: float
     off: float
     reached: float
     likeness: float | None
@@ -66,11 +66,11 @@ class Arrival:
     def verdict(self) -> Verdict:
         """In one word.
 
-        near: within half of its way of the target.  wrong place: something like it is elsewhere.  on the way: it stopped there.
+        near: within half of its distance of the target.  wrong place: something like it is elsewhere.  on the way: it stopped there.
         still: nothing has moved.  lost: nothing like it is found.  smashed: it is there, but looks different.  unknown: it looks like
         the ground at its target, so nothing can be told.
         """
-        if self.likeness is None and self.left is None and self.unlike is None and self.way > 0:
+        if self.likeness is None and self.left is None and self.unlike is None and self.distance > 0:
             return "unknown"
         if self.arrived:
             return "arrived"
@@ -82,9 +82,10 @@ class Arrival:
             # Nothing like it is anywhere: has the ground at the target changed into something else?
             return "smashed" if self.likeness is not None and self.likeness > 0.25 else "lost"
         # Found where the drag would have passed: as far from the target as is left of the way.
-        if self.behind and self.reached < 0.85 and abs(self.off - (1 - self.reached) * self.way) <= max(self.tolerance, 0.2 * self.way):
+        amiss = abs(self.off - (1 - self.reached) * self.distance)
+        if self.behind and self.reached < 0.85 and amiss <= max(self.tolerance, 0.2 * self.distance):
             return "on the way" if self.reached >= 0.15 else "still"
-        return "near" if self.off <= 0.5 * self.way else "wrong place"
+        return "near" if self.off <= 0.5 * self.distance else "wrong place"
 
     @property
     def stayed(self) -> bool:
@@ -113,15 +114,15 @@ def arrivals(before: np.ndarray, after: np.ndarray, drag: Drag) -> list[Arrival]
     radius = default_point_radius(drag.size)
     for i, point in enumerate(drag.points):
         patch = disc(drag.size, point.handle, radius)
-        way = math.dist(point.handle, point.target)
+        distance = math.dist(point.handle, point.target)
         shift = (point.target[0] - point.handle[0], point.target[1] - point.handle[1])
-        (dx, dy), fit = _found(before, patch, after, shift, way + radius)
-        gone = 1.0 if way == 0 else ((shift[0] + dx) * shift[0] + (shift[1] + dy) * shift[1]) / way**2
+        (dx, dy), fit = _found(before, patch, after, shift, distance + radius)
+        gone = 1.0 if distance == 0 else ((shift[0] + dx) * shift[0] + (shift[1] + dy) * shift[1]) / distance**2
         carried = cv2.warpAffine(before, np.float32([[1, 0, shift[0]], [0, 1, shift[1]]]), drag.size)
         unlike = _unlike(fit, carried, before, disc(drag.size, point.target, radius))
         name = f"point {i + 1}"
         reached = min(max(gone, 0.0), 1.0)
-        found.append(Arrival(name, way, math.hypot(dx, dy), reached, None, None, tolerance, unlike, behind=gone <= 1))
+        found.append(Arrival(name, distance, math.hypot(dx, dy), reached, None, None, tolerance, unlike, behind=gone <= 1))
     return found
 
 
@@ -132,8 +133,8 @@ def _region(before: np.ndarray, after: np.ndarray, alone: Drag, tolerance: float
     landed = rigid.moved().numpy()
     start = centroid(alone.regions[0].mask)
     end = centroid(landed) if landed.any() else start
-    way = math.dist(start, end)
-    (dx, dy), fit = _found(expected, landed, after, (0.0, 0.0), way + 8) if landed.any() else ((way, 0.0), math.inf)
+    distance = math.dist(start, end)
+    (dx, dy), fit = _found(expected, landed, after, (0.0, 0.0), distance + 8) if landed.any() else ((distance, 0.0), math.inf)
     fits = []
     for step in range(STEPS + 1):
         there = rigid.moved(step / STEPS).numpy()
@@ -142,7 +143,7 @@ def _region(before: np.ndarray, after: np.ndarray, alone: Drag, tolerance: float
     reached = max(step for step, fit in enumerate(fits) if fit <= min(fits) + VISIBLE / 2) / STEPS
     vacated = field.vacated().numpy()
     return Arrival(
-        field.operations[0], way, math.hypot(dx, dy), reached, _closer(after, before, expected, landed),
+        field.operations[0], distance, math.hypot(dx, dy), reached, _closer(after, before, expected, landed),
         _closer(after, expected, before, vacated), tolerance, _unlike(fit, expected, before, landed),
         detail_left(before, after, vacated, landed | alone.regions[0].mask), dx * (end[0] - start[0]) + dy * (end[1] - start[1]) <= 0,
     )  # fmt: skip
@@ -178,11 +179,11 @@ def _found(picture: np.ndarray, mask: np.ndarray, after: np.ndarray, shift: Poin
     border = cv2.copyMakeBorder(after, *[reach + max(abs(sx), abs(sy))] * 4, cv2.BORDER_CONSTANT, value=(0.5, 0.5, 0.5))
     pad = reach + max(abs(sx), abs(sy))
     window = border[y0 + sy + pad - reach : y1 + sy + pad + reach, x0 + sx + pad - reach : x1 + sx + pad + reach]
-    thing, weight = picture[y0:y1, x0:x1], mask[y0:y1, x0:x1].astype(np.float32)
+    patch, weight = picture[y0:y1, x0:x1], mask[y0:y1, x0:x1].astype(np.float32)
     if scale < 1.0:
-        small = [cv2.resize(x, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA) for x in (window, thing, weight)]
-        window, thing, weight = small
-    fit = cv2.matchTemplate(window, thing, cv2.TM_SQDIFF, mask=np.repeat(weight[..., None], 3, axis=2))
+        small = [cv2.resize(x, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA) for x in (window, patch, weight)]
+        window, patch, weight = small
+    fit = cv2.matchTemplate(window, patch, cv2.TM_SQDIFF, mask=np.repeat(weight[..., None], 3, axis=2))
     rows, columns = np.nonzero(fit <= fit.min() + (VISIBLE / 2) ** 2 * 3 * weight.sum())
     away = np.stack((columns - (fit.shape[1] - 1) / 2, rows - (fit.shape[0] - 1) / 2), axis=-1)
     # Of places that fit alike, the nearest.

@@ -86,11 +86,11 @@ def fit_cast_shadow(image: np.ndarray, outline: np.ndarray, reach: float) -> Cas
         size = tuple(max(1, round(n * shrink)) for n in outline.shape[::-1])
         image, outline = (cv2.resize(a, size, interpolation=cv2.INTER_AREA) for a in (image, outline))
     reach = reach * shrink
-    thing = outline > 0.5
-    if not thing.any() or reach < 1:
+    inside = outline > 0.5
+    if not inside.any() or reach < 1:
         return None
-    near = grow(thing, reach + 8)
-    band = near & ~grow(thing, 1.5)
+    near = grow(inside, reach + 8)
+    band = near & ~grow(inside, 1.5)
     if near.all():
         return None
     ground = fill_hole(image, near, ~near)
@@ -100,7 +100,7 @@ def fit_cast_shadow(image: np.ndarray, outline: np.ndarray, reach: float) -> Cas
     seen = band & (ratio > DARKEST) & (ratio < BRIGHTEST) & (hue < SAME_HUE)
     if seen.sum() < 50:
         return None
-    rows, columns = np.nonzero(grow(thing, 2 * reach + 12))
+    rows, columns = np.nonzero(grow(inside, 2 * reach + 12))
     window = np.s_[rows.min() : rows.max() + 1, columns.min() : columns.max() + 1]
     found = _best_shift(np.where(seen, ratio, 0)[window], seen[window].astype(np.float32), outline[window], int(reach))
     if found is None:

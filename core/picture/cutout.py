@@ -44,11 +44,11 @@ def cut_out(image: np.ndarray, region: np.ndarray, edges: Edges = "drawn") -> np
         return whole
     rows, columns = np.flatnonzero(near.any(axis=1)), np.flatnonzero(near.any(axis=0))
     box = slice(int(rows[0]), int(rows[-1]) + 1), slice(int(columns[0]), int(columns[-1]) + 1)
-    told = np.full(region.shape, cv2.GC_BGD, np.uint8)
-    told[grow(region, BEYOND)] = cv2.GC_PR_BGD
-    told[region] = cv2.GC_PR_FGD
-    told[core] = cv2.GC_FGD
-    part = np.ascontiguousarray(told[box])
+    labels = np.full(region.shape, cv2.GC_BGD, np.uint8)
+    labels[grow(region, BEYOND)] = cv2.GC_PR_BGD
+    labels[region] = cv2.GC_PR_FGD
+    labels[core] = cv2.GC_FGD
+    part = np.ascontiguousarray(labels[box])
     # Its colour models start from random samples.
     cv2.setRNGSeed(0)
     cv2.grabCut(_eight_bit(image[box]), part, None, np.zeros((1, 65)), np.zeros((1, 65)), ROUNDS, cv2.GC_INIT_WITH_MASK)

@@ -161,10 +161,10 @@ def _outline(canvas: np.ndarray, mask: np.ndarray, colour: tuple[int, int, int],
 
 
 def _arrow(canvas: np.ndarray, start: Point, end: Point, width: int) -> None:
-    way = math.dist(start, end)
-    if way < 1:
+    distance = math.dist(start, end)
+    if distance < 1:
         return
-    (ux, uy), tip = ((end[0] - start[0]) / way, (end[1] - start[1]) / way), min(5.0 * width, way / 2)
+    (ux, uy), tip = ((end[0] - start[0]) / distance, (end[1] - start[1]) / distance), min(5.0 * width, distance / 2)
     wings = [(end[0] - tip * (ux - s * uy * 0.6), end[1] - tip * (uy + s * ux * 0.6)) for s in (-1, 1)]
     _line(canvas, [start, end], TARGET, width)
     _line(canvas, [wings[0], end, wings[1]], TARGET, width)

@@ -1,8 +1,8 @@
-"""Solvers for dz/dt = v(z, t): FireFlow (DragFlow section 3.1, FireFlow Alg. 1) beside plain Euler.
+"""The solver for dz/dt = v(z, t): FireFlow (DragFlow section 3.1, FireFlow Alg. 1).
 
-Every solver has one signature, `solver(velocity, z, times)`, is a generator that yields the state at each of `times`
+A solver, `solver(velocity, z, times)`, is a generator that yields the state at each of `times`
 (the given start first), and runs whichever way `times` goes: ascending inverts a picture, descending makes one. A
-caller that has to change the latent between steps (lockstep branches, masks) drives the step functions itself.
+caller that has to change the latent between steps (lockstep branches, masks) drives the step function itself.
 
     times = flux_schedule(tokens=1024)
     *_, inverted = fireflow(velocity, z0, inversion_times(times))      # picture -> t_6
@@ -55,12 +55,6 @@ def fireflow_step(velocity: Velocity, state: FlowState, to: float) -> FlowState:
     return FlowState(to, state.z + delta * v_mid, v_mid, state.nfe + (1 if cached else 2), state.step + 1)
 
 
-def euler_step(velocity: Velocity, state: FlowState, to: float) -> FlowState:
-    """From state.t to `to` along the velocity at state.t: first order, one evaluation."""
-    v = velocity(state.z, state.t)
-    return FlowState(to, state.z + (to - state.t) * v, v, state.nfe + 1, state.step + 1)
-
-
 def start(z: Tensor, t: float) -> FlowState:
     """The state a trajectory starts from: nothing cached, nothing evaluated."""
     return FlowState(t, z, None, 0, 0)
@@ -68,19 +62,8 @@ def start(z: Tensor, t: float) -> FlowState:
 
 def fireflow(velocity: Velocity, z: Tensor, times: Sequence[float]) -> Iterator[FlowState]:
     """FireFlow along `times` (either direction): len(times) states, len(times) evaluations in all."""
-    return _trajectory(fireflow_step, velocity, z, times)
-
-
-def euler(velocity: Velocity, z: Tensor, times: Sequence[float]) -> Iterator[FlowState]:
-    """Euler along `times` (either direction): len(times) states, len(times) - 1 evaluations in all."""
-    return _trajectory(euler_step, velocity, z, times)
-
-
-def _trajectory(
-    step: Callable[[Velocity, FlowState, float], FlowState], velocity: Velocity, z: Tensor, times: Sequence[float]
-) -> Iterator[FlowState]:
     state = start(z, times[0])
     yield state
     for t in times[1:]:
-        state = step(velocity, state, t)
+        state = fireflow_step(velocity, state, t)
         yield state

@@ -113,9 +113,9 @@ def train_readout(
         three = _triplet(probe, autoencoder, next(pairs), settings, generator)
         positive, negative, loss, slopes = 0.0, 0.0, 0.0, None
         for _ in range(settings.looks):
-            features, told = _look(probe, three, head, settings, generator)
+            features, embedding = _look(probe, three, head, settings, generator)
             with torch.enable_grad():
-                near, far = _distances(head, features, told)
+                near, far = _distances(head, features, embedding)
                 hinge = (settings.margin - (far - near)).clamp_min(0) / settings.looks
                 found = torch.autograd.grad(hinge, parameters)
             slopes = found if slopes is None else [a + b for a, b in zip(slopes, found, strict=True)]
@@ -189,9 +189,9 @@ def _look(
     return features, probe.embedding(t) if head.config.embedding else None
 
 
-def _distances(head: ReadoutHead, features: list[Tensor], told: Tensor | None) -> tuple[Tensor, Tensor]:
+def _distances(head: ReadoutHead, features: list[Tensor], embedding: Tensor | None) -> tuple[Tensor, Tensor]:
     """From the anchor to the positive and to the negative, each []."""
-    anchor, near, far = head(features, told).chunk(3)
+    anchor, near, far = head(features, embedding).chunk(3)
     return readout_distance(anchor, near).mean(), readout_distance(anchor, far).mean()
 
 

@@ -52,7 +52,7 @@ class Budget:
         """The bank to read from in this backbone's calls; it is moved into host memory for good should room be short."""
         if all(bank is not other for other in self._banks):
             self._banks.append(bank)
-        self._make_way()
+        self._make_room()
         return sent_ahead(bank, self._patcher.load_device)
 
     def settle(self, walk: Walk) -> int:
@@ -61,19 +61,30 @@ class Budget:
         if not self._settled:
             held = sum(device_bytes(bank) for bank in self._banks)
             self.plan = choose(walk, room_beside(self._patcher), held, self.saving)
-        self._make_way()
+        self._make_room()
         return self.need(walk)
 
     def need(self, walk: Walk) -> int:
         """Bytes that gradients through `walk` take by the present plan."""
         return self._caution * activation_bytes(walk, self.plan)
 
+    def fitting(self, walks: dict[int, Walk]) -> list[str]:
+        """For pictures of several sides, px: what an iteration holds beside the model by the plan that fits now, a phrase each."""
+        room, phrases = room_beside(self._patcher), []
+        for side, walk in walks.items():
+            plan = choose(walk, room)
+            how = "checkpointed, in host memory too" if plan.checkpoints_on_host else "checkpointed" if plan.checkpoint else "at full speed"
+            fits = activation_bytes(walk, plan) <= SHARE * max(room, 0)
+            takes = f"{activation_bytes(walk, plan) / GIB:.1f} GB"
+            phrases.append(f"{side} px: {takes}, {how}{'' if fits else ', more than there is unless weights make way'}")
+        return phrases
+
     def spare(self) -> None:
         """After running out: the leanest plan (unless saving is "off"), and twice the reserve, so that ComfyUI offloads more weights."""
         self._settled, self._caution = True, 2
         if self.saving != "off":
             self.plan = PLANS[-1]
-        self._make_way()
+        self._make_room()
 
     def advice(self) -> str:
         """What to lower, with numbers where they are known."""
@@ -86,7 +97,7 @@ class Budget:
         free = comfy.model_management.get_free_memory(self._patcher.load_device) / GIB
         return f"an iteration takes about {takes:.1f} GB here besides the model, and {free:.1f} GB are free without any: {lower}"
 
-    def _make_way(self) -> None:
+    def _make_room(self) -> None:
         if self.plan.bank_on_host:
             for bank in self._banks:
                 move_to_host(bank)

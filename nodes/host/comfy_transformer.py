@@ -205,13 +205,19 @@ class ComfyTransformer(ComfyFlow):
         self._weights = None
         return self.budget.settle(walk)
 
+    def drag_walk(self, cells: tuple[int, int], cond: ComfyConditioning | Conditioning) -> Walk:
+        """What a drag iteration on a latent of (h, w) cells passes through, with this prompt and the taps by default."""
+        return self._passed(prod(-(-side // self.patch) for side in cells), self._prompt(cond).positive, self.default_taps)
+
     def _walk(self, z: Tensor, entries: Native, reader: TapReader | None) -> Walk:
-        pictures = (z, *entries[0][1].get("reference_latents", ()))
-        tokens = z.shape[0] * (sum(prod(token_grid(x, self.patch)) for x in pictures) + entries[0][0].shape[1])
-        end = None if reader is None else last_tap(reader.taps)
+        return self._passed(z.shape[0] * prod(token_grid(z, self.patch)), entries, () if reader is None else reader.taps, z.shape[0])
+
+    def _passed(self, tokens: int, entries: Native, taps: Sequence[Tap], batch: int = 1) -> Walk:
+        beside = sum(prod(token_grid(x, self.patch)) for x in entries[0][1].get("reference_latents", ())) + entries[0][0].shape[1]
+        end = last_tap(resolve_taps(taps, self.double_blocks, self.single_blocks)) if taps else None
         double = end.index + 1 if end and end.kind == "double" else self.double_blocks
         single = 0 if end and end.kind == "double" else end.index + 1 if end else self.single_blocks
-        return Walk(tokens, self.width, double, single, self.dtype, 0 if reader is None else len(reader.taps))
+        return Walk(tokens + batch * beside, self.width, double, single, self.dtype, len(taps))
 
     def _close(self) -> None:
         super()._close()

@@ -39,13 +39,13 @@ class ComfyProgress:
         self._stage: str | None = None
         self.noise: Tensor | None = None
 
-    def run(self, told: Callable[[Progress], None] | None = None) -> RunContext:
-        """For a core run. told: who hears of it too."""
+    def run(self, also: Callable[[Progress], None] | None = None) -> RunContext:
+        """For a core run. also: who hears of it too."""
 
         def report(progress: Progress) -> None:
             self(progress)
-            if told is not None:
-                told(progress)
+            if also is not None:
+                also(progress)
 
         return RunContext(report, self.stop_if_cancelled)
 

@@ -63,15 +63,15 @@ def edits(scale: Scale, device: torch.device) -> Iterator[Row]:
         case = make(scale, side, device) if model is None else sized(model, side)
         model = case
         image = picture(side).to(device)
-        ways: dict[str, tuple[Callable, object]] = {
+        methods: dict[str, tuple[Callable, object]] = {
             "dragfield": (dragfield, DragFieldSettings()),
             "dragflow": (dragflow, DragFlowSettings()),
             "dragflow, published settings": (dragflow, PUBLISHED),
         }
         if not scale.whole:
             few = RegionDragSettings(transport_steps=1, intensify_steps=1)
-            ways = {"dragfield": ways["dragfield"], "dragflow": (dragflow, DragFlowSettings(drag=few))}
-        for name, (method, settings) in ways.items():
+            methods = {"dragfield": methods["dragfield"], "dragflow": (dragflow, DragFlowSettings(drag=few))}
+        for name, (method, settings) in methods.items():
             if side == max(scale.sides) and settings is PUBLISHED:
                 continue
 

@@ -548,7 +548,7 @@ def test_a_guess_looks_like_one_and_a_drag_drawn_on_it_is_checked(open_bare: Any
     notice.wait_for(state="hidden")
 
 
-def test_a_picture_that_cannot_be_had_is_told_once(open_bare: Any) -> None:
+def test_a_picture_that_cannot_be_had_is_reported_once(open_bare: Any) -> None:
     hand, _, problems = open_bare("?empty")
     hand.page.evaluate("editor.setPicture('/missing.png', 'The linked picture is seen after a run.')")
     hand.root.locator(".df-notice", has_text="could not be loaded").wait_for()

@@ -89,8 +89,8 @@ class _Convolved(nn.Module):
         self.see, self.say, self.text = nn.Conv2d(16, 24, 3, padding=1), nn.Conv2d(24, 16, 3, padding=1), nn.Linear(TEXT, 24)
 
     def forward(self, x: torch.Tensor, t: torch.Tensor, context: torch.Tensor, **_: Any) -> torch.Tensor:
-        told = self.text(context).mean(1)[..., None, None]
-        return self.say(torch.tanh(self.see(x) + told + t[:, None, None, None] / 1000))
+        text = self.text(context).mean(1)[..., None, None]
+        return self.say(torch.tanh(self.see(x) + text + t[:, None, None, None] / 1000))
 
 
 class _UnknownModel(comfy.model_base.BaseModel):

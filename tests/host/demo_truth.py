@@ -1,7 +1,7 @@
 """What the drag of a demo workflow truly leads to, and how far the workflow's picture is from that.
 
 The picture of a demo workflow is drawn by Load Demo Scene, so its outcome can be drawn too. Where the drag is the scene's own, the scene
-knows it. Where it is one that somebody drew on the scene, each thing under a region is put where the region goes.
+knows it. Where it is one that somebody drew on the scene, each object under a region is put where the region goes.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import numpy as np
 from dragfield.core.demo.case_points import point_drag_of
 from dragfield.core.demo.cases import DemoCase, sample_case
 from dragfield.core.demo.measure import Measured, measure
-from dragfield.core.demo.scenes import UNIT, Scene, thing_mask
+from dragfield.core.demo.scenes import UNIT, Scene, object_mask
 from dragfield.core.instruction import DragInstruction
 from dragfield.core.instruction.operations import RegionOperation
 
@@ -32,7 +32,7 @@ class Expected:
     """The truth of what one Drag Report is about.
 
     method: "dragfield", "dragflow", "directdrag" or "latent warp".  saved: id of the node that saves the picture.
-    cases: one for each thing that the drag speaks of, pinned ones too; in each of them all others are already where they belong.
+    cases: one for each object that the drag speaks of, pinned ones too; in each of them all others are already where they belong.
     """
 
     method: str
@@ -40,7 +40,7 @@ class Expected:
     cases: tuple[DemoCase, ...]
 
     def measured(self, picture: np.ndarray) -> Iterator[tuple[DemoCase, Measured]]:
-        """picture: float [H, W, 3] in [0, 1].  Looks at the whole of it, but for where the other things of the drag stand or stood."""
+        """picture: float [H, W, 3] in [0, 1].  Looks at the whole of it, but for where the other objects of the drag stand or stood."""
         for case in self.cases:
             looked_at = np.ones(picture.shape[:2], bool)
             for other in self.cases:
@@ -76,19 +76,19 @@ def _cases(prompt: dict[str, Any], link: list[Any]) -> Iterator[DemoCase]:
     if drawn.points or any(region.task not in ("relocation", "pin") for region in drawn.regions):
         raise NotImplementedError("of drawn drags, only relocations and pins are rendered")
     before = after = own.scene
-    moved = [_thing_under(own.scene, region, own.size) for region in drawn.regions]
+    moved = [_object_under(own.scene, region, own.size) for region in drawn.regions]
     for index, region in zip(moved, drawn.regions, strict=True):
         x, y = _shift(region)
-        thing = before.things[index]
-        after = after.with_thing(index, x=thing.x + x * UNIT / own.size, y=thing.y + y * UNIT / own.size)
+        obj = before.objects[index]
+        after = after.with_object(index, x=obj.x + x * UNIT / own.size, y=obj.y + y * UNIT / own.size)
     for index in moved:
-        start = replace(after, things=(*after.things[:index], before.things[index], *after.things[index + 1 :]))
-        yield DemoCase(start, index, after.things[index], "relocation", None, own.size)
+        start = replace(after, objects=(*after.objects[:index], before.objects[index], *after.objects[index + 1 :]))
+        yield DemoCase(start, index, after.objects[index], "relocation", None, own.size)
 
 
-def _thing_under(scene: Scene, region: RegionOperation, size: int) -> int:
-    """Index of the one thing that the region holds nine tenths of."""
-    seen = [thing_mask(scene, i, size) for i in range(len(scene.things))]
+def _object_under(scene: Scene, region: RegionOperation, size: int) -> int:
+    """Index of the one object that the region holds nine tenths of."""
+    seen = [object_mask(scene, i, size) for i in range(len(scene.objects))]
     (index,) = (i for i, mask in enumerate(seen) if (mask & region.mask).sum() > 0.9 * mask.sum())
     return index
 
@@ -117,5 +117,5 @@ def _method(prompt: dict[str, Any], link: list[Any]) -> str:
 
 
 def _grown(mask: np.ndarray, pixels: int = 16) -> np.ndarray:
-    """Wide enough to hold a thing's shadow."""
+    """Wide enough to hold an object's shadow."""
     return cv2.dilate(mask.astype(np.uint8), np.ones((2 * pixels + 1,) * 2, np.uint8)).astype(bool)

@@ -9,8 +9,8 @@ import pytest
 import torch
 from any_flow import MODELS, conditioning, make
 from comfy_extras.nodes_custom_sampler import BasicGuider, KSamplerSelect, SamplerCustomAdvanced
+from drag_case import SIDE, DragCase, run
 from sampled import T, off, sampled_velocity
-from ways import SIDE, Ways, run
 
 from dragfield.core.instruction import DragInstruction, DrawnRegion
 from dragfield.nodes import models
@@ -102,69 +102,69 @@ def test_a_sampler_is_bit_identical_before_after_and_interrupted(patcher: Any, m
 
 
 @pytest.fixture
-def ways(patcher: Any, monkeypatch: pytest.MonkeyPatch) -> Ways:
+def case(patcher: Any, monkeypatch: pytest.MonkeyPatch) -> DragCase:
     monkeypatch.setattr("dragfield.nodes.drag_edit.ui.PreviewImage", lambda *_, **__: None)
     image = torch.rand(1, SIDE, SIDE, 3, generator=torch.Generator().manual_seed(5))
-    made = Ways((patcher, None, Grey(timed(patcher))), image, DRAG)
+    made = DragCase((patcher, None, Grey(timed(patcher))), image, DRAG)
     made.prompt = lambda words: conditioning()
     return made
 
 
-def inverted(ways: Ways, **how: Any) -> tuple:
-    z = ways.vae.encode(ways.image)
-    return run(FireFlowInvert, model=ways.model, positive=conditioning(), latent={"samples": z}, steps=6, skip=2, **how)
+def inverted(case: DragCase, **how: Any) -> tuple:
+    z = case.vae.encode(case.image)
+    return run(FireFlowInvert, model=case.model, positive=conditioning(), latent={"samples": z}, steps=6, skip=2, **how)
 
 
-def test_drag_edit_and_the_graph_run_and_agree_and_leave_the_background(ways: Ways) -> None:
+def test_drag_edit_and_the_graph_run_and_agree_and_leave_the_background(case: DragCase) -> None:
     with torch.inference_mode():
-        trajectory, _, latent, _ = inverted(ways)
-        what = {"model": ways.model, "vae": ways.vae, "image": ways.image, "trajectory": trajectory, "drag": DRAG}
+        trajectory, _, latent, _ = inverted(case)
+        what = {"model": case.model, "vae": case.vae, "image": case.image, "trajectory": trajectory, "drag": DRAG}
         edit, mask, _ = run(DragEdit, **what, method="dragfield", positive=conditioning())
         started, _, _, area = run(WarmStart, **what)
-        samples = run(GradientMaskedDenoise, model=ways.model, trajectory=started)[0]["samples"]
+        samples = run(GradientMaskedDenoise, model=case.model, trajectory=started)[0]["samples"]
         assert samples.shape == latent["samples"].shape
-        decoded = ways.vae.decode(samples).reshape(1, SIDE, SIDE, 3)
-        graph = run(PasteBack, edited=decoded, original=ways.image, mask=area, trajectory=started)[0]
+        decoded = case.vae.decode(samples).reshape(1, SIDE, SIDE, 3)
+        graph = run(PasteBack, edited=decoded, original=case.image, mask=area, trajectory=started)[0]
         closed = mask[0] == 0
-        assert closed.any() and torch.equal(edit[0][closed], ways.image[0][closed]) and not torch.equal(edit, ways.image)
+        assert closed.any() and torch.equal(edit[0][closed], case.image[0][closed]) and not torch.equal(edit, case.image)
         assert torch.equal(edit, graph)
         against = {"negative": conditioning(3), "cfg": 3.0}
-        guided = run(GradientMaskedDenoise, model=ways.model, trajectory=started, **against)[0]["samples"]
+        guided = run(GradientMaskedDenoise, model=case.model, trajectory=started, **against)[0]["samples"]
         assert not torch.allclose(guided, samples, atol=1e-3)
-        decoded = ways.vae.decode(guided).reshape(1, SIDE, SIDE, 3)
-        pasted = run(PasteBack, edited=decoded, original=ways.image, mask=area, trajectory=started)[0]
+        decoded = case.vae.decode(guided).reshape(1, SIDE, SIDE, 3)
+        pasted = run(PasteBack, edited=decoded, original=case.image, mask=area, trajectory=started)[0]
         assert torch.equal(pasted, run(DragEdit, **what, method="dragfield", positive=conditioning(), **against)[0])
 
 
-def test_an_inversion_comes_back_and_any_sampler_starts_there(ways: Ways) -> None:
+def test_an_inversion_comes_back_and_any_sampler_starts_there(case: DragCase) -> None:
     with torch.inference_mode():
-        trajectory, noise, latent, sigmas = inverted(ways)
+        trajectory, noise, latent, sigmas = inverted(case)
         state = trajectory.branches[0]
-        assert state.inversion.times[-1] == 0.0 and bool(state.inversion.bank.blocks) == (backbone_for(ways.model).level == 3)
-        back = run(GradientMaskedDenoise, model=ways.model, trajectory=trajectory)[0]["samples"]
-        moved = (models.vae_latents(ways.model, [state.z]) - latent["samples"]).abs().mean()
+        assert state.inversion.times[-1] == 0.0 and bool(state.inversion.bank.blocks) == (backbone_for(case.model).level == 3)
+        back = run(GradientMaskedDenoise, model=case.model, trajectory=trajectory)[0]["samples"]
+        moved = (models.vae_latents(case.model, [state.z]) - latent["samples"]).abs().mean()
         assert (back - latent["samples"]).abs().mean() < moved
         warped = run(LatentWarp, state=trajectory, drag=DRAG)[0]
         assert not torch.equal(warped.branches[0].z, state.z)
-        guider, sampler = BasicGuider.execute(ways.model, conditioning()).result[0], KSamplerSelect.execute("euler").result[0]
+        guider, sampler = BasicGuider.execute(case.model, conditioning()).result[0], KSamplerSelect.execute("euler").result[0]
         sampled = SamplerCustomAdvanced.execute(noise, guider, sampler, sigmas, latent).result[0]["samples"]
         assert sampled.shape == latent["samples"].shape and sampled.isfinite().all()
 
 
 @pytest.mark.parametrize("patcher", ["unknown"], indirect=True)
-def test_what_needs_more_than_a_velocity_says_so_before_anything_starts(ways: Ways) -> None:
+def test_what_needs_more_than_a_velocity_says_so_before_anything_starts(case: DragCase) -> None:
     with torch.inference_mode():
-        trajectory = inverted(ways)[0]
+        trajectory = inverted(case)[0]
         for node in (RegionDragOptimizer, PointDragOptimizer):
             with pytest.raises(ValueError, match=r"needs features inside of the model.*does not give here: use Warm Start"):
-                run(node, model=ways.model, trajectory=trajectory, drag=DRAG, preset="tuned")
+                run(node, model=case.model, trajectory=trajectory, drag=DRAG, preset="tuned")
         for method in ("dragflow", "directdrag"):
             with pytest.raises(ValueError, match=f"'{method}' needs features .* use the method 'dragfield'"):
-                run(DragEdit, model=ways.model, vae=ways.vae, image=ways.image, drag=DRAG, method=method, positive=conditioning())
+                run(DragEdit, model=case.model, vae=case.vae, image=case.image, drag=DRAG, method=method, positive=conditioning())
         with pytest.raises(ValueError, match="remembering needs the model's keys and values"):
-            inverted(ways, remember="all")
+            inverted(case, remember="all")
         with pytest.raises(ValueError, match="connect negative, or clip"):
-            run(DragEdit, model=ways.model, vae=ways.vae, image=ways.image, drag=DRAG, method="dragfield", positive=conditioning(), cfg=3.0)
+            run(DragEdit, model=case.model, vae=case.vae, image=case.image, drag=DRAG, method="dragfield", positive=conditioning(), cfg=3.0)
 
 
 def test_a_model_that_answers_with_nan_is_named_with_its_dtype(patcher: Any) -> None:

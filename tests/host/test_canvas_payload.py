@@ -57,7 +57,7 @@ def test_the_report_tells_the_canvas_of_each_operation_by_its_id(image: torch.Te
     json.dumps(sent)
 
 
-def test_what_arrived_is_told_so(image: torch.Tensor) -> None:
+def test_what_arrived_is_reported_so(image: torch.Tensor) -> None:
     moved = image.clone()
     moved[:, 13:38, 20:43] = image[:, 39:64, 0:23]
     moved[:, 20:45, 46:69] = image[:, 13:38, 20:43]
@@ -113,8 +113,8 @@ def test_advice_names_only_settings_of_the_nodes_in_the_graph_that_leave_room(im
         "2": asked("DragfieldRegionOptimizer", model=["1", 0], guidance=2.0, hold_attention=True, transport=50),
         "9": asked("DragfieldReport", after=["2", 0]),
     }
-    told = reported(image, smashed, region)
-    assert "lower guidance of the Region Optimizer" in told and "hold_attention" not in told and "drawn scenes only" in told
+    advised = reported(image, smashed, region)
+    assert "lower guidance of the Region Optimizer" in advised and "hold_attention" not in advised and "drawn scenes only" in advised
     # Without any node of ours the finding stands alone.
     assert "try" not in reported(image, image, {"9": asked("DragfieldReport", after=["3", 0]), "3": asked("LoadImage", image="a.png")})
 

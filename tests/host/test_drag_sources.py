@@ -47,7 +47,7 @@ def moved(mask: torch.Tensor, **more: Any) -> Drag:
     return drag_of(Masks.execute(mask, **settings | more))
 
 
-def way(drag: Drag) -> np.ndarray:
+def displacement(drag: Drag) -> np.ndarray:
     region = drag.regions[-1]
     return np.subtract(region.target, centroid(region.mask))
 
@@ -55,7 +55,7 @@ def way(drag: Drag) -> np.ndarray:
 @pytest.mark.parametrize("scale", [1.0, 4.25, 0.5, 0.7])
 def test_a_mask_of_another_size_than_the_picture_moves_as_many_pixels_of_the_picture(scale: float) -> None:
     drag = moved(square(scale), image=IMAGE)
-    assert np.allclose(way(drag), (85, 0), atol=0.1)
+    assert np.allclose(displacement(drag), (85, 0), atol=0.1)
     assert np.allclose(centroid(drag.regions[0].mask), (65, 75), atol=0.1)
     assert abs(drag.regions[0].mask.sum() / 2500 - 1) < 0.03
 
@@ -71,14 +71,14 @@ def test_what_goes_along_is_of_the_region_and_does_not_count_for_its_middle() ->
 
 def test_a_drag_before_says_how_large_the_picture_is() -> None:
     before = DragInstruction(size=SIZE).to_json()
-    assert np.allclose(way(moved(square(4.25), drag=before)), (85, 0), atol=0.1)
-    assert np.allclose(way(moved(square())), (85, 0), atol=0.1)
+    assert np.allclose(displacement(moved(square(4.25), drag=before)), (85, 0), atol=0.1)
+    assert np.allclose(displacement(moved(square())), (85, 0), atol=0.1)
 
 
 def test_a_target_mask_and_an_anchor_are_the_pictures_too() -> None:
     target = torch.zeros(1, 320, 480)
     target[:, 100:200, 250:350] = 1
-    assert np.allclose(way(moved(square(4.25), image=IMAGE, target_mask=target)), (85, 0), atol=0.1)
+    assert np.allclose(displacement(moved(square(4.25), image=IMAGE, target_mask=target)), (85, 0), atol=0.1)
     turned = moved(square(4.25), image=IMAGE, task="rotation", angle=90.0, anchor_x=65.0, anchor_y=130.0)
     assert np.allclose(turned.regions[0].target, (120, 130), atol=0.2)
 
@@ -91,14 +91,14 @@ def test_a_mask_of_another_shape_is_refused() -> None:
 
 
 def test_without_the_picture_the_node_says_whose_pixels_count(monkeypatch: pytest.MonkeyPatch) -> None:
-    told = []
-    monkeypatch.setattr("dragfield.nodes.drag_from_masks.show_text", lambda text, _: told.append(text))
+    shown = []
+    monkeypatch.setattr("dragfield.nodes.drag_from_masks.show_text", lambda text, _: shown.append(text))
     moved(square(4.25))
-    assert told == ["pixels of the mask, 1020 x 680; connect image if the picture has another size"]
+    assert shown == ["pixels of the mask, 1020 x 680; connect image if the picture has another size"]
     moved(square(), image=IMAGE)
     moved(square(), drag=DragInstruction(size=SIZE).to_json())
     moved(square(), target_mask=square())
-    assert len(told) == 1
+    assert len(shown) == 1
 
 
 def points(handles: Any, targets: Any = None, **more: Any) -> list:
@@ -155,15 +155,15 @@ def test_boxes_of_create_bounding_boxes_are_a_drag_in_pixels_of_its_own_canvas()
     before, after = drawn(35 / 240), drawn(105 / 240)
     by_boxes = boxed(before.result[1], after.result[1], canvas_width=960, canvas_height=640)
     for drag in (by_boxes, boxed(before.result[2], after.result[2])):
-        (region,) = drag.regions
-        assert np.allclose(way(drag), (70, 0), atol=0.3) and (region.mask & BALL[..., 0]).sum() / (region.mask | BALL[..., 0]).sum() > 0.9
+        found, ball = drag.regions[0].mask, BALL[..., 0]
+        assert np.allclose(displacement(drag), (70, 0), atol=0.3) and (found & ball).sum() / (found | ball).sum() > 0.9
     whole = boxed(before.result[1], after.result[1], canvas_width=960, canvas_height=640, moves="box")
     assert whole.regions[0].mask.sum() == 60 * 60
 
 
 def test_masks_say_what_of_the_boxes_moves() -> None:
     drag = boxed([{"x": 0, "y": 0, "width": 120, "height": 160}], [{"x": 60, "y": 0, "width": 120, "height": 160}], mask=square())
-    assert np.allclose(way(drag), (60, 0), atol=0.01) and drag.regions[0].mask.sum() == 2500
+    assert np.allclose(displacement(drag), (60, 0), atol=0.01) and drag.regions[0].mask.sum() == 2500
 
 
 def test_a_drag_as_boxes_and_back_goes_as_far() -> None:
@@ -171,7 +171,7 @@ def test_a_drag_as_boxes_and_back_goes_as_far() -> None:
     before, after, layout = DragToBoxes.execute(SCENE, drawn, "").result
     assert before == [[{"x": 40, "y": 50, "width": 50, "height": 50}]] and after == [[{"x": 125, "y": 70, "width": 50, "height": 50}]]
     for boxes, targets in ((before, after), (layout, None), (json.loads(json.dumps(before)), after)):
-        assert np.allclose(way(boxed(boxes, targets, moves="box")), (85, 20), atol=0.3)
+        assert np.allclose(displacement(boxed(boxes, targets, moves="box")), (85, 20), atol=0.3)
     row = json.loads(layout[layout.index("[") :])[0]
     assert row["src_bbox"] == [312, 167, 625, 375] and row["tgt_bbox"] == [438, 521, 750, 729]
     assert CreateBoundingBoxes.execute(240, 160, bboxes=before).result[1] == before

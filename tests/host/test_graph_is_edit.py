@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from ways import SIDE, Ways, run
+from drag_case import SIDE, DragCase, run
 
 from dragfield.core.demo.directdrag_settings import DIRECTDRAG, DIRECTDRAG_FLOW
 from dragfield.core.demo.dragflow_settings import DRAGFIELD, DRAGFLOW
@@ -77,53 +77,53 @@ LOADED = pytest.mark.parametrize("loaded", ["flux", "unet"])
 @LOADED
 @pytest.mark.parametrize("task", REGIONS)
 def test_dragflow_is_one(loaded: str, task: str, image: torch.Tensor, request: pytest.FixtureRequest) -> None:
-    ways = Ways(request.getfixturevalue(loaded), image, drag_of(REGIONS[task]))
-    trajectory = ways.inverted(WORDS)[0]
-    what = {"model": ways.model, "vae": ways.vae, "image": image}
-    for drag in (ways.drag, run(DragToField, drag=ways.drag, image=image)[0]):
+    case = DragCase(request.getfixturevalue(loaded), image, drag_of(REGIONS[task]))
+    trajectory = case.inverted(WORDS)[0]
+    what = {"model": case.model, "vae": case.vae, "image": image}
+    for drag in (case.drag, run(DragToField, drag=case.drag, image=image)[0]):
         dragged, _, _, mask, _ = run(RegionDragOptimizer, **what, trajectory=trajectory, drag=drag, transport=2, intensify=1)
-        graph = ways.graph(dragged, mask)
+        graph = case.graph(dragged, mask)
         settings = replace(DRAGFLOW, drag=replace(DRAGFLOW.drag, transport_steps=2, intensify_steps=1))
         assert not torch.equal(graph, image)
-        same(graph, ways.core(dragflow, trajectory, settings, WORDS))
-    edit = run(DragEdit, **what, drag=ways.drag, clip=ways.clip, method="dragflow", trajectory=trajectory, iterations=3)[0]
+        same(graph, case.core(dragflow, trajectory, settings, WORDS))
+    edit = run(DragEdit, **what, drag=case.drag, clip=case.clip, method="dragflow", trajectory=trajectory, iterations=3)[0]
     share = round(3 * DRAGFLOW.drag.transport_steps / (DRAGFLOW.drag.transport_steps + DRAGFLOW.drag.intensify_steps))
     settings = replace(DRAGFLOW, drag=replace(DRAGFLOW.drag, transport_steps=share, intensify_steps=3 - share))
-    same(edit, ways.core(dragflow, trajectory, settings, WORDS))
+    same(edit, case.core(dragflow, trajectory, settings, WORDS))
     dragged, _, _, mask, _ = run(RegionDragOptimizer, **what, trajectory=trajectory, drag=drag, transport=share, intensify=3 - share)
-    same(edit, ways.graph(dragged, mask))
+    same(edit, case.graph(dragged, mask))
 
 
 @LOADED
 @pytest.mark.parametrize("operation", [*REGIONS, "points"])
 def test_dragfield_is_one(loaded: str, operation: str, image: torch.Tensor, request: pytest.FixtureRequest) -> None:
-    ways = Ways(request.getfixturevalue(loaded), image, drag_of(REGIONS.get(operation, POINTS)))
-    trajectory = ways.inverted(WORDS, remember="none")[0]
-    wanted = ways.core(dragfield, trajectory, DRAGFIELD, WORDS)
+    case = DragCase(request.getfixturevalue(loaded), image, drag_of(REGIONS.get(operation, POINTS)))
+    trajectory = case.inverted(WORDS, remember="none")[0]
+    wanted = case.core(dragfield, trajectory, DRAGFIELD, WORDS)
     assert not torch.equal(wanted, image)
-    same(wanted, ways.edit("dragfield", trajectory))
-    for drag in (ways.drag, run(DragToField, drag=ways.drag, image=image)[0]):
-        what = {"model": ways.model, "vae": ways.vae, "image": image, "trajectory": trajectory}
+    same(wanted, case.edit("dragfield", trajectory))
+    for drag in (case.drag, run(DragToField, drag=case.drag, image=image)[0]):
+        what = {"model": case.model, "vae": case.vae, "image": image, "trajectory": trajectory}
         started, _, _, mask = run(WarmStart, **what, drag=drag)
-        same(wanted, ways.graph(started, mask, detailed=True))
-    field = run(DragToField, drag=ways.drag, image=image)[0]
-    same(wanted, Ways((ways.model, ways.clip, ways.vae), image, field).edit("dragfield", trajectory))
+        same(wanted, case.graph(started, mask, detailed=True))
+    field = run(DragToField, drag=case.drag, image=image)[0]
+    same(wanted, DragCase((case.model, case.clip, case.vae), image, field).edit("dragfield", trajectory))
 
 
 @LOADED
 def test_directdrag_is_one(loaded: str, image: torch.Tensor, request: pytest.FixtureRequest) -> None:
-    ways = Ways(request.getfixturevalue(loaded), image, drag_of(POINTS))
-    words = WORDS if ways.flow else ""
-    trajectory = ways.inverted(words)[0]
-    own = DIRECTDRAG_FLOW if ways.flow else DIRECTDRAG
+    case = DragCase(request.getfixturevalue(loaded), image, drag_of(POINTS))
+    words = WORDS if case.flow else ""
+    trajectory = case.inverted(words)[0]
+    own = DIRECTDRAG_FLOW if case.flow else DIRECTDRAG
     steps = min(own.drag_steps, len(trajectory.times) - 2)
-    wanted = ways.core(directdrag, trajectory, replace(own, drag_steps=steps), words)
+    wanted = case.core(directdrag, trajectory, replace(own, drag_steps=steps), words)
     assert not torch.equal(wanted, image)
-    same(wanted, ways.edit("directdrag", trajectory))
-    for drag in (ways.drag, run(DragToField, drag=ways.drag, image=image)[0]):
-        what = {"model": ways.model, "trajectory": trajectory, "drag": drag}
+    same(wanted, case.edit("directdrag", trajectory))
+    for drag in (case.drag, run(DragToField, drag=case.drag, image=image)[0]):
+        what = {"model": case.model, "trajectory": trajectory, "drag": drag}
         dragged, _, _, mask, _ = run(PointDragOptimizer, **what, drag_steps=steps)
-        same(wanted, ways.graph(dragged, mask))
+        same(wanted, case.graph(dragged, mask))
 
 
 @LOADED
@@ -131,9 +131,9 @@ def test_directdrag_is_one(loaded: str, image: torch.Tensor, request: pytest.Fix
 def test_an_animation_is_a_batch_that_ends_with_the_edit(
     loaded: str, method: str, image: torch.Tensor, request: pytest.FixtureRequest
 ) -> None:
-    ways = Ways(request.getfixturevalue(loaded), image, drag_of(POINTS if method == "directdrag" else REGIONS["relocation"]))
-    trajectory = ways.inverted("" if method == "directdrag" and not ways.flow else WORDS)[0]
-    alone, batch = (ways.edit(method, trajectory, iterations=3, frames=count) for count in (1, 2))
+    case = DragCase(request.getfixturevalue(loaded), image, drag_of(POINTS if method == "directdrag" else REGIONS["relocation"]))
+    trajectory = case.inverted("" if method == "directdrag" and not case.flow else WORDS)[0]
+    alone, batch = (case.edit(method, trajectory, iterations=3, frames=count) for count in (1, 2))
     assert batch.shape == (2, *alone.shape[1:])
     same(batch[1:], alone)
     assert not torch.equal(batch[:1], alone) and not torch.equal(batch[:1], image)

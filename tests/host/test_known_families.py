@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 import torch
 from any_flow import MODELS, conditioning, make
+from drag_case import SIDE, DragCase, run
 from sampled import T, off, sampled_velocity
 from test_any_flow import Grey, inverted
-from ways import SIDE, Ways, run
 
 from dragfield.core.instruction import DragInstruction, DrawnPoints, DrawnRegion
 from dragfield.core.model.attention import KVBank, choose_blocks
@@ -161,7 +161,7 @@ def test_an_edit_model_is_given_the_picture_as_its_reference_once(patcher: Any) 
     asked = {"model": patcher, "vae": vae, "drag": REGION, "method": "dragflow", "positive": conditioning(), "reference": True}
     with torch.inference_mode():
         with pytest.raises(ValueError, match="this trajectory is inverted already"):
-            run(DragEdit, **asked, image=image, trajectory=inverted(Ways((patcher, None, vae), image, REGION))[0])
+            run(DragEdit, **asked, image=image, trajectory=inverted(DragCase((patcher, None, vae), image, REGION))[0])
         with pytest.raises(ValueError, match="here are 2: turn reference off"):
             run(DragEdit, **asked, image=image.repeat(2, 1, 1, 1))
 
@@ -172,26 +172,26 @@ def test_whole_edits_run_and_the_graph_is_drag_edit(patcher: Any, method: str, m
     drag = REGION if method == "dragflow" else POINT
     vae = Grey(patcher.model.latent_format.latent_dimensions == 3)
     image = torch.rand(1, SIDE, SIDE, 3, generator=torch.Generator().manual_seed(5))
-    ways = Ways((patcher, None, vae), image, drag)
+    case = DragCase((patcher, None, vae), image, drag)
     with torch.inference_mode():
-        trajectory = inverted(ways)[0]
-        what = {"model": ways.model, "trajectory": trajectory, "drag": drag, "preset": "tuned"}
+        trajectory = inverted(case)[0]
+        what = {"model": case.model, "trajectory": trajectory, "drag": drag, "preset": "tuned"}
         edit, mask, _ = run(
-            DragEdit, **what, vae=ways.vae, image=ways.image, method=method, positive=conditioning(), iterations=3, work_size=SIDE
+            DragEdit, **what, vae=case.vae, image=case.image, method=method, positive=conditioning(), iterations=3, work_size=SIDE
         )
-        at_once = {**what, "preset": "auto", "vae": ways.vae, "image": ways.image, "method": method, "positive": conditioning()}
+        at_once = {**what, "preset": "auto", "vae": case.vae, "image": case.image, "method": method, "positive": conditioning()}
         assert run(DragEdit, **at_once, iterations=2, work_size=SIDE)[0].isfinite().all()
         closed = mask[0] == 0
-        assert closed.any() and torch.equal(edit[0][closed], ways.image[0][closed]) and not torch.equal(edit, ways.image)
+        assert closed.any() and torch.equal(edit[0][closed], case.image[0][closed]) and not torch.equal(edit, case.image)
         if method == "dragflow":
             share = round(3 * 30 / 70)
             dragged, _, _, area, residual = run(
-                RegionDragOptimizer, **what, vae=ways.vae, image=ways.image, transport=share, intensify=3 - share
+                RegionDragOptimizer, **what, vae=case.vae, image=case.image, transport=share, intensify=3 - share
             )
             assert 0 < residual < 1
         else:
             steps = len(trajectory.times) - 2
             dragged, _, _, area, _ = run(PointDragOptimizer, **what, drag_steps=min(3, steps), rounds=1)
-        samples = run(GradientMaskedDenoise, model=ways.model, trajectory=dragged)[0]["samples"]
-        decoded = ways.vae.decode(samples).reshape(1, SIDE, SIDE, 3)
-        assert torch.equal(run(PasteBack, edited=decoded, original=ways.image, mask=area)[0], edit)
+        samples = run(GradientMaskedDenoise, model=case.model, trajectory=dragged)[0]["samples"]
+        decoded = case.vae.decode(samples).reshape(1, SIDE, SIDE, 3)
+        assert torch.equal(run(PasteBack, edited=decoded, original=case.image, mask=area)[0], edit)

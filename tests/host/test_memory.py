@@ -15,7 +15,7 @@ from dragfield.core.instruction.operations import Drag, RegionOperation
 from dragfield.core.model.attention import KVBank, choose_blocks
 from dragfield.core.model.taps import default_taps
 from dragfield.core.optimise.map_reading import TILE
-from dragfield.core.optimise.region_drag import RegionDragSettings, run_region_drag
+from dragfield.core.optimise.region_drag import RegionDragSettings, region_drag
 from dragfield.core.optimise.supervision import RegionLoss
 from dragfield.core.sampling.inversion import InversionSettings
 from dragfield.nodes.host.bank_on_host import SentBlocks, device_bytes, move_to_host, sent_ahead
@@ -47,7 +47,8 @@ def dragged(backbone, latent, prompt):
         bank = KVBank(choose_blocks("all", 2, 2))
         with torch.no_grad():
             backbone.velocity(latent, 0.6, prompt, kv=bank.capture())
-        return run_region_drag(backbone, latent, 0.6, prompt, field, None, SETTINGS, kv=backbone.keep(bank).hold()).z
+        *_, last = region_drag(backbone, latent, 0.6, prompt, field, None, SETTINGS, kv=backbone.keep(bank).hold())
+        return last.z
 
 
 @pytest.mark.parametrize("plan", PLANS, ids=str)

@@ -41,8 +41,8 @@ def user(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def asked(user: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str | None]]:
     """The keys that a server was asked with, a request each; it answers with two candidates. The key is in ComfyUI's settings."""
     keys: list[str | None] = []
-    told = [{"editing_prompt": p, "regions": [{"task": t}]} for p, t in (("moved", "relocation"), ("pulled", "deformation"))]
-    content = json.dumps({"background_prompt": "noise", "candidates": told})
+    candidates = [{"editing_prompt": p, "regions": [{"task": t}]} for p, t in (("moved", "relocation"), ("pulled", "deformation"))]
+    content = json.dumps({"background_prompt": "noise", "candidates": candidates})
     reply = json.dumps({"choices": [{"message": {"content": content}}]}).encode()
 
     class Handler(BaseHTTPRequestHandler):

@@ -35,7 +35,7 @@ async def _nodes() -> list[Any]:
 def schema_of(node: Any) -> dict[str, Any]:
     """What the frontend is told, without the words that may be improved at any time."""
     schema = node.GET_SCHEMA()
-    told = schema.get_v1_info(node)
+    info = schema.get_v1_info(node)
 
     def kept(name: str, spec: Any) -> dict[str, Any]:
         left_out = WORDS | ({"options"} if (schema.node_id, name) in FILES else set())
@@ -43,9 +43,9 @@ def schema_of(node: Any) -> dict[str, Any]:
 
     inputs = {
         group: [[name, _kind(spec), kept(name, spec)] for name, spec in entries.items()]
-        for group, entries in told.input.items()
+        for group, entries in info.input.items()
     }  # fmt: skip
-    return {"inputs": inputs, "outputs": list(zip(told.output, told.output_name, strict=True)), "output_node": told.output_node}
+    return {"inputs": inputs, "outputs": list(zip(info.output, info.output_name, strict=True)), "output_node": info.output_node}
 
 
 def _kind(spec: Any) -> Any:

@@ -129,7 +129,7 @@ def test_the_help_pages_are_served(server: Any, object_info: dict[str, Any]) -> 
 
 
 FROM_TRUTH = {"dragfield": 2.5, "dragflow": 5.0, "directdrag": 6.0, "latent warp": 5.0}
-"""How far, in pixels, the dragged thing's centroid may be from where it belongs: what each method has to keep on average over fresh cases
+"""How far, in pixels, the dragged object's centroid may be from where it belongs: what each method has to keep on average over fresh cases
 (`dragfield bench --suite demo` and `--suite demo-points`). A latent warp alone is in neither: it carries whole cells of 8 px, at worst half
 a cell off along each axis, and nothing corrects that afterwards."""
 
@@ -167,7 +167,7 @@ def test_the_canvas_sees_a_demo_scene_before_it_has_run(server: Any) -> None:
 
 
 @pytest.mark.parametrize("path", WORKFLOWS, ids=[path.stem for path in WORKFLOWS])
-def test_every_demo_workflow_drags_its_thing_to_where_it_belongs(server: Any, object_info: dict[str, Any], path: Path) -> None:
+def test_every_demo_workflow_drags_its_object_to_where_it_belongs(server: Any, object_info: dict[str, Any], path: Path) -> None:
     prompt = workflow_prompt.prompt_of(json.loads(path.read_text(encoding="utf-8")), object_info)
     history = server.run(prompt)
     assert comfy.failure(history) is None
@@ -178,7 +178,7 @@ def test_every_demo_workflow_drags_its_thing_to_where_it_belongs(server: Any, ob
         assert saved.startswith(b"\x89PNG")
         picture = np.asarray(Image.open(io.BytesIO(saved)).convert("RGB"), np.float32) / 255
         for case, found in truth.measured(picture):
-            print(f"{path.stem}, {truth.method}, {case.thing.words}: {found}")
+            print(f"{path.stem}, {truth.method}, {case.object.words}: {found}")
             assert found.centroid_error_px <= FROM_TRUTH[truth.method]
             assert found.rotation_error_deg is None or found.rotation_error_deg <= 8
             assert found.source_left is None or found.source_left <= 0.15

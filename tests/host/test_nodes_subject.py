@@ -161,7 +161,7 @@ def test_the_subject_is_cut_out_and_put_on_white_where_asked() -> None:
 
 
 @pytest.mark.parametrize(
-    ("needs", "told"),
+    ("needs", "sentence"),
     [
         (("autoencoder",), "connect model and vae"),
         (("clip",), "connect its CLIP .XLabs: CLIP-ViT-L/14"),
@@ -170,10 +170,10 @@ def test_the_subject_is_cut_out_and_put_on_white_where_asked() -> None:
         (("siglip",), "in siglip_folder"),
     ],
 )
-def test_an_encoder_that_is_not_connected_is_named(needs: tuple[str, ...], told: str) -> None:
+def test_an_encoder_that_is_not_connected_is_named(needs: tuple[str, ...], sentence: str) -> None:
     adapter = Adapter()
     adapter.needs = needs
-    with pytest.raises(ValueError, match=told):
+    with pytest.raises(ValueError, match=sentence):
         EncodeSubject.execute(LoadedAdapter(adapter), IMAGE, "picture")
 
 

@@ -431,11 +431,11 @@ def test_running_out_of_memory_once_is_followed_by_one_try_with_twice_the_room(m
     wanted, asked = edited(model, positive)[0], []
     load = ComfyUNet._load
 
-    def told(self: Any, z: Any, entries: Any, need: int) -> None:
+    def recorded(self: Any, z: Any, entries: Any, need: int) -> None:
         asked.append(need)
         load(self, z, entries, need)
 
-    monkeypatch.setattr(ComfyUNet, "_load", told)
+    monkeypatch.setattr(ComfyUNet, "_load", recorded)
     monkeypatch.setattr(ComfyUNet, "features", _out_at(4, ComfyUNet.features))
     assert torch.allclose(edited(model, positive)[0], wanted, atol=1e-5)
     needs = sorted({need for need in asked if need})

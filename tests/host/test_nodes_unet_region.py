@@ -18,7 +18,7 @@ from dragfield.core.field import DragField
 from dragfield.core.field.masks import to_latent
 from dragfield.core.instruction import DragInstruction, DrawnRegion
 from dragfield.core.model.noise_schedule import flow_latent, noise_latent
-from dragfield.core.optimise.region_drag import RegionDragSettings, run_region_drag
+from dragfield.core.optimise.region_drag import RegionDragSettings, region_drag
 from dragfield.core.sampling.ddim import ddim
 from dragfield.core.sampling.ddim_inversion import noise_of
 from dragfield.core.sampling.noise_as_flow import NoiseAsFlow
@@ -113,7 +113,7 @@ def test_the_node_is_cores_region_drag_on_the_noise_as_a_flow(model: Any, positi
         flow, t = NoiseAsFlow(backbone), own.level(0)
         settings = replace(RegionDragSettings(2, 1), taps=flow.taps, reference_grid="tokens")
         cells, field = to_latent(wire.bool_mask(mask, SIZE), (8, 12)), DragField.from_drag(drag)
-        state = run_region_drag(flow, flow_latent(own.z, t), t, trajectory.prompt, field, cells, settings)
+        *_, state = region_drag(flow, flow_latent(own.z, t), t, trajectory.prompt, field, cells, settings)
     assert not dragged.flow and torch.equal(dragged.branches[0].z, noise_latent(state.z, t))
     assert residual == float(state.residual) and not torch.allclose(dragged.branches[0].z, own.z, atol=1e-3)
 

@@ -24,7 +24,7 @@ from dragfield.core.model.attention import KVBank, choose_blocks
 from dragfield.core.model.backbone import token_grid
 from dragfield.core.model.taps import POINTS, Tap
 from dragfield.core.optimise.point_drag_settings import PointDragSettings
-from dragfield.core.optimise.region_drag import RegionDragSettings, run_region_drag
+from dragfield.core.optimise.region_drag import RegionDragSettings, region_drag
 from dragfield.core.sampling.inversion import InversionSettings, invert, reconstruct
 from dragfield.nodes import models
 from dragfield.nodes.gradient_mask import GradientMask
@@ -58,8 +58,8 @@ def test_the_velocity_is_what_comfyui_s_own_model_says(make_flux: Callable[..., 
     patcher, z = make_flux(), latent_of(size)
     found = ComfyTransformer(patcher).velocity(z, T, prompt, guidance=2.0)
     with torch.no_grad():
-        sigma, told = torch.tensor([T]), torch.tensor([2.0])
-        denoised = patcher.model.apply_model(z, sigma, c_crossattn=prompt.txt, y=prompt.pooled, guidance=told)
+        sigma, guidance = torch.tensor([T]), torch.tensor([2.0])
+        denoised = patcher.model.apply_model(z, sigma, c_crossattn=prompt.txt, y=prompt.pooled, guidance=guidance)
     assert found.shape == z.shape
     assert off(found, (z - denoised) / T) < 1e-5
 
@@ -144,7 +144,7 @@ class Still:
 @pytest.mark.parametrize("reference_grid", ["tokens", "cells"])
 def test_zero_drag_changes_nothing(make_flux: Callable[..., Any], prompt: Any, size: tuple[int, int], reference_grid: str) -> None:
     z, settings = latent_of(size), RegionDragSettings(2, 1, reference_grid=reference_grid)
-    state = run_region_drag(ComfyTransformer(make_flux()), z, T, prompt, Still(), None, settings)
+    *_, state = region_drag(ComfyTransformer(make_flux()), z, T, prompt, Still(), None, settings)
     assert torch.equal(state.z, z) and float(state.loss) == 0.0
 
 
@@ -214,5 +214,5 @@ def test_on_the_demo_model_an_inversion_comes_back_and_a_drag_arrives() -> None:
         edit = dragflow(host, autoencoder, image, case.drag, prompt, settings=DRAGFLOW, inversion=inversion)
     assert (back - inversion.z0).square().mean() < 0.01 * inversion.z0.square().mean()
     found = measure(case, edit.image[0].movedim(0, -1).numpy(), edit.mask)
-    way = float(np.hypot(*case.shift)) * case.size / 256
-    assert found.centroid_error_px < 0.1 * way and found.source_left < 0.1, (found, way)
+    distance = float(np.hypot(*case.shift)) * case.size / 256
+    assert found.centroid_error_px < 0.1 * distance and found.source_left < 0.1, (found, distance)

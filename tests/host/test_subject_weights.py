@@ -129,7 +129,7 @@ def test_they_are_freed_with_the_last_model_that_has_them(make_flux: Callable[..
 
 def test_a_patch_that_a_later_one_goes_on_to_is_still_found_by_comfyui(make_flux: Callable[..., Any]) -> None:
     class Foreign:
-        told: list[str] = []
+        events: list[str] = []
 
         def __call__(self, args: dict, extra: dict) -> dict:
             return extra["original_block"](args)
@@ -138,11 +138,11 @@ def test_a_patch_that_a_later_one_goes_on_to_is_still_found_by_comfyui(make_flux
             return ["theirs"]
 
         def to(self, where: Any) -> Foreign:
-            self.told.append(str(where))
+            self.events.append(str(where))
             return self
 
         def cleanup(self) -> None:
-            self.told.append("end")
+            self.events.append("end")
 
     model, loaded = make_flux(), LoadedAdapter(made(Stream))
     model.set_model_patch_replace(Foreign(), "dit", "double_block", 1)
@@ -150,7 +150,7 @@ def test_a_patch_that_a_later_one_goes_on_to_is_still_found_by_comfyui(make_flux
     assert "theirs" in injected.model_patches_models()
     injected.model_patches_to(torch.device("cpu"))
     injected.cleanup()
-    assert Foreign.told == ["cpu", "end"]
+    assert Foreign.events == ["cpu", "end"]
 
 
 @pytest.mark.parametrize("kind", [Character, Stream])

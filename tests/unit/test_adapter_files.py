@@ -210,7 +210,7 @@ def test_the_cross_branches_are_the_published_equation(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("change", "told"),
+    ("change", "sentence"),
     [
         (lambda s: s.pop("ip_adapter.30.to_v_ip.weight"), "1 tensors are missing, such as attention.layers.30"),
         (lambda s: s.update({"ip_adapter.3.extra": torch.ones(1)}), "1 tensors too many"),
@@ -218,17 +218,17 @@ def test_the_cross_branches_are_the_published_equation(tmp_path: Path) -> None:
         (lambda s: s.pop("image_proj.proj.0.weight"), "lacks 'projector.proj.0.weight'"),
     ],
 )
-def test_a_file_that_is_not_whole_is_refused(tmp_path: Path, change, told: str) -> None:
+def test_a_file_that_is_not_whole_is_refused(tmp_path: Path, change, sentence: str) -> None:
     state = flat(instantx())
     change(state)
     save_file(state, tmp_path / "a.safetensors")
-    with pytest.raises(ValueError, match=told) as refused:
+    with pytest.raises(ValueError, match=sentence) as refused:
         read_adapter(tmp_path / "a.safetensors", head=HEAD)
     assert "\n" not in str(refused.value)
 
 
 @pytest.mark.parametrize(
-    ("key", "told"),
+    ("key", "sentence"),
     [
         ("redux_up.weight", "FLUX Redux"),
         ("id_adapter.id_embedding_mapping.0.weight", "PuLID for SDXL"),
@@ -236,9 +236,9 @@ def test_a_file_that_is_not_whole_is_refused(tmp_path: Path, change, told: str) 
         ("something.else", "no subject adapter known here"),
     ],
 )
-def test_other_kinds_of_file_are_named(tmp_path: Path, key: str, told: str) -> None:
+def test_other_kinds_of_file_are_named(tmp_path: Path, key: str, sentence: str) -> None:
     save_file({key: torch.ones(2, 2)}, tmp_path / "a.safetensors")
-    with pytest.raises(ValueError, match=told):
+    with pytest.raises(ValueError, match=sentence):
         read_adapter(tmp_path / "a.safetensors")
 
 

@@ -34,7 +34,7 @@ def test_a_perfect_edit_has_arrived_and_needs_no_advice(scene: tuple[np.ndarray,
     picture, drag = scene
     one = the(arrivals(picture, preview(picture, DragField.from_drag(drag)), drag))
     assert one.arrived and one.verdict == "arrived" and one.good
-    assert one.way == pytest.approx(40, abs=0.5) and one.off < 1 and one.reached == 1.0
+    assert one.distance == pytest.approx(40, abs=0.5) and one.off < 1 and one.reached == 1.0
     assert one.likeness > 0.95 and one.left < 0.05
 
 
@@ -67,7 +67,7 @@ def test_a_point_is_followed_to_where_its_surroundings_are(scene: tuple[np.ndarr
     assert not the(arrivals(picture, picture, points)).arrived
 
 
-def test_a_thing_at_the_edge_of_the_picture_is_judged_too(scene: tuple[np.ndarray, Drag]) -> None:
+def test_an_object_at_the_edge_of_the_picture_is_judged_too(scene: tuple[np.ndarray, Drag]) -> None:
     picture, drag = scene
     edge = Drag(SIZE, (RegionOperation(drag.regions[0].mask, "relocation", (115.0, 40.0)),))
     assert the(arrivals(picture, preview(picture, DragField.from_drag(edge)), edge)).off < 2

@@ -57,7 +57,7 @@ def test_the_ablation_compares_each_row_with_the_one_before_it(report):
         assert step["psnr_truth_mask_db"]["mean"] == pytest.approx(difference) and step["psnr_truth_mask_db"]["error"] is None
 
 
-def test_gains_are_told_with_their_standard_error():
+def test_gains_are_reported_with_their_standard_error():
     def rows(*values):
         return [{"measured": Measured(v, None, 0.0, 10 * v, 0.0, None, 0.0, 0.0)} for v in values]
 
@@ -88,14 +88,14 @@ def test_deformations_stay_in_the_mask_too(method, tiny_model):
     assert difference[~case_mask(case)].max() == 0
 
 
-def test_doing_nothing_leaves_the_thing_where_it_stood(report):
+def test_doing_nothing_leaves_the_object_where_it_stood(report):
     case = next(iter(sample_cases(1, 3)))
     nothing = report["methods"]["no_edit"]
     assert nothing["centroid_error_px"]["mean"] == pytest.approx(np.hypot(*case.shift), rel=0.15)
     assert nothing["source_left"] == pytest.approx(1) and nothing["rotation_error_deg"]["mean"] is None
 
 
-def test_warping_pixels_carries_the_thing_to_its_target(report):
+def test_warping_pixels_carries_the_object_to_its_target(report):
     warped, nothing = (report["methods"][name]["centroid_error_px"]["mean"] for name in ("pixel_warp", "no_edit"))
     # The tiny autoencoder blurs all it is given, so this is no more than a direction.
     assert warped != nothing
@@ -109,10 +109,10 @@ def test_the_same_seed_gives_the_same_figures_and_another_seed_others(tiny_model
     assert figures(5) == figures(5) != figures(6)
 
 
-def test_progress_is_told_before_each_edit(tiny_model):
-    told = []
-    run(2, 0, ["no_edit", "pixel_warp"], model=tiny_model, progress=lambda *at: told.append(at))
-    assert told[:4] == [(0, 4, "no_edit"), (1, 4, "pixel_warp"), (2, 4, "no_edit"), (3, 4, "pixel_warp")]
+def test_progress_is_reported_before_each_edit(tiny_model):
+    reports = []
+    run(2, 0, ["no_edit", "pixel_warp"], model=tiny_model, progress=lambda *at: reports.append(at))
+    assert reports[:4] == [(0, 4, "no_edit"), (1, 4, "pixel_warp"), (2, 4, "no_edit"), (3, 4, "pixel_warp")]
 
 
 @pytest.mark.parametrize(

@@ -41,19 +41,19 @@ def model() -> DemoFlux:
 
 def test_an_adapter_that_adds_nothing_gains_nothing_and_the_report_is_whole(model: DemoFlux, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(demo_adapter, "TURNS", 1)
-    told: list[tuple[int, int]] = []
+    reports: list[tuple[int, int]] = []
     settings = InversionSettings(steps=3, skip=1)
     report = demo_adapter.run(
         1, 3, model=model, adapter=DemoAdapter().eval(), settings=settings,
         edit=replace(DRAGFLOW, inversion=settings, drag=RegionDragSettings(transport_steps=1, intensify_steps=1)),
-        progress=lambda done, total, _: told.append((done, total)),
+        progress=lambda done, total, _: reports.append((done, total)),
     )  # fmt: skip
     assert (report["suite"], report["cases"], report["seed"]) == ("demo-adapter", 1, 3)
     assert list(report["drift"]) == list(demo_adapter.DRIFTS)
     assert all(row["gain_db"] == 0 and row["with_db"] == row["without_db"] for row in report["drift"].values())
     assert report["edits"]["without"]["psnr_truth_db"] == report["edits"]["with"]["psnr_truth_db"]
     assert report["edits"]["gain"]["psnr_truth_mask_db"] == {"mean": 0, "error": None}
-    assert report["drag_iteration"]["with_seconds"] > 0 and told == [(i, 12) for i in range(12)]
+    assert report["drag_iteration"]["with_seconds"] > 0 and reports == [(i, 12) for i in range(12)]
     assert json.loads(json.dumps(report)) == report
     with pytest.raises(ValueError, match="0 cases measure nothing"):
         demo_adapter.run(0, model=model, adapter=DemoAdapter())

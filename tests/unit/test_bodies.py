@@ -55,7 +55,7 @@ def test_every_handle_arrives_and_nothing_is_nan(pairs) -> None:
         assert torch.allclose(rigid_back(targets, handles, targets), handles, atol=0.1)
 
 
-def test_things_far_from_each_other_do_not_turn_each_other() -> None:
+def test_objects_far_from_each_other_do_not_turn_each_other() -> None:
     pairs = [PointOperation((20.0, 20.0), (20.0, 40.0)), PointOperation((100.0, 70.0), (100.0, 50.0))]
     found = carry_bodies(pairs, PICTURE, CELLS, 17.0)
     alone = [carry_bodies([pair], PICTURE, CELLS, 17.0) for pair in pairs]

@@ -29,7 +29,7 @@ def pixels(box) -> tuple[int, ...]:
 def test_a_region_that_is_moved_has_its_own_box_before_and_after():
     (box,) = boxes_of(DragField.from_drag(Drag(SIZE, (region(name="Red car!"),))))
     assert pixels(box.before) == (20, 30, 60, 50) and pixels(box.after) == (90, 35, 130, 55)
-    assert box.way == pytest.approx((70 / 200, 5 / 100)) and box.name == "Red car!"
+    assert box.displacement == pytest.approx((70 / 200, 5 / 100)) and box.name == "Red car!"
 
 
 def test_a_turned_region_has_the_box_that_it_is_turned_into_and_one_at_the_border_is_cut():
@@ -48,11 +48,11 @@ def test_a_pulled_region_has_its_own_box_without_what_stretches_behind_it():
 def test_points_have_boxes_of_what_they_take_along_else_of_their_surroundings():
     drag = Drag(SIZE, points=(PointOperation((40.0, 40.0), (110.0, 45.0)),))
     (near,) = boxes_of(DragField.from_drag(drag))
-    assert near.way == pytest.approx((70 / 200, 5 / 100))
+    assert near.displacement == pytest.approx((70 / 200, 5 / 100))
     selected = np.zeros((100, 200), bool)
     selected[30:50, 20:60] = True
     (body,) = boxes_of(DragField.from_drag(drag, selected=selected))
-    assert pixels(body.before) == (20, 30, 60, 50) and body.way == pytest.approx((70 / 200, 5 / 100))
+    assert pixels(body.before) == (20, 30, 60, 50) and body.displacement == pytest.approx((70 / 200, 5 / 100))
 
 
 def test_boxes_of_a_drag_partway_are_partway():
@@ -87,7 +87,7 @@ def test_what_is_new_in_a_layout_is_nowhere_yet_and_left_out():
         {"id": "cat_1", "from": "ref_image_0", "src_bbox": [100, 100, 300, 300], "tgt_bbox": [100, 500, 300, 700], "desc": "a cat"},
     ]
     (only,) = read(f"Move the cat <cat_1> [and give it a hat <hat_1>]. {json.dumps(rows)}", SIZE)
-    assert only.name == "a cat" and only.way == pytest.approx((0.4, 0))
+    assert only.name == "a cat" and only.displacement == pytest.approx((0.4, 0))
     (plain,) = read([{"bbox": [500, 100, 300, 0], "desc": "a dog"}], SIZE)
     assert plain.before == (0.0, 0.3, 0.1, 0.5) and plain.after is None
 

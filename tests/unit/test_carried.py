@@ -111,9 +111,9 @@ def test_a_named_formula_stays_what_it_is() -> None:
     assert torch.equal(named, DragField.from_drag(drag, point_mode="idw").backward())
 
 
-def test_ways_blend_by_inverse_squared_distance() -> None:
-    origins, ways = torch.tensor([[0.0, 0.0], [3.0, 0.0]]).double(), torch.tensor([[10.0, 0.0], [0.0, 10.0]]).double()
-    mixed = blended(torch.tensor([[1.0, 0.0], [0.0, 0.0]]).double(), origins, ways)
+def test_displacements_blend_by_inverse_squared_distance() -> None:
+    origins, displacements = torch.tensor([[0.0, 0.0], [3.0, 0.0]]).double(), torch.tensor([[10.0, 0.0], [0.0, 10.0]]).double()
+    mixed = blended(torch.tensor([[1.0, 0.0], [0.0, 0.0]]).double(), origins, displacements)
     assert torch.allclose(mixed[0], torch.tensor([8.0, 2.0]).double(), atol=1e-2)
     assert torch.allclose(mixed[1], torch.tensor([10.0, 0.0]).double(), atol=1e-2)
 

@@ -42,10 +42,10 @@ def test_the_same_seed_gives_the_same_cases_however_many_are_drawn() -> None:
 
 
 @pytest.mark.parametrize("task", TASKS)
-def test_the_drag_carries_the_region_to_where_the_moved_thing_is(task: str) -> None:
+def test_the_drag_carries_the_region_to_where_the_moved_object_is(task: str) -> None:
     for case in of(task):
         if case.scene.posts:
-            continue  # What a post hides of the thing shifts its visible centroid.
+            continue  # What a post hides of the object shifts its visible centroid.
         target = case.drag.regions[0].target
         assert distance(target, centroid(case.landed)) < 1.5
         moved = DragField.from_drag(case.drag, deformation="rigid").moved().numpy()
@@ -55,12 +55,12 @@ def test_the_drag_carries_the_region_to_where_the_moved_thing_is(task: str) -> N
 def test_drags_are_as_long_as_promised() -> None:
     assert all(30 <= np.hypot(*case.shift) <= 90 for case in of("relocation"))
     assert all(25 <= abs(case.turn) <= 75 for case in of("rotation"))
-    assert all(0.8 <= np.hypot(*case.shift) / case.thing.radius <= 1.4 for case in of("deformation"))
+    assert all(0.8 <= np.hypot(*case.shift) / case.object.radius <= 1.4 for case in of("deformation"))
 
 
-def test_a_moved_thing_stays_in_the_picture_and_clear_of_the_others() -> None:
+def test_a_moved_object_stays_in_the_picture_and_clear_of_the_others() -> None:
     for case in cases():
-        moved, others = case.moved, (t for i, t in enumerate(case.scene.things) if i != case.index)
+        moved, others = case.moved, (t for i, t in enumerate(case.scene.objects) if i != case.index)
         room = reach(moved)
         assert room < moved.x < 256 - room and room < moved.y < 256 - room
         assert all(distance((moved.x, moved.y), (o.x, o.y)) > room + reach(o) for o in others)
@@ -75,12 +75,12 @@ def test_the_region_covers_what_it_is_about_and_little_else() -> None:
             assert (stands & case.region).sum() > 0.3 * stands.sum()
 
 
-def test_the_region_of_a_deformation_is_one_end_of_the_thing() -> None:
+def test_the_region_of_a_deformation_is_one_end_of_the_object() -> None:
     for case in of("deformation"):
-        thing = case.thing
-        along = np.array([np.cos(np.deg2rad(thing.angle)), np.sin(np.deg2rad(thing.angle))])
-        assert (np.array(centroid(case.region)) - (thing.x, thing.y)) @ along > 0.3 * thing.radius
-        assert case.moved.stretch > 0 and thing.stretch == 0
+        obj = case.object
+        along = np.array([np.cos(np.deg2rad(obj.angle)), np.sin(np.deg2rad(obj.angle))])
+        assert (np.array(centroid(case.region)) - (obj.x, obj.y)) @ along > 0.3 * obj.radius
+        assert case.moved.stretch > 0 and obj.stretch == 0
 
 
 def test_outside_of_the_mask_the_truth_is_the_source() -> None:
@@ -93,7 +93,7 @@ def test_outside_of_the_mask_the_truth_is_the_source() -> None:
     assert max(errors) < 0.2
 
 
-def test_the_plate_is_the_source_and_the_truth_without_the_thing() -> None:
+def test_the_plate_is_the_source_and_the_truth_without_the_object() -> None:
     for case in cases():
         for picture, mask in ((case.source, case.region), (case.truth, case.landed)):
             difference = np.abs(picture - case.plate).max(-1)
@@ -111,9 +111,9 @@ def test_a_turn_further_by_nothing_is_the_truth() -> None:
 
 def test_the_anchor_of_a_rotation_stays_where_it_is() -> None:
     for case in of("rotation"):
-        before, after = ((t.x, t.y) for t in (case.thing, case.moved))
+        before, after = ((t.x, t.y) for t in (case.object, case.moved))
         assert distance(before, case.anchor) == pytest.approx(distance(after, case.anchor), abs=1e-3)
-        assert distance(before, case.anchor) > 0.5 * case.thing.radius
+        assert distance(before, case.anchor) > 0.5 * case.object.radius
 
 
 def test_a_case_at_half_the_size_is_the_same_drag_in_half_the_pixels() -> None:

@@ -1,4 +1,4 @@
-"""A cast shadow is measured as the outline of its thing, and believed only where that explains what is dark."""
+"""A cast shadow is measured as the outline of its object, and believed only where that explains what is dark."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ SIZE = (96, 112)
 
 
 def outline(x0=40, y0=40, x1=64, y1=60):
-    thing = np.zeros(SIZE, np.float32)
-    thing[y0:y1, x0:x1] = 1
-    return thing
+    mask = np.zeros(SIZE, np.float32)
+    mask[y0:y1, x0:x1] = 1
+    return mask
 
 
-def scene(shadow=None, thing=None, seed=0):
-    """Grainy ground of one hue, a red thing on it."""
-    thing = outline() if thing is None else thing
+def scene(shadow=None, mask=None, seed=0):
+    """Grainy ground of one hue, a red object on it."""
+    mask = outline() if mask is None else mask
     ground = np.array([0.5, 0.6, 0.4], np.float32) * (1 + 0.03 * np.random.default_rng(seed).standard_normal((*SIZE, 1)).astype(np.float32))
     if shadow is not None:
         # Not by the formula that is fitted: an edge that fades evenly, as under a round lamp, and a little light that finds its way in.
         (dx, dy), wide = shadow.offset, int(3 * shadow.softness) | 1
-        fallen = cv2.warpAffine(thing, np.float32([[1, 0, dx], [0, 1, dy]]), thing.shape[::-1])
+        fallen = cv2.warpAffine(mask, np.float32([[1, 0, dx], [0, 1, dy]]), mask.shape[::-1])
         ground = ground * (1 - shadow.strength * cv2.blur(fallen, (wide, wide)) ** 1.2)[..., None]
-    return np.where(thing[..., None] > 0.5, np.array([0.8, 0.1, 0.1], np.float32), ground).astype(np.float32)
+    return np.where(mask[..., None] > 0.5, np.array([0.8, 0.1, 0.1], np.float32), ground).astype(np.float32)
 
 
 @pytest.mark.parametrize("offset", [(6.0, 4.0), (-7.0, 0.0), (0.0, -8.0)], ids=str)
@@ -37,9 +37,9 @@ def test_a_shadow_is_found_where_it_falls(offset):
 
 
 def test_a_larger_picture_gives_the_same_shadow_in_its_own_pixels():
-    picture, thing = scene(CastShadow((6.0, 4.0), 2.5, 0.5)), outline()
-    small = fit_cast_shadow(picture, thing, 12)
-    large = fit_cast_shadow(*(a.repeat(4, 0).repeat(4, 1) for a in (picture, thing)), 48)
+    picture, mask = scene(CastShadow((6.0, 4.0), 2.5, 0.5)), outline()
+    small = fit_cast_shadow(picture, mask, 12)
+    large = fit_cast_shadow(*(a.repeat(4, 0).repeat(4, 1) for a in (picture, mask)), 48)
     assert large.offset == pytest.approx(tuple(4 * v for v in small.offset), abs=4)
     assert large.strength == pytest.approx(small.strength, abs=0.08)
 
@@ -54,16 +54,16 @@ def test_a_dark_line_in_the_ground_is_no_shadow():
     assert fit_cast_shadow(picture, outline(), 12) is None
 
 
-def test_a_dark_thing_of_another_hue_is_not_looked_at():
+def test_a_dark_object_of_another_hue_is_not_looked_at():
     shadow = CastShadow((6.0, 4.0), 2.5, 0.5)
     picture = scene(shadow)
     picture[30:38, 30:60] = (0.05, 0.05, 0.4)
     assert fit_cast_shadow(picture, outline(), 12).offset == pytest.approx(shadow.offset, abs=1.01)
 
 
-@pytest.mark.parametrize("thing", [np.zeros(SIZE, np.float32), np.ones(SIZE, np.float32)], ids=("nothing", "all of it"))
-def test_nothing_and_everything_cast_no_shadow(thing):
-    assert fit_cast_shadow(scene(), thing, 12) is None
+@pytest.mark.parametrize("mask", [np.zeros(SIZE, np.float32), np.ones(SIZE, np.float32)], ids=("nothing", "all of it"))
+def test_nothing_and_everything_cast_no_shadow(mask):
+    assert fit_cast_shadow(scene(), mask, 12) is None
 
 
 def test_no_shadow_takes_all_the_light():

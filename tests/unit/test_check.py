@@ -10,8 +10,20 @@ import torch
 from torch import Tensor
 from torch.nn.functional import avg_pool2d, interpolate
 
-from dragfield.core.check import autoencoder_psnr, check, round_trips, sight_chart, where_it_sees
+from dragfield.core.check import (
+    autoencoder_psnr,
+    broken_times,
+    check,
+    cost,
+    round_trips,
+    sight_chart,
+    slope_ratio,
+    where_it_holds,
+    where_it_sees,
+)  # fmt: skip
+from dragfield.core.check import sight as sight_module
 from dragfield.core.check.sight import all_taps
+from dragfield.core.check.walk import walked
 from dragfield.core.model.backbone import Conditioning
 from dragfield.core.model.taps import Tap
 from dragfield.core.progress import Interrupted, RunContext
@@ -59,10 +71,35 @@ def test_a_block_that_shows_the_picture_finds_every_place_and_a_blind_one_finds_
     assert (sight.found[:2] == 1).all() and (sight.off[:2] == 0).all()
     assert (sight.found[2:] < 3 * sight.chance).all() and (sight.off[2:] > 2).all()
     assert sight.best() == (Tap("double", 0, "attn_in"), sight.levels[0])
-    assert np.array_equal(sight.of([Tap("double", 0), Tap("double", 1)]), sight.found[[1, 3]].mean(axis=0))
+    assert np.array_equal(sight.of([Tap("double", 0), Tap("double", 1)]), sight.both[[1, 3]].mean(axis=0))
+    assert np.array_equal(sight.both, (sight.found + sight.turned) / 2)
     assert list(sight.levels) == sorted(sight.levels, reverse=True)
     with pytest.raises(ValueError, match="was not looked at"):
         sight.of([Tap("double", 7)])
+
+
+@pytest.mark.parametrize("turn", [20.0, -35.0])
+def test_a_turned_place_is_found_where_the_turn_took_it_and_not_where_the_other_sense_would(turn: float) -> None:
+    image = smooth_picture()
+    sight = where_it_sees(Model(), Cells(), image, PROMPT, taps=[Tap("double", 0), Tap("double", 1)], shift=(2, 0), turn=turn)
+    right, blind = sight.turned.max(axis=1)
+    assert right > 0.7 and blind < 2 * sight.chance
+    window = image[..., : -2 * 8]
+    assert right == pytest.approx(_agreement(window, turn, turn), abs=0.05)
+    assert _agreement(window, turn, -turn) < right / 2
+
+
+def _agreement(window: Tensor, turned_by: float, looked_for: float) -> float:
+    """Share of the places of a map turned by one angle that are found where another angle says they are."""
+    one, other = Cells().encode(window), Cells().encode(sight_module._turned(window, turned_by))
+    tokens = (one.shape[-1], one.shape[-2])
+    return sight_module._matches(one - 0.5, other - 0.5, *sight_module._turn_of(one, looked_for, tokens), tokens)[0]
+
+
+def smooth_picture() -> Tensor:
+    """Colours that say where a place is, and so are the same wherever it is turned to."""
+    y, x = torch.meshgrid(torch.linspace(0, 1, 128), torch.linspace(0, 1, 144), indexing="ij")
+    return torch.stack([x, y, 0.5 + 0.4 * torch.sin(7 * x + 5 * y)])[None]
 
 
 def test_what_a_block_shows_elsewhere_is_off_by_as_much() -> None:
@@ -101,6 +138,105 @@ def test_a_flow_that_is_its_own_way_back_closes_and_guidance_that_pulls_away_is_
     assert len(round_trips(Model(velocity), Cells(), image, PROMPT, steps=(8,), remembers=False)) == 1
 
 
+def inverted_state(model: Model) -> tuple:
+    from dragfield.core.sampling.inversion import InversionSettings
+    from dragfield.core.sampling.sampler import sampler_of
+
+    return sampler_of(model, PROMPT), walked(model, Cells(), picture(), PROMPT, InversionSettings(kv_blocks="none"))
+
+
+def test_times_at_which_the_answer_is_not_finite_are_named() -> None:
+    sampler, inversion = inverted_state(Model())
+    assert broken_times(sampler, inversion) == ()
+
+    def overflow(z: Tensor, t: float, guidance: float) -> Tensor:
+        return torch.full_like(z, torch.inf) if 0.4 < t < 0.6 else torch.zeros_like(z)
+
+    broken = broken_times(inverted_state(Model(overflow))[0], inversion)
+    assert broken == tuple(t for t in inversion.times if 0.4 < t < 0.6) and broken
+    said = "\n".join(check(Model(overflow), Cells(), picture(), PROMPT, remembers=False).lines())
+    assert f"not finite at {len(broken)} of 19 times" in said and "bfloat16 or float32" in said
+
+
+def test_a_gradient_that_is_not_the_slope_is_told_and_a_right_one_in_half_precision_passes() -> None:
+    class Bent(Model):
+        """Its features are what they are, its gradient is stretched."""
+
+        factor, kind = 1.0, torch.float32
+
+        def features(self, z: Tensor, *args, taps, **kwargs) -> list[Tensor]:
+            z = torch.sin(3 * z).to(self.kind)
+            return [self.factor * z + (1 - self.factor) * z.detach() for _ in taps]
+
+    ratios = {}
+    for factor, kind in ((1.0, torch.float32), (1.0, torch.bfloat16), (3.0, torch.float32), (-1.0, torch.float32)):
+        model = Bent()
+        model.factor, model.kind = factor, kind
+        ratios[factor, kind] = slope_ratio(*inverted_state(model), [Tap("double", 0)])
+    assert ratios[1.0, torch.float32] == pytest.approx(1, abs=0.01)
+    assert ratios[1.0, torch.bfloat16] == pytest.approx(1, abs=0.2)
+    assert ratios[3.0, torch.float32] == pytest.approx(1 / 3, abs=0.01)
+    assert ratios[-1.0, torch.float32] == pytest.approx(-1, abs=0.01)
+    bent = Bent()
+    bent.factor = 3.0
+    assert "rises 0.33 times as steeply" in "\n".join(check(bent, Cells(), picture(), PROMPT, remembers=False).lines())
+
+
+def test_a_model_that_is_blind_everywhere_has_no_slope() -> None:
+    class Blind(Model):
+        def features(self, z: Tensor, *args, taps, **kwargs) -> list[Tensor]:
+            return [0 * z + 1 for _ in taps]
+
+    assert slope_ratio(*inverted_state(Blind()), [Tap("double", 0)]) == 0
+
+
+def test_time_is_foretold_by_the_number_of_operations() -> None:
+    calls: list[int] = []
+
+    def counted(z: Tensor, t: float, guidance: float) -> Tensor:
+        calls.append(z.shape[-2] * z.shape[-1])
+        return torch.zeros_like(z)
+
+    sampler, inversion = inverted_state(Model())
+    sampler = type(sampler)(Model(counted), PROMPT)
+    found = cost(sampler, inversion.path[0], inversion.times[0], [Tap("double", 0)])
+    assert calls == [12 * 16] * 3 and found.tokens == 12 * 16 and found.text == 1 and found.width == 3 and found.peak is None
+    assert found.call > 0 and found.iteration > 0
+    n, more = 12 * 16 + 1, 1000 + 1
+    assert found.on(1000).call == pytest.approx(found.call * more * (18 + more) / (n * (18 + n)))
+    assert cost(sampler, inversion.path[0], inversion.times[0], ()).iteration is None
+    levels = (0.9, 0.5, 0.4, 0.0)
+    assert found.dragfield(levels, 0.45) == pytest.approx(6 * found.call)
+    assert found.dragflow(levels, 70, 2) == pytest.approx(11 * found.call + 70 * found.iteration)
+
+
+def test_blocks_that_hold_the_picture_are_told_from_those_that_do_not() -> None:
+    class Remembered(Model):
+        """Guidance pulls away; whoever is given the keys of block 1 holds against it, by half with those of block 0."""
+
+        double_blocks, guidance_distilled = 4, True
+
+        def velocity(self, z: Tensor, t: float, cond: Conditioning, *, guidance: float = 1.0, kv=None) -> Tensor:
+            held = 0.0
+            if kv is not None:
+                call = kv.begin(t)
+                own = torch.full((1, z.shape[-2] * z.shape[-1], 3), guidance)
+                for index, share in ((0, 0.5), (1, 1.0), (2, 0.0), (3, 0.0)):
+                    keys, _ = call.keys_values(("double", index), own, lambda hidden: (hidden, hidden), 0)
+                    if float(keys.mean()) == 1.0:
+                        held = max(held, share)
+            return torch.full_like(z, 0.05 * (guidance - 1) * (1 - held))
+
+    found = where_it_holds(Remembered(distilled=True), Cells(), picture(), PROMPT, guidance=3.5, groups=4)
+    db = {one.name: one.psnr for one in found}
+    assert list(db) == ["none", "double 0", "double 1", "double 2", "double 3", "default", "all"]
+    assert db["all"] == db["double 1"] > db["double 0"] > db["none"] == db["double 2"] == db["double 3"]
+    assert next(one.nbytes for one in found if one.name == "all") == 4 * next(one.nbytes for one in found if one.name == "double 1")
+    assert where_it_holds(Model(), Cells(), picture(), PROMPT) == ()
+    said = "\n".join(check(Remembered(distilled=True), Cells(), picture(), PROMPT, thorough=True).lines())
+    assert "with double 1 alone" in said and "Checked at 288 tokens: an iteration was foretold at" in said
+
+
 def test_a_check_can_be_stopped() -> None:
     for part in (round_trips, where_it_sees):
         with pytest.raises(Interrupted):
@@ -111,7 +247,7 @@ def test_a_check_says_what_it_found_and_no_more() -> None:
     found = check(Model(), Cells(), picture(), PROMPT, remembers=False)
     assert found.taps == (Tap("double", 0, "attn_in"), Tap("double", 0), Tap("double", 1, "attn_in"), Tap("double", 1))
     said = "\n".join(found.lines())
-    assert "closes." in said and "No way back" not in said and "the best block (DOUBLE-0-0) 100% at" in said
+    assert "closes." in said and "No way back" not in said and "the best block (DOUBLE-0-0)" in said
     assert json.loads(json.dumps(found.numbers()))["sight"]["own_taps"] == ["DOUBLE-0-0", "DOUBLE-0-2", "DOUBLE-1-0", "DOUBLE-1-2"]
     rows, columns = found.sight.found.shape
     drawn = sight_chart(found.sight, found.taps)

@@ -6,6 +6,7 @@ import json
 import re
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -182,6 +183,38 @@ def test_check_says_what_the_bundled_model_can_do_and_writes_it_down(tmp_path: P
     assert Image.open(tmp_path / "a/c.png").height > 20 * len(numbers["sight"]["taps"])
 
 
+def test_settings_that_a_check_found_are_kept_as_a_profile_and_edits_go_by_it(
+    picture: Path, drag: Path, flux_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import dragfield.core.check as check_package
+
+    def found(backbone, autoencoder, image, cond, settings, **how):
+        better = replace(settings, drag=replace(settings.drag, rate=0.2, intensify_rate=0.15, transport_steps=2, intensify_steps=1))
+        return check_package.Tuned(better, 10.0, 12.0, 14.0, ())
+
+    monkeypatch.setattr(check_package, "tune", found)
+    kept, large = tmp_path / "a" / "profile.json", tmp_path / "large.png"
+    Image.open(picture).resize((128, 128)).save(large)
+    arguments = ["check", large, "--model", flux_folder, "--device", "cpu", "--longest", "128", "--find-settings", "--profile", kept]
+    result = invoke(*arguments)
+    assert result.exit_code == 0, result.output
+    assert "rate 0.2 and 0.15, 2 and 1 iterations" in " ".join(result.stdout.split()) and json.loads(kept.read_text())["gain_db"] == 2.0
+    edit = ["edit", picture, "--instruction", drag, "--method", "dragflow", "--device", "cpu", "--profile", kept]
+    result = invoke(*edit, "--model", flux_folder, "--output", tmp_path / "edit.png")
+    assert result.exit_code == 0, result.output
+    said = " ".join(result.stdout.split())
+    assert "preset tuned, by its profile: rate 0.2 and 0.15" in said and "and 3 backward passes" in said
+    result = invoke(*edit, "--output", tmp_path / "other.png")
+    assert result.exit_code != 0 and "was found on another model" in " ".join(result.output.split())
+    result = invoke(*edit, "--model", flux_folder, "--preset", "published", "--output", tmp_path / "other.png")
+    assert result.exit_code != 0 and "of the tuned dragflow" in " ".join(result.output.split())
+    result = invoke("check", picture, "--profile", kept)
+    assert result.exit_code != 0 and "add --find-settings" in " ".join(result.output.split())
+    monkeypatch.setattr(check_package, "tune", lambda *args, **how: check_package.Tuned(args[4], 10.0, 10.1, 10.2, ()))
+    kept.unlink()
+    assert "no profile was written" in invoke(*arguments).stdout and not kept.exists()
+
+
 def test_the_published_preset_is_dragflows_by_its_old_name_too_and_the_default_on_a_model_of_ones_own(
     picture: Path, drag: Path, flux_folder: Path, tmp_path: Path
 ) -> None:
@@ -204,8 +237,8 @@ def test_the_published_preset_cuts_fractions_off_joins_prompts_with_nothing_and_
 ) -> None:
     from dragfield.core.backbones import flux_folder as loading
 
-    told = json.loads(drag.read_text())
-    drag.write_text(json.dumps({**told, "prompts": {"background": "a cup", "editing": "further right"}}))
+    written = json.loads(drag.read_text())
+    drag.write_text(json.dumps({**written, "prompts": {"background": "a cup", "editing": "further right"}}))
     asked, encode = [], loading.encode_prompts
 
     def seen(folder, prompts, *args, t5_len, **kwargs):

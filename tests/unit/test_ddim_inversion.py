@@ -72,11 +72,11 @@ def test_a_reconstruction_that_replays_its_own_keys_and_values_is_the_same(backb
 
 
 def test_it_reports_every_step_and_stops_when_asked(backbone):
-    told = []
+    reports = []
     settings = DDIMSettings(steps=10, strength=0.5)
     with pytest.raises(Interrupted):
-        invert_ddim(backbone, Z0, COND, settings, run=RunContext(told.append, lambda: len(told) == 2))
-    assert [(p.stage, p.done, p.total) for p in told] == [("invert", 1, 5), ("invert", 2, 5)]
+        invert_ddim(backbone, Z0, COND, settings, run=RunContext(reports.append, lambda: len(reports) == 2))
+    assert [(p.stage, p.done, p.total) for p in reports] == [("invert", 1, 5), ("invert", 2, 5)]
 
 
 def test_where_the_mask_is_closed_a_walk_is_the_inversion_s_own(backbone):

@@ -62,15 +62,15 @@ def test_crops_are_parts_of_the_picture_another_one_each_time_and_every_second_i
     assert not torch.equal(first, third) and torch.equal(second, z[1]) and torch.equal(fourth, z[3])
 
 
-def test_the_other_view_of_a_scene_has_the_same_things_elsewhere_and_clear_of_each_other() -> None:
+def test_the_other_view_of_a_scene_has_the_same_objects_elsewhere_and_clear_of_each_other() -> None:
     for seed in range(20):
-        scene = sample_scene(np.random.default_rng(seed), things=3)
+        scene = sample_scene(np.random.default_rng(seed), objects=3)
         other = moved(scene, np.random.default_rng(seed))
-        assert (other.ground, other.light, len(other.things)) == (scene.ground, scene.light, len(scene.things))
-        for i, (now, before) in enumerate(zip(other.things, scene.things, strict=True)):
+        assert (other.ground, other.light, len(other.objects)) == (scene.ground, scene.light, len(scene.objects))
+        for i, (now, before) in enumerate(zip(other.objects, scene.objects, strict=True)):
             assert replace(now, x=before.x, y=before.y, angle=before.angle) == before
-            assert all(np.hypot(now.x - o.x, now.y - o.y) > reach(now) + reach(o) for o in other.things[:i])
-        assert other != scene or not scene.things
+            assert all(np.hypot(now.x - o.x, now.y - o.y) > reach(now) + reach(o) for o in other.objects[:i])
+        assert other != scene or not scene.objects
 
 
 def test_views_are_drawn_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -43,13 +43,13 @@ def test_what_is_held_to_the_end_is_the_warped_picture(tiny):
 
 
 def test_what_moved_is_held_until_its_time_and_then_let_go(tiny):
-    told = []
-    edit = run(tiny, report=told.append, hold_until=0.5)
+    reports = []
+    edit = run(tiny, report=reports.append, hold_until=0.5)
     warm, cells = evidence_of(tiny, edit)
     held = warm.moved & cells
     times = edit.inversion.times[1:]
     assert any(t >= 0.5 for t in times) and any(t < 0.5 for t in times)
-    for t, p in zip(times, (p for p in told if p.stage == "denoise"), strict=True):
+    for t, p in zip(times, (p for p in reports if p.stage == "denoise"), strict=True):
         assert torch.equal(p.z[..., held], warm.at(t)[..., held]) == (t >= 0.5)
 
 
@@ -108,7 +108,7 @@ def test_the_edge_of_what_moved_is_free_and_its_inside_is_held(tiny):
     assert torch.equal(run(tiny, drag, hold_until=0.0).z, run(tiny, drag, hold_until=0.0, free_edge=0.0).z)
 
 
-def test_a_thing_thinner_than_its_free_edge_is_not_held_at_all(tiny):
+def test_an_object_thinner_than_its_free_edge_is_not_held_at_all(tiny):
     edit = run(tiny, hold_until=0.0, free_edge=200.0)
     assert torch.equal(edit.z, run(tiny, hold_until=2.0).z)
 
@@ -130,14 +130,14 @@ def test_a_shadow_is_carried_along_where_there_is_one(tiny):
 
 
 def test_refinement_is_region_supervision_of_the_start(tiny):
-    told = []
+    reports = []
     steps = RegionDragSettings(transport_steps=1, intensify_steps=3)
-    refined = run(tiny, report=told.append, refine=steps)
+    refined = run(tiny, report=reports.append, refine=steps)
     assert refined.nfe_backward == refined.drag.step == 4
-    assert [(p.done, p.total) for p in told if p.stage == "drag"] == [(i, 4) for i in range(1, 5)]
+    assert [(p.done, p.total) for p in reports if p.stage == "drag"] == [(i, 4) for i in range(1, 5)]
     # Compared with the undragged latent, whose features at every cell of a 2 x 2 token cost four passes of their own.
     assert refined.nfe_forward == run(tiny).nfe_forward + 4 + 4
-    losses = [p.drag.residual.item() for p in told if p.stage == "drag"]
+    losses = [p.drag.residual.item() for p in reports if p.stage == "drag"]
     assert losses[-1] < losses[0]
     assert not torch.equal(refined.z, run(tiny).z)
 

@@ -142,27 +142,27 @@ def test_a_picture_of_a_shape_that_cannot_be_edited_is_refused(name, shape, tiny
 
 @every_talking_edit
 def test_every_step_is_reported(name, tiny):
-    told = []
-    run(name, tiny, run=RunContext(told.append))
+    reports = []
+    run(name, tiny, run=RunContext(reports.append))
     drags = {"dragflow": 5, "published": 23, "refined": 3, "dragfield": 0}[name]
     stages = [("invert", i, 4) for i in (1, 2, 3, 4)] + [("drag", i, drags) for i in range(1, drags + 1)]
-    assert [(p.stage, p.done, p.total) for p in told] == stages + [("denoise", i, 4) for i in (1, 2, 3, 4)]
-    assert all(p.z.shape == (1, 4, 8, 12) for p in told)
-    assert all((p.drag is not None) == (p.stage == "drag") for p in told)
+    assert [(p.stage, p.done, p.total) for p in reports] == stages + [("denoise", i, 4) for i in (1, 2, 3, 4)]
+    assert all(p.z.shape == (1, 4, 8, 12) for p in reports)
+    assert all((p.drag is not None) == (p.stage == "drag") for p in reports)
 
 
 @every_talking_edit
 def test_the_background_of_the_latent_never_leaves_its_path(name, tiny):
-    told = []
-    edit = run(name, tiny, run=RunContext(told.append))
+    reports = []
+    edit = run(name, tiny, run=RunContext(reports.append))
     outside = ~cells_of(edit)
     assert outside.any()
-    for p in told:
+    for p in reports:
         if p.stage == "denoise" and name != "published":
             assert torch.equal(p.z[..., outside], edit.inversion.path[p.done][..., outside])
         if p.stage == "drag" and name != "published":
             assert torch.equal(p.z[..., outside], edit.inversion.z[..., outside])
-    assert torch.equal(told[-1].z, edit.z)
+    assert torch.equal(reports[-1].z, edit.z)
 
 
 @every_talking_edit

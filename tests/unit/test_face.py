@@ -180,8 +180,8 @@ def test_a_missing_file_is_named_with_its_place_and_nothing_else(world: World, p
     (places.facexlib / FACEXLIB[1]).unlink()
     with pytest.raises(ValueError) as refused:
         InstalledFaces(places)
-    told = str(refused.value)
-    assert told.endswith(f"not all is here: put parsing_bisenet.pth into {places.facexlib}")
+    sentence = str(refused.value)
+    assert sentence.endswith(f"not all is here: put parsing_bisenet.pth into {places.facexlib}")
     # Either of EVA-CLIP's two files will do.
     (places.eva / EVA[1]).rename(places.eva / EVA[0])
     (places.facexlib / FACEXLIB[1]).touch()
@@ -192,10 +192,10 @@ def test_a_missing_file_is_named_with_its_place_and_nothing_else(world: World, p
 def test_without_the_packages_one_sentence_says_what_to_install_and_where_files_go(tmp_path: Path) -> None:
     with pytest.raises(ValueError) as refused:
         InstalledFaces(FacePlaces(tmp_path / "insightface", tmp_path / "facexlib", tmp_path / "clip_vision"))
-    told = str(refused.value)
-    assert "pip install insightface onnxruntime facexlib timm" in told and "\n" not in told
+    sentence = str(refused.value)
+    assert "pip install insightface onnxruntime facexlib timm" in sentence and "\n" not in sentence
     for name in (*ARCFACE, *FACEXLIB, *EVA, str(tmp_path / "insightface" / "models" / "antelopev2"), str(tmp_path / "facexlib")):
-        assert name in told
+        assert name in sentence
 
 
 def test_the_parts_of_a_face_that_count_are_those_that_are_no_surroundings() -> None:

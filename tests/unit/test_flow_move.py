@@ -26,9 +26,9 @@ Y, X = np.mgrid[:HEIGHT, :WIDTH] + 0.5
 BOX = (X > 20) & (X < 44) & (Y > 20) & (Y < 44)
 
 
-def told(dx: np.ndarray | float, dy: np.ndarray | float = 0.0, mask: np.ndarray = BOX) -> DragField:
-    way = np.stack(np.broadcast_arrays(dx, dy, X)[:2], axis=-1).astype(np.float32)
-    return DragField(SIZE, (FlowMove(mask, way),))
+def flowing(dx: np.ndarray | float, dy: np.ndarray | float = 0.0, mask: np.ndarray = BOX) -> DragField:
+    displacement = np.stack(np.broadcast_arrays(dx, dy, X)[:2], axis=-1).astype(np.float32)
+    return DragField(SIZE, (FlowMove(mask, displacement),))
 
 
 @pytest.mark.parametrize("size", [SIZE, (48, 32), (12, 8)])
@@ -36,7 +36,7 @@ def told(dx: np.ndarray | float, dy: np.ndarray | float = 0.0, mask: np.ndarray 
 def test_a_constant_displacement_is_the_region_that_is_shifted(size: tuple[int, int], progress: float) -> None:
     operation = RegionOperation(BOX, "relocation", (32.0 + 16, 32.0 + 8))
     region = DragField(SIZE, (RegionMove(BOX, motion_of(operation)),))
-    flow = told(16.0, 8.0)
+    flow = flowing(16.0, 8.0)
     ours, theirs = (field.layout(progress, size) for field in (flow, region))
     assert torch.equal(ours.operation, theirs.operation) and torch.equal(ours.vacated, theirs.vacated)
     assert torch.allclose(ours.backward, theirs.backward, atol=1e-4)
@@ -46,7 +46,7 @@ def test_a_constant_displacement_is_the_region_that_is_shifted(size: tuple[int, 
 
 
 def test_a_bend_lands_where_it_is_told_and_is_undone_by_the_way_back() -> None:
-    bent = told(0.0, 0.02 * (X - 20) ** 2, mask=(X > 20) & (X < 44) & (Y > 12) & (Y < 20))
+    bent = flowing(0.0, 0.02 * (X - 20) ** 2, mask=(X > 20) & (X < 44) & (Y > 12) & (Y < 20))
     ramp = torch.from_numpy(np.stack([X, Y])).float()[None]
     layout = bent.layout()
     came = warp(ramp, layout.backward)[0]
@@ -57,8 +57,8 @@ def test_a_bend_lands_where_it_is_told_and_is_undone_by_the_way_back() -> None:
 
 
 def test_where_a_field_folds_nothing_is_made_up() -> None:
-    assert not told(-2.0 * (X - 32)).layout().moved.any(), "a mirror is no flow"
-    layout = told(-0.5 * (X - 32)).layout()
+    assert not flowing(-2.0 * (X - 32)).layout().moved.any(), "a mirror is no flow"
+    layout = flowing(-0.5 * (X - 32)).layout()
     source = layout.backward[layout.moved][:, 0]
     assert (source - 0.5 * (source - 32) - torch.from_numpy(X).float()[layout.moved]).abs().max() < 0.01
 
@@ -89,7 +89,7 @@ def test_what_is_no_displacement_is_refused_in_one_sentence() -> None:
     with pytest.raises(ValueError, match="give \\(x, y\\) px for each of the mask's pixels"):
         FlowMove(BOX, np.zeros((4, 4, 2), np.float32))
     with pytest.raises(ValueError, match="numbers that are none"):
-        told(float("nan"))
+        flowing(float("nan"))
 
 
 def test_a_drawn_field_is_cut_as_its_picture_is_and_one_from_elsewhere_is_not() -> None:
@@ -99,7 +99,7 @@ def test_a_drawn_field_is_cut_as_its_picture_is_and_one_from_elsewhere_is_not() 
     cut = drawn.cropped(window)
     assert cut.drag.size == (64, 48)
     assert torch.equal(cut.field.moved(), drawn.field.moved()[16:64, 16:80])
-    foreign = replace(drawn, made=told(16.0, 8.0))
+    foreign = replace(drawn, made=flowing(16.0, 8.0))
     assert foreign.field is foreign.made
     with pytest.raises(ValueError, match="raise work_size"):
         foreign.cropped(window)

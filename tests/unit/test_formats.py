@@ -280,9 +280,9 @@ def test_frames_of_places_are_a_drag_from_the_first_to_the_last() -> None:
     ('[{"x": 0, "y": 1}, {"x": 1, "y": 1}]', None),
 ])
 def test_numbers_that_fit_pixels_and_fractions_are_asked_about(handles: str, targets: str | None) -> None:
-    with pytest.raises(InstructionError, match="are they fractions of the picture, or pixels in its corner") as told:
+    with pytest.raises(InstructionError, match="are they fractions of the picture, or pixels in its corner") as refused:
         points_json.read(handles, targets, SIZE)
-    assert ("normalized_str" in str(told.value)) == (targets is None)
+    assert ("normalized_str" in str(refused.value)) == (targets is None)
     pixels, fractions = (points_json.read(handles, targets, SIZE, units=units) for units in ("pixels", "fractions"))
     place = [instruction.rasterise(*SIZE).points[-1].target for instruction in (pixels, fractions)]
     assert np.allclose(np.array(place[0]) * SIZE, place[1], rtol=1e-4)

@@ -13,7 +13,6 @@ from dragfield.core.field.geometry import (
     cell_centres,
     centroid,
     cut_shape,
-    progress_schedule,
     rotation_angle,
     round_to_cell,
     rounded_centroid,
@@ -163,25 +162,6 @@ def test_a_point_on_the_anchor_is_refused(start, target) -> None:
 def test_operations_without_a_motion_are_refused(operation, words) -> None:
     with pytest.raises(ValueError, match=words):
         motion_of(operation)
-
-
-def test_progress_rises_linearly_then_stays() -> None:
-    progress = progress_schedule()
-    assert len(progress) == 70
-    assert progress[:3] == pytest.approx((0.02, 0.04, 0.06))
-    assert progress[48] < 1.0 and set(progress[49:]) == {1.0}
-
-
-def test_progress_over_two_rounds_continues_where_the_first_ended() -> None:
-    first, second = (progress_schedule(4, 2, turn=r, turns=2) for r in (0, 1))
-    assert first == (0.125, 0.25, 0.375, 0.5, 0.5, 0.5)
-    assert second == (0.625, 0.75, 0.875, 1.0, 1.0, 1.0)
-
-
-@pytest.mark.parametrize("arguments", [dict(transport=0), dict(intensify=-1), dict(turn=1), dict(turn=-1, turns=2)])
-def test_impossible_progress_is_refused(arguments) -> None:
-    with pytest.raises(ValueError, match="make no schedule"):
-        progress_schedule(**arguments)
 
 
 @pytest.mark.parametrize(

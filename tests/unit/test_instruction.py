@@ -14,11 +14,11 @@ import pytest
 from dragfield.core.field import DragField
 from dragfield.core.field.masks import adaptive_gradient_mask
 from dragfield.core.instruction import MAX_OPERATIONS, DragInstruction, DrawnPoints, DrawnRegion, InstructionError
-from dragfield.core.instruction.checks import MAX_PIXELS, MAX_PROMPT, MAX_SIDE, MAX_VERTICES
-from dragfield.core.instruction.drawn import MAX_PAIRS
+from dragfield.core.instruction.checks import MAX_PIXELS
 from dragfield.core.instruction.guarded_json import MAX_DEPTH, MAX_DIGITS, MAX_TEXT
 from dragfield.core.instruction.on_picture import MIN_PIXELS, OVERLAP
 from dragfield.core.instruction.operations import Drag, PointOperation, RegionOperation
+from dragfield.core.instruction.schema import MAX_PAIRS, MAX_PROMPT, MAX_SIDE, MAX_VERTICES
 from dragfield.core.picture.window import crop_drag, window_around
 
 
@@ -342,8 +342,8 @@ def test_one_handle_cannot_have_two_targets() -> None:
 
 
 def test_handles_within_a_pixel_cannot_go_to_two_places() -> None:
-    told = on_picture(DrawnPoints((((0.1, 0.1), (0.2, 0.2)), ((0.105, 0.1), (0.3, 0.2)))))
-    assert told == ("handles (10.0, 10.0) and (10.5, 10.0) of operation 1 lie 0.5 pixels apart on the 100 x 100 picture, but their targets "
+    said = on_picture(DrawnPoints((((0.1, 0.1), (0.2, 0.2)), ((0.105, 0.1), (0.3, 0.2)))))
+    assert said == ("handles (10.0, 10.0) and (10.5, 10.0) of operation 1 lie 0.5 pixels apart on the 100 x 100 picture, but their targets "
                     "10; one place cannot go to two, move the handles apart or remove one")
     two = DrawnPoints((((0.1, 0.1), (0.2, 0.2)),), name="ear"), DrawnPoints((((0.1, 0.105), (0.1, 0.105)),))
     assert "of operation 1 ('ear') and operation 2 lie 0.5 pixels apart" in on_picture(*two)

@@ -46,13 +46,13 @@ def test_a_task_goes_to_every_moving_region_and_to_no_pin() -> None:
 
 
 def test_a_rotation_takes_the_anchor_that_is_drawn_and_else_the_models() -> None:
-    told = answer(candidate("x", "rotation", "rotation", anchor=[0.3, 0.8]))
-    filled = read_intent(told, TWO).fill(TWO)
+    reply = answer(candidate("x", "rotation", "rotation", anchor=[0.3, 0.8]))
+    filled = read_intent(reply, TWO).fill(TWO)
     assert filled.operations[0].anchor == (0.3, 0.8) and filled.operations[2].anchor == (0.6, 0.6)
 
 
 def test_what_cannot_be_done_is_left_out() -> None:
-    told = answer(
+    reply = answer(
         candidate("no anchor at all", "rotation"),
         candidate("anchor on the centroid", "rotation", anchor=[0.3, 0.3]),
         candidate("an unknown task", "teleport"),
@@ -60,7 +60,7 @@ def test_what_cannot_be_done_is_left_out() -> None:
         "not an object",
         candidate("this one can", "relocation"),
     )
-    assert [c.editing_prompt for c in read_intent(told, ONE).candidates] == ["this one can"]
+    assert [c.editing_prompt for c in read_intent(reply, ONE).candidates] == ["this one can"]
 
 
 def test_small_slips_are_mended() -> None:
@@ -71,8 +71,8 @@ def test_small_slips_are_mended() -> None:
 
 
 def test_no_more_than_ten_different_candidates_are_kept() -> None:
-    told = answer(*(candidate(f"number {i // 2}", "relocation") for i in range(36)))
-    found = read_intent(told, ONE).candidates
+    reply = answer(*(candidate(f"number {i // 2}", "relocation") for i in range(36)))
+    found = read_intent(reply, ONE).candidates
     assert len(found) == CANDIDATES == len(set(found))
 
 
@@ -104,14 +104,14 @@ def test_no_answer_breaks_the_reader(data: object) -> None:
 
 
 def test_long_and_unprintable_words_are_cut() -> None:
-    told = answer(candidate("word " * 1000 + "\x00", "relocation"), background="a\x1b[31m b")
-    intent = read_intent(told, ONE)
+    reply = answer(candidate("word " * 1000 + "\x00", "relocation"), background="a\x1b[31m b")
+    intent = read_intent(reply, ONE)
     assert len(intent.candidates[0].editing_prompt) <= 1000 and intent.background_prompt == "a [31m b"
 
 
 def test_an_intent_survives_being_written_and_read() -> None:
-    told = answer(candidate("x", "rotation", "rotation", anchor=[0.3, 0.8]), candidate("y", "relocation", "deformation"))
-    intent = read_intent(told, TWO)
+    reply = answer(candidate("x", "rotation", "rotation", anchor=[0.3, 0.8]), candidate("y", "relocation", "deformation"))
+    intent = read_intent(reply, TWO)
     assert read_intent(intent.to_json(), TWO) == intent
 
 

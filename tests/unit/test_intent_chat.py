@@ -150,7 +150,7 @@ def test_cancelling_ends_the_wait_at_once() -> None:
 
 
 @pytest.mark.parametrize(
-    ("status", "data", "told"),
+    ("status", "data", "sentence"),
     [
         (200, "<html>hello</html>", "no chat completion"),
         (200, "{}", "no chat completion"),
@@ -162,8 +162,8 @@ def test_cancelling_ends_the_wait_at_once() -> None:
         (302, "", "not followed"),
     ],
 )
-def test_a_broken_or_hostile_reply_is_one_sentence(status: int, data: bytes | str, told: str) -> None:
-    with server(lambda handler, n: send(handler, status, data)) as (url, _), pytest.raises(ServerError, match=told) as refused:
+def test_a_broken_or_hostile_reply_is_one_sentence(status: int, data: bytes | str, sentence: str) -> None:
+    with server(lambda handler, n: send(handler, status, data)) as (url, _), pytest.raises(ServerError, match=sentence) as refused:
         ask(Endpoint(url, "m"), REQUEST, DRAG)
     assert "\n" not in str(refused.value) and len(str(refused.value)) < 400
 
@@ -185,7 +185,7 @@ def test_a_server_that_hangs_up_or_is_not_there_is_one_sentence() -> None:
 
 
 @pytest.mark.parametrize(
-    ("settings", "told"),
+    ("settings", "sentence"),
     [
         ({"url": "file:///etc/passwd", "model": "m"}, "no web address"),
         ({"url": "localhost:11434", "model": "m"}, "no web address"),
@@ -195,8 +195,8 @@ def test_a_server_that_hangs_up_or_is_not_there_is_one_sentence() -> None:
         ({"url": "http://host/v1", "model": "m", "timeout": 0}, "above 0"),
     ],
 )
-def test_a_bad_endpoint_is_refused_before_anything_is_sent(settings: dict, told: str) -> None:
-    with pytest.raises(ValueError, match=told) as refused:
+def test_a_bad_endpoint_is_refused_before_anything_is_sent(settings: dict, sentence: str) -> None:
+    with pytest.raises(ValueError, match=sentence) as refused:
         Endpoint(**settings)
     assert "secret" not in str(refused.value)
 

@@ -27,12 +27,12 @@ def region(rows: slice, columns: slice, target: tuple[float, float], anchor: tup
 
 
 @pytest.mark.parametrize("margin", [0, 6])
-def test_a_whole_thing_is_moved_however_closely_it_is_outlined(margin: int) -> None:
+def test_a_whole_object_is_moved_however_closely_it_is_outlined(margin: int) -> None:
     asked = region(slice(40 - margin, 60 + margin), slice(20 - margin, 60 + margin), (60.0, 50.0))
     assert guess_task(scene(), asked) == "relocation"
 
 
-def test_the_end_of_a_thing_is_pulled() -> None:
+def test_the_end_of_an_object_is_pulled() -> None:
     assert guess_task(scene(), region(slice(36, 64), slice(48, 64), (80.0, 50.0))) == "deformation"
 
 
@@ -45,7 +45,7 @@ def test_a_region_at_the_border_or_one_that_stays_is_no_exception() -> None:
     assert guess_task(scene(), region(slice(40, 60), slice(20, 60), (40.0, 50.0))) == "relocation"
 
 
-def test_a_patterned_thing_is_told_from_its_ground_by_all_of_its_colours() -> None:
+def test_a_patterned_object_is_told_from_its_ground_by_all_of_its_colours() -> None:
     """Dots, so that what is just inside of the outline differs from what is just outside of it nearly everywhere."""
     picture = scene()
     inside = np.zeros((100, 100), bool)

@@ -56,9 +56,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_a_model_from_a_folder_continues_what_it_is_shown(folder: Path) -> None:
     model, processor = _load(folder, "cpu", torch.float32)
     black, white = np.zeros((30, 40, 3), np.uint8), np.full((30, 40, 3), 255, np.uint8)
-    told = generate(model, processor, [black, black], "what is this?", max_new_tokens=6)
-    assert told and "what is this?" not in told
-    assert told == generate(model, processor, [black, black], "what is this?", max_new_tokens=6)
+    reply = generate(model, processor, [black, black], "what is this?", max_new_tokens=6)
+    assert reply and "what is this?" not in reply
+    assert reply == generate(model, processor, [black, black], "what is this?", max_new_tokens=6)
     seen = [processor(text=["<image>"], images=[p], return_tensors="pt")["pixel_values"] for p in (black, white)]
     assert not torch.equal(*seen)
 

@@ -117,10 +117,10 @@ def test_larger_pictures_spend_more_of_the_path_in_noise_unless_told_not_to():
 
 
 def test_every_step_is_reported(tiny):
-    told = []
-    made = inverted(tiny, run=RunContext(told.append))
-    assert [(p.stage, p.done, p.total) for p in told] == [("invert", i, 4) for i in (1, 2, 3, 4)]
-    assert all(torch.equal(p.z, made.path[4 - p.done]) for p in told)
+    reports = []
+    made = inverted(tiny, run=RunContext(reports.append))
+    assert [(p.stage, p.done, p.total) for p in reports] == [("invert", i, 4) for i in (1, 2, 3, 4)]
+    assert all(torch.equal(p.z, made.path[4 - p.done]) for p in reports)
 
 
 @pytest.mark.parametrize("after", [0, 2, 3, 4])

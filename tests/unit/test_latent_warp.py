@@ -22,7 +22,7 @@ def literal(z: torch.Tensor, points, picture, ratio: float, limit: bool) -> tupl
     height, width = z.shape[-2:]
     scale = torch.tensor([width / picture[0], height / picture[1]], dtype=torch.float64)
     handles = [torch.tensor(p.handle, dtype=torch.float64) * scale - 0.5 for p in points]
-    ways = [(torch.tensor(p.target, dtype=torch.float64) - torch.tensor(p.handle, dtype=torch.float64)) * scale for p in points]
+    displacements = [(torch.tensor(p.target, dtype=torch.float64) - torch.tensor(p.handle, dtype=torch.float64)) * scale for p in points]
     centre = torch.tensor([(width - 1) / 2, (height - 1) / 2], dtype=torch.float64)
     radius = centre.norm()
     out, taken = torch.zeros_like(z), []
@@ -30,7 +30,7 @@ def literal(z: torch.Tensor, points, picture, ratio: float, limit: bool) -> tupl
         for column in range(width):
             cell = torch.tensor([column, row], dtype=torch.float64)
             total, moved = torch.zeros((), dtype=torch.float64), torch.zeros(2, dtype=torch.float64)
-            for handle, way in zip(handles, ways, strict=True):
+            for handle, displacement in zip(handles, displacements, strict=True):
                 ray = cell - handle
                 distance = ray.norm()
                 fade = torch.ones((), dtype=torch.float64) if limit else torch.tensor(math.nan)
@@ -38,7 +38,7 @@ def literal(z: torch.Tensor, points, picture, ratio: float, limit: bool) -> tupl
                     along = (ray / distance) @ (handle - centre)
                     fade = 1 - distance / ((radius**2 - (handle - centre).square().sum() + along**2).sqrt() - along)
                 weight = 1 / (distance + 1e-4)
-                total, moved = total + weight, moved + weight * fade * ratio * way
+                total, moved = total + weight, moved + weight * fade * ratio * displacement
             to = cell + moved / total
             if not bool(to.isfinite().all()):
                 continue

@@ -19,15 +19,15 @@ EVERYWHERE = np.ones((256, 256), bool)
 
 @lru_cache
 def case_of(task: str) -> DemoCase:
-    """The first whole thing in view of a task."""
+    """The first whole object in view of a task."""
     return next(case for case in sample_cases(40, 9) if case.task == task and not case.scene.posts)
 
 
 def shifted_truth(case: DemoCase, dx: float, dy: float) -> np.ndarray:
     moved = case.moved
-    things = list(case.scene.things)
-    things[case.index] = replace(moved, x=moved.x + dx, y=moved.y + dy)
-    return render(replace(case.scene, things=tuple(things)), case.size)
+    objects = list(case.scene.objects)
+    objects[case.index] = replace(moved, x=moved.x + dx, y=moved.y + dy)
+    return render(replace(case.scene, objects=tuple(objects)), case.size)
 
 
 @pytest.mark.parametrize("task", ["relocation", "rotation", "deformation"])
@@ -83,19 +83,19 @@ def test_the_source_of_a_rotation_is_as_far_off_as_the_turn() -> None:
 
 
 @pytest.mark.parametrize(("dx", "dy"), [(3, 0), (0, -5), (-4, 4)])
-def test_a_thing_n_pixels_off_has_a_centroid_error_of_n(dx: int, dy: int) -> None:
+def test_an_object_n_pixels_off_has_a_centroid_error_of_n(dx: int, dy: int) -> None:
     case = case_of("relocation")
     found = measure(case, shifted_truth(case, dx, dy), EVERYWHERE)
     assert found.centroid_error_px == pytest.approx(np.hypot(dx, dy), abs=0.5)
 
 
 @pytest.mark.parametrize("extra", [-30, 7, 18])
-def test_a_thing_turned_too_far_is_found_out_to_a_degree(extra: float) -> None:
+def test_an_object_turned_too_far_is_found_out_to_a_degree(extra: float) -> None:
     case = case_of("rotation")
     assert measure(case, case.truth_with(extra), EVERYWHERE).rotation_error_deg == pytest.approx(abs(extra), abs=1)
 
 
-def test_noise_of_an_autoencoders_size_is_not_taken_for_a_thing() -> None:
+def test_noise_of_an_autoencoders_size_is_not_taken_for_an_object() -> None:
     case = case_of("relocation")
     noise = np.random.default_rng(0).normal(0, 0.025, case.truth.shape)  # 32 dB
     found = measure(case, np.clip(case.truth + noise, 0, 1).astype(np.float32), EVERYWHERE)
@@ -110,7 +110,7 @@ def test_a_ghost_is_what_is_left_of_the_source() -> None:
         assert source_left(case, share * case.source + (1 - share) * case.truth) == pytest.approx(share, abs=0.01)
 
 
-def test_a_thing_that_vanished_left_nothing_and_arrived_nowhere() -> None:
+def test_an_object_that_vanished_left_nothing_and_arrived_nowhere() -> None:
     case = case_of("relocation")
     found = measure(case, case.plate, EVERYWHERE)
     assert found.source_left < 0.05

@@ -15,7 +15,7 @@ from dragfield.core.edits.dragflow import DragFlowSettings, dragflow
 from dragfield.core.field import DragField
 from dragfield.core.instruction.operations import Drag, RegionOperation
 from dragfield.core.model.taps import Tap
-from dragfield.core.optimise.region_drag import RegionDragSettings, region_drag, run_region_drag
+from dragfield.core.optimise.region_drag import RegionDragSettings, region_drag
 from dragfield.core.optimise.supervision import RegionLoss
 from dragfield.core.sampling.ddim_inversion import DDIMSettings, invert_ddim
 from dragfield.core.sampling.inversion import InversionSettings, invert, reconstruct
@@ -27,16 +27,16 @@ from point_world import COND, PICTURE, ConvBackbone, latent  # noqa: E402
 FEW = RegionDragSettings(transport_steps=3, intensify_steps=3)
 
 
-class Told(ConvBackbone):
+class Recording(ConvBackbone):
     """Answers with the noise that it was told, and remembers what it saw."""
 
     def __init__(self, noise: torch.Tensor) -> None:
         super().__init__()
-        self.told, self.saw = noise, []
+        self.given, self.saw = noise, []
 
     def noise(self, z, t, cond, *, level=None, kv=None):
         self.saw.append((z, t))
-        return self.told
+        return self.given
 
 
 def on_flow(settings: RegionDragSettings, flow: NoiseAsFlow) -> RegionDragSettings:
@@ -53,7 +53,7 @@ def drag() -> Drag:
 @pytest.mark.parametrize("step", [0, 21, 481, 741, 999])
 def test_the_velocity_is_noise_minus_picture_where_the_noise_is_known(step: int) -> None:
     z0, noise = latent(1).double(), latent(2).double()
-    backbone = Told(noise)
+    backbone = Recording(noise)
     a = backbone.schedule.at(step)
     t = math.sqrt(1 - a) / (math.sqrt(a) + math.sqrt(1 - a))
     flow = NoiseAsFlow(backbone)
@@ -116,7 +116,7 @@ def test_maps_of_half_the_resolution_are_read_at_the_picture_s_own_places() -> N
     flow, z, field = NoiseAsFlow(Halved()), latent(), DragField.from_drag(drag())
     settings = on_flow(replace(FEW, transport_steps=1, intensify_steps=0), flow)
     maps = flow.features(z, 0.6, COND, taps=flow.taps)
-    state = run_region_drag(flow, z, 0.6, COND, field, None, settings)
+    *_, state = region_drag(flow, z, 0.6, COND, field, None, settings)
     assert torch.allclose(state.loss, RegionLoss(field, maps, (16, 12))(maps, 1.0))
 
 
@@ -138,4 +138,4 @@ def test_taps_of_a_transformer_are_refused() -> None:
     flow = NoiseAsFlow(ConvBackbone())
     settings = replace(on_flow(FEW, flow), taps=(Tap("double", 0),))
     with pytest.raises(ValueError, match="is a transformer's"):
-        run_region_drag(flow, latent(), 0.5, COND, DragField.from_drag(drag()), None, settings)
+        list(region_drag(flow, latent(), 0.5, COND, DragField.from_drag(drag()), None, settings))

@@ -36,10 +36,10 @@ def test_the_published_step_and_ours_are_the_same(case) -> None:
 
 
 def test_the_published_way_leaves_the_weights_frozen_and_without_gradients(case) -> None:
-    way = case.published()
-    next(way)
+    published = case.published()
+    next(published)
     assert all(p.grad is not None for p in case.backbone.model.up_blocks[0].parameters() if p.ndim > 1)
-    way.close()
+    published.close()
     assert not any(p.requires_grad or p.grad is not None for p in (*case.backbone.model.parameters(), *case.head.parameters()))
 
 

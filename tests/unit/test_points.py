@@ -29,7 +29,7 @@ def area(x0: int, y0: int, x1: int, y1: int) -> np.ndarray:
     return mask
 
 
-def latent_warp_by_hand(size: tuple[int, int], handles, ways) -> np.ndarray:
+def latent_warp_by_hand(size: tuple[int, int], handles, displacements) -> np.ndarray:
     """v [h, w, 2] of the latent warp, cell by cell in index coordinates, for the whole grid as mask."""
     width, height = size
     centre = np.array([(width - 1) / 2, (height - 1) / 2])
@@ -38,13 +38,13 @@ def latent_warp_by_hand(size: tuple[int, int], handles, ways) -> np.ndarray:
     for y in range(height):
         for x in range(width):
             cell, total, moved = np.array([x, y], float), 0.0, np.zeros(2)
-            for handle, way in zip(handles, ways, strict=True):
+            for handle, displacement in zip(handles, displacements, strict=True):
                 ac = cell - handle
                 distance = np.linalg.norm(ac)
                 g = ac / distance @ (handle - centre)
                 ap = math.sqrt(radius**2 - np.sum((handle - centre) ** 2) + g**2) - g
                 weight = 1 / (distance + 1e-4)
-                total, moved = total + weight, moved + weight * (1 - distance / ap) * way
+                total, moved = total + weight, moved + weight * (1 - distance / ap) * displacement
             out[y, x] = moved / total
     return out
 
@@ -65,8 +65,8 @@ def test_backward_takes_each_target_to_its_handle(mode) -> None:
 def test_forward_takes_each_handle_to_its_target(mode) -> None:
     moves = PointMoves(SIZE, PAIRS, 6.0, mode)
     pushed, _ = moves.push(1.0, SIZE, torch.tensor([pair.handle for pair in PAIRS]).double())
-    ways = torch.tensor([p.target for p in PAIRS]).double() - torch.tensor([p.handle for p in PAIRS])
-    assert torch.allclose(pushed, ways, atol=1e-2)
+    displacements = torch.tensor([p.target for p in PAIRS]).double() - torch.tensor([p.handle for p in PAIRS])
+    assert torch.allclose(pushed, displacements, atol=1e-2)
 
 
 @pytest.mark.parametrize("mode", ["idw", "nearest"])
@@ -82,8 +82,8 @@ def test_winner_takes_all_follows_the_nearest_target_alone() -> None:
     pulled, nearest = moves.pull(1.0, SIZE, centres)
     targets = torch.tensor([p.target for p in PAIRS]).double()
     assert torch.equal(nearest, (centres[..., None, :] - targets).norm(dim=-1).argmin(dim=-1))
-    ways = torch.tensor([p.handle for p in PAIRS]).double() - targets
-    assert torch.equal(pulled, ways[nearest])
+    displacements = torch.tensor([p.handle for p in PAIRS]).double() - targets
+    assert torch.equal(pulled, displacements[nearest])
 
 
 def test_inverse_distance_weighs_by_inverse_distance() -> None:
@@ -99,8 +99,8 @@ def test_inverse_distance_weighs_by_inverse_distance() -> None:
 def test_the_latent_warp_is_the_published_formula(pairs) -> None:
     size = (20, 16)
     handles = [np.array(p.handle) / 2 - 0.5 for p in pairs]
-    ways = [np.subtract(p.target, p.handle) / 2 * 0.15 for p in pairs]
-    expected = latent_warp_by_hand(size, handles, ways)
+    displacements = [np.subtract(p.target, p.handle) / 2 * 0.15 for p in pairs]
+    expected = latent_warp_by_hand(size, handles, displacements)
     # DirectDrag's ratio rho = 0.15 is a progress.
     pushed, _ = PointMoves(SIZE, pairs, 6.0, "latent_warp").push(0.15, size, cell_centres((0, 0, *size)))
     assert np.abs(pushed.numpy() - expected).max() < 1e-6
@@ -111,8 +111,8 @@ def test_the_latent_warp_splats_as_published() -> None:
     field = field_of(*PAIRS, point_mode="latent_warp")
     latent = torch.randn(1, 2, 16, 20)
     expected, taken = torch.zeros_like(latent), set()
-    ways = [np.subtract(p.target, p.handle) / 2 for p in PAIRS]
-    moved = latent_warp_by_hand(size, [np.array(p.handle) / 2 - 0.5 for p in PAIRS], ways)
+    displacements = [np.subtract(p.target, p.handle) / 2 for p in PAIRS]
+    moved = latent_warp_by_hand(size, [np.array(p.handle) / 2 - 0.5 for p in PAIRS], displacements)
     for row in range(16):
         for column in range(20):
             x, y = np.round(np.array([column, row]) + moved[row, column]).astype(int)

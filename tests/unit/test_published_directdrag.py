@@ -104,11 +104,11 @@ class Literal:
     def loss(self, features: Tensor, following: Tensor, now) -> Tensor:
         total = 0.1 * ((1 - self.mask) * (following - self.next).abs()).sum()
         for (row, column), (row0, column0), target in zip(now, self.start, self.targets, strict=True):
-            way = np.subtract(target, (row, column)).astype(float)
-            distance = float(np.hypot(*way))
+            displacement = np.subtract(target, (row, column)).astype(float)
+            distance = float(np.hypot(*displacement))
             if distance < 2:
                 continue
-            y, x = np.add((row, column), way / distance * min(4.0, distance))
+            y, x = np.add((row, column), displacement / distance * min(4.0, distance))
             y0, x0 = int(np.floor(y)), int(np.floor(x))
             patch = 0.0
             for dy, dx in ((0, 0), (0, 1), (1, 0), (1, 1)):
@@ -263,10 +263,10 @@ def test_a_drag_that_does_not_move_its_handles_ends_where_the_published_one_does
 def test_the_fixed_reference_is_read_anew_for_each_timestep(monkeypatch) -> None:
     torch.manual_seed(0)
     head = ReadoutHead(ReadoutConfig((24, 24), projection=16, embedding=8, groups=2))
-    told, term = [], module.appearance_term
+    calls, term = [], module.appearance_term
 
     def watched(probe, head, z, t, wanted, settings):
-        told.append((t, wanted))
+        calls.append((t, wanted))
         return term(probe, head, z, t, wanted, settings)
 
     monkeypatch.setattr(module, "appearance_term", watched)
@@ -275,12 +275,12 @@ def test_the_fixed_reference_is_read_anew_for_each_timestep(monkeypatch) -> None
     outcome = edited(backbone, settings, (PointOperation((16.0, 24.0), (80.0, 24.0)),), head=head)
     probe, how = NoiseSampler(backbone, COND), settings.readout
     seen = seen_at(probe, outcome.inversion.path[1], outcome.inversion.times[0])
-    assert [t for t, _ in told] == list(outcome.inversion.times[:3])
-    for t, wanted in told:
+    assert [t for t, _ in calls] == list(outcome.inversion.times[:3])
+    for t, wanted in calls:
         assert torch.equal(wanted, head(seen, probe.embedding(t), (12, 12)))
         assert torch.equal(wanted, read_out(probe, head, seen, t, how))
     first = readout_of(probe, head, outcome.inversion.path[1], outcome.inversion.times[0], how)
-    assert torch.equal(told[0][1], first) and not torch.equal(told[1][1], first)
+    assert torch.equal(calls[0][1], first) and not torch.equal(calls[1][1], first)
 
 
 # --- sides

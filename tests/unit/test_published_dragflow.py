@@ -78,7 +78,7 @@ def test_every_step_is_the_published_codes(case: str, published_model) -> None:
     """
     from safetensors.torch import load_file
 
-    told, wanted = json.loads((GOLDEN / case / "golden.json").read_text()), load_file(GOLDEN / case / "golden.safetensors")
+    saved, wanted = json.loads((GOLDEN / case / "golden.json").read_text()), load_file(GOLDEN / case / "golden.safetensors")
     states = []
 
     def report(at: Progress) -> None:
@@ -86,7 +86,7 @@ def test_every_step_is_the_published_codes(case: str, published_model) -> None:
             states.append((at.drag.z, float(at.drag.loss)))
 
     prompts = [Conditioning(wanted[f"txt_{name}"], wanted[f"pooled_{name}"]) for name in ("source", "target")]
-    width, height = told["size"]
+    width, height = saved["size"]
     edit = dragflow(
         published_model, Latents(wanted["z0"]), torch.zeros(1, 3, height, width), red_bench.read(GOLDEN / case).drag(), *prompts,
         PUBLISHED, run=RunContext(report),
@@ -95,7 +95,7 @@ def test_every_step_is_the_published_codes(case: str, published_model) -> None:
     for iteration in (1, 2, 10):
         bound = 3e-4 if (case, iteration) == ("r2_trans", 10) else 1e-5
         assert off(states[iteration - 1][0], wanted[f"z_after_{iteration:02d}"]) < bound, iteration
-    for (_, loss), theirs in zip(states[:10], told["loss"], strict=False):
+    for (_, loss), theirs in zip(states[:10], saved["loss"], strict=False):
         assert abs(loss - theirs) <= 1e-4 * theirs
     inside = wanted["latent_mask"].bool().expand_as(edit.z)
     effect = (wanted["final_edit"] - wanted["final_reconstruction"])[inside]

@@ -145,7 +145,7 @@ class Literal:
     def readout(self, seen: list[Tensor], t: int) -> Tensor:
         """Every map resized to the same square before anything else."""
         state, groups, total = self.head.state_dict(), self.head.config.groups, 0.0
-        told = self.model.time_embedding(self.model.time_proj(torch.tensor([t])).double())
+        embedding = self.model.time_embedding(self.model.time_proj(torch.tensor([t])).double())
         for k, x in enumerate(seen):
             x = F.interpolate(x, (self.side, self.side), mode="bilinear", align_corners=False)
 
@@ -156,7 +156,7 @@ class Literal:
 
             y = F.relu(conv("conv1", x))
             linear = [state[f"bottleneck_layers.{k}.emb_layers.{part}"] for part in ("weight", "bias")]
-            y = F.relu(conv("conv2", y + F.relu(F.linear(told, *linear))[..., None, None]))
+            y = F.relu(conv("conv2", y + F.relu(F.linear(embedding, *linear))[..., None, None]))
             total = total + state["mixing_weights"].softmax(0)[k] * F.relu(conv("conv3", y) + conv("shortcut", x))
         return total
 
@@ -262,7 +262,7 @@ def test_every_step_of_the_published_preset_is_the_literal_one(case: str, monkey
     head = ReadoutHead(ReadoutConfig(dims, projection=32, embedding=backbone.time_embed_dim, groups=2)).double().requires_grad_(False)
     literal = Literal(model, head, cond.txt, size, indices, side)
 
-    begun, told, dragging = [], [], module.point_drag
+    begun, reports, dragging = [], [], module.point_drag
 
     def watched(_: Any, z: Tensor, t: int, cond: Any, handles: Any, mask: Tensor, settings: Any, **more: Any) -> Any:
         begun.append({"t": t, "z": z, "now": cells_of(handles.now), "mask": mask, **more})
@@ -275,7 +275,7 @@ def test_every_step_of_the_published_preset_is_the_literal_one(case: str, monkey
     pairs = tuple(
         PointOperation(*((x + 0.5, y + 0.5) for x, y in pair)) for pair in zip(indices[::2], indices[1::2], strict=True)
     )
-    outcome = directdrag(backbone, Blocks(), image, Drag(size, points=pairs), cond, settings, head=head, run=RunContext(told.append))
+    outcome = directdrag(backbone, Blocks(), image, Drag(size, points=pairs), cond, settings, head=head, run=RunContext(reports.append))
     times, path = outcome.inversion.times, outcome.inversion.path
 
     with torch.no_grad():
@@ -284,8 +284,8 @@ def test_every_step_of_the_published_preset_is_the_literal_one(case: str, monkey
     assert torch.allclose(begun[0]["mask"].double(), literal.mask[0, 0], atol=1e-6)
     assert torch.equal(begun[0]["z"], literal.warped(path[0])), "the warp"
 
-    drags = [p for p in told if p.stage == "drag"]
-    denoised = [p.z for p in told if p.stage == "denoise"]
+    drags = [p for p in reports if p.stage == "drag"]
+    denoised = [p.z for p in reports if p.stage == "denoise"]
     original, z, over, idle = path[0], begun[0]["z"], False, 0
     for i, (t, to) in enumerate(zip(times, times[1:], strict=False)):
         mutual = over = over or i == drag_steps or idle == 5

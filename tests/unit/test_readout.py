@@ -47,8 +47,8 @@ def published(head: ReadoutHead, features, embedding, size) -> torch.Tensor:
 
         x = interpolate(x, size, mode="bilinear", align_corners=False)
         y = relu(normed("conv1", x))
-        told = [state[f"bottleneck_layers.{i}.emb_layers.{part}"] for part in ("weight", "bias")]
-        y = y + relu(linear(embedding, *told))[..., None, None]
+        projection = [state[f"bottleneck_layers.{i}.emb_layers.{part}"] for part in ("weight", "bias")]
+        y = y + relu(linear(embedding, *projection))[..., None, None]
         y = normed("conv3", relu(normed("conv2", y, 1)))
         shortcut = x if f"bottleneck_layers.{i}.shortcut.weight" not in state else normed("shortcut", x)
         outs.append(relu(y + shortcut))

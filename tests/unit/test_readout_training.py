@@ -127,7 +127,7 @@ def test_frames_come_from_video_files(tmp_path) -> None:
     assert a.shape == b.shape == (1, 3, 16, 16) and abs(float(a.mean() - b.mean())) > 0.1
 
 
-def test_drawn_scenes_show_the_same_things_elsewhere() -> None:
+def test_drawn_scenes_show_the_same_objects_elsewhere() -> None:
     a, b = next(scene_pairs(64))
     assert a.shape == (1, 3, 64, 64) and 0 <= float(a.min()) and float(a.max()) <= 1 and not torch.equal(a, b)
 

@@ -26,19 +26,19 @@ def ground() -> np.ndarray:
     return np.stack([120 + 30 * np.sin(x / 3.0), 130 + 30 * np.sin(y / 4.0), 110 + 0 * x], -1)
 
 
-def write(folder: Path, way: int = 40) -> Path:
+def write(folder: Path, shift: int = 40) -> Path:
     """A red square of 24 px that moves by `way` px to the right over a striped ground."""
     pair = folder / "pair_1"
     pair.mkdir(parents=True)
-    for name, x in (("before", 20), ("after", 20 + way)):
+    for name, x in (("before", 20), ("after", 20 + shift)):
         picture, mask = ground(), np.zeros((96, 128), np.uint8)
         mask[36:60, x : x + 24] = 255
         picture[mask > 0] = (200, 30, 30)
         Image.fromarray(picture.astype(np.uint8)).save(pair / f"{name}.png")
         Image.fromarray(mask).save(pair / f"thing_{name}.png")
-    tracks = [[x, y, x + way, y] for x in (24, 32, 40) for y in (40, 48, 56)]
+    tracks = [[x, y, x + shift, y] for x in (24, 32, 40) for y in (40, 48, 56)]
     (pair / "tracks.json").write_text(json.dumps(tracks))
-    (pair / "pair.json").write_text(json.dumps({"clip": "drawn", "handle": [32, 48], "target": [32 + way, 48]}))
+    (pair / "pair.json").write_text(json.dumps({"clip": "drawn", "handle": [32, 48], "target": [32 + shift, 48]}))
     return folder
 
 

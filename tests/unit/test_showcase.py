@@ -22,13 +22,13 @@ PICTURES = {"input", "drag", "mask", "reconstruction", "preview", "pixel_warp", 
 @pytest.fixture(scope="module")
 def shown(tiny_flux, tiny_autoencoder, tmp_path_factory):
     """One case, shown with few drag iterations: (folder, report, what was told)."""
-    folder, told = tmp_path_factory.mktemp("demo") / "new" / "folder", []
+    folder, reports = tmp_path_factory.mktemp("demo") / "new" / "folder", []
     with pytest.MonkeyPatch.context() as patch:
         few = replace(showcase.DRAGFLOW.drag, transport_steps=4, intensify_steps=1)
         patch.setattr(showcase, "DRAGFLOW", replace(showcase.DRAGFLOW, drag=few))
         model = DemoFlux(tiny_flux, tiny_autoencoder)
-        report = showcase.run(folder, lambda *at: told.append(at), cases=1, model=model)
-    return folder, report, told
+        report = showcase.run(folder, lambda *at: reports.append(at), cases=1, model=model)
+    return folder, report, reports
 
 
 def test_sheet_pictures_and_report_are_written(shown):
@@ -72,11 +72,11 @@ def test_the_pictures_on_disk_have_the_inputs_background(shown):
         assert 0.5 < same.mean() < 0.995, name
 
 
-def test_what_happens_is_told_to_the_end(shown):
-    *_, told = shown
-    assert [at[0] for at in told] == sorted(at[0] for at in told)
-    assert {total for _, total, _ in told} == {4} and told[-1][0] == 4
-    said = " ".join(what for *_, what in told)
+def test_what_happens_is_reported_to_the_end(shown):
+    *_, reports = shown
+    assert [at[0] for at in reports] == sorted(at[0] for at in reports)
+    assert {total for _, total, _ in reports} == {4} and reports[-1][0] == 4
+    said = " ".join(what for *_, what in reports)
     assert all(word in said for word in ("inversion", "reconstruction", "dragflow drag 5/5", "dragflow denoise 15/15", "dragfield denoise"))
 
 

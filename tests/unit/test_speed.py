@@ -39,10 +39,10 @@ def test_the_published_way_and_ours_descend_the_same_loss():
     movable[3:13, 2:14] = True
     field = DragField.from_drag(Drag((128, 128), (RegionOperation(mask.numpy(), "relocation", (40 + 32, 64)),)))
     entry = case.bank.entries[-1]
-    way = PublishedDrag(case.backbone, case.z, speed.TIME, case.cond, mask, (32, 0), movable, entry)
+    published = PublishedDrag(case.backbone, case.z, speed.TIME, case.cond, mask, (32, 0), movable, entry)
     start = torch.randn_like(case.z)
-    expected, loss = way.iterate(start, 1.0)
-    way.close()
+    expected, loss = published.iterate(start, 1.0)
+    published.close()
     settings = replace(PUBLISHED, transport_steps=1, intensify_steps=0, background="same_t")
     state = next(
         region_drag(
@@ -56,9 +56,9 @@ def test_the_published_way_and_ours_descend_the_same_loss():
 def test_the_published_way_leaves_the_model_as_it_was():
     case = small_case()
     before = case.backbone.velocity(case.z, 0.5, case.cond)
-    way = case.published()
-    next(way)
-    way.close()
+    published = case.published()
+    next(published)
+    published.close()
     model = case.backbone.model
     assert not model.gradient_checkpointing
     assert not any(module._forward_hooks for module in model.modules())
@@ -117,9 +117,9 @@ def test_peak_memory_sees_what_the_backward_pass_keeps():
 
 
 def test_the_report_names_every_figure():
-    told = []
-    report = speed.run(sizes=(64,), widths=(), device="cpu", repeats=1, progress=lambda *at: told.append(at))
-    assert told == [(0, 1, "demo at 64 px")]
+    reports = []
+    report = speed.run(sizes=(64,), widths=(), device="cpu", repeats=1, progress=lambda *at: reports.append(at))
+    assert reports == [(0, 1, "demo at 64 px")]
     (case,) = report["cases"]
     assert report["suite"] == "speed"
     assert report["time_ratio"] == case["time_ratio"] == case["seconds"]["published"] / case["seconds"]["ours"]

@@ -11,7 +11,7 @@ import torch
 
 from dragfield.core.field import DragField
 from dragfield.core.field.geometry import cell_centres, centroid
-from dragfield.core.field.stretch import Stretch, drawn_out
+from dragfield.core.field.stretch import Stretch
 from dragfield.core.field.warp import warp
 from dragfield.core.instruction.operations import Drag, RegionOperation
 
@@ -102,20 +102,20 @@ def test_the_stretch_grows_with_progress_from_nothing() -> None:
 
 @pytest.mark.parametrize("angle", [17, 45, 80, 133, 200, 290])
 def test_a_slanted_end_leaves_no_slivers(angle) -> None:
-    way = np.array([math.cos(math.radians(angle)), math.sin(math.radians(angle))])
-    side = np.array([-way[1], way[0]])
+    direction = np.array([math.cos(math.radians(angle)), math.sin(math.radians(angle))])
+    side = np.array([-direction[1], direction[0]])
     centre = np.array([32.0, 24.0])
-    corners = [centre + a * way + b * side for a, b in ((-4, -6), (5, -6), (5, 6), (-4, 6))]
+    corners = [centre + a * direction + b * side for a, b in ((-4, -6), (5, -6), (5, 6), (-4, 6))]
     mask = np.zeros(SIZE[::-1], np.uint8)
     cv2.fillPoly(mask, [np.rint(corners).astype(np.int32)], 1)
-    field = DragField.from_drag(drag_of(mask > 0, *(8 * way)), stretch_length=1.0)
+    field = DragField.from_drag(drag_of(mask > 0, *(8 * direction)), stretch_length=1.0)
     # Single cells at the outermost corners, of about a hundred that a rigid move would leave open.
     assert int(field.vacated().sum()) <= 5
     # Neighbours across the seam read neighbouring places: along the drag nothing jumps by more than a cell or so.
-    along = field.backward().double() @ torch.from_numpy(way)
-    inside = cell_centres((0, 0, *SIZE)) - torch.from_numpy(centre + 4 * way)
+    along = field.backward().double() @ torch.from_numpy(direction)
+    inside = cell_centres((0, 0, *SIZE)) - torch.from_numpy(centre + 4 * direction)
     core = (inside @ torch.from_numpy(side)).abs() < 4
-    core &= (inside @ torch.from_numpy(way)).abs() < 8
+    core &= (inside @ torch.from_numpy(direction)).abs() < 8
     for axis in (0, 1):
         both = core & core.roll(-1, axis)
         assert float((along.roll(-1, axis) - along).abs()[both].max()) < 1.6
@@ -151,21 +151,13 @@ def test_an_impossible_length_is_refused(length) -> None:
         Stretch(length)
 
 
-def test_a_thing_is_drawn_out_on_both_sides_of_its_region():
-    mask = np.zeros((40, 80), bool)
-    mask[18:22, 40:50] = True
-    source = drawn_out(mask, (10.0, 0.0), Stretch(1.0))
-    assert np.allclose(source[..., 1], np.arange(40)[:, None] + 0.5)
-    for row in (5, 20, 35):
-        # Identity up to x = 30, twice as long from there to 50, one shift beyond.
-        assert np.allclose(source[row, 10:30, 0], np.arange(10, 30) + 0.5)
-        assert np.allclose(source[row, 30:50, 0], 30 + (np.arange(0, 20) + 0.5) / 2, atol=1e-4)
-        assert np.allclose(source[row, 50:70, 0], np.arange(40, 60) + 0.5)
-
-
-def test_nothing_is_drawn_out_without_a_shift_or_against_its_fixed_end():
-    mask = np.zeros((40, 80), bool)
-    mask[18:22, 40:50] = True
-    assert drawn_out(mask, (0.0, 0.0), Stretch(1.0)) is None
-    assert drawn_out(mask, (10.0, 0.0), Stretch(fixed=(0.9, 0.5))) is None
-    assert drawn_out(mask, (10.0, 0.0), Stretch(fixed=(0.1, 0.5)))[20, 4, 0] == 4.5
+@pytest.mark.parametrize(("dx", "dy"), [(12, 9), (-9, 14), (5, -13)])
+def test_a_region_of_a_cell_that_no_line_along_the_drag_meets_moves_alone(dx: float, dy: float):
+    for x in range(60, 76):
+        for y in range(60, 76):
+            mask = np.zeros((128, 128), bool)
+            mask[y : y + 9, x : x + 9] = True
+            centre = centroid(mask)
+            field = DragField.from_drag(Drag((128, 128), (RegionOperation(mask, "deformation", (centre[0] + dx, centre[1] + dy)),)))
+            target, _ = field.samples(0, 1.0, (16, 16))
+            assert (target - torch.tensor(centre) / 8 - torch.tensor([dx, dy]) / 8).norm(dim=1).min() < 1

@@ -146,8 +146,8 @@ def padded(z):
 @pytest.mark.parametrize("layout", ["tokens", "shuffled"])
 def test_an_extent_of_the_whole_map_changes_no_bit(layout):
     field, reference, own = Moves(((0.2, 0.2, 0.6, 0.7), (0.15, 0.1))), maps(1, 8, 4, 6), maps(1, 8, 4, 6, seed=3)
-    plain, told = (RegionLoss(field, [reference], (12, 8), layout, extent=extent)([own], 1.0) for extent in (None, (6.0, 4.0)))
-    assert torch.equal(plain, told)
+    plain, cropped = (RegionLoss(field, [reference], (12, 8), layout, extent=extent)([own], 1.0) for extent in (None, (6.0, 4.0)))
+    assert torch.equal(plain, cropped)
 
 
 @pytest.mark.parametrize(("dx", "dy"), [(1, 0), (3, -1), (4, 2)])

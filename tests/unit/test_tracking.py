@@ -82,8 +82,8 @@ def test_the_gradient_of_a_window_is_that_of_the_enlarged_map() -> None:
 def test_a_map_that_hangs_over_the_picture_s_edge_is_read_at_the_picture_s_own_places() -> None:
     picture = feature(w=10)
     hanging = torch.cat((picture, feature(w=1, seed=1)), dim=-1)
-    (plain,), (told,) = read([picture], (15.0, 15.0), 8, GRID), read([hanging], (15.0, 15.0), 8, (44, 32))
-    assert torch.allclose(told, plain, atol=1e-5)
+    (plain,), (mapped,) = read([picture], (15.0, 15.0), 8, GRID), read([hanging], (15.0, 15.0), 8, (44, 32))
+    assert torch.allclose(mapped, plain, atol=1e-5)
     query = [picture[0, None, :, 3, 4]]
     (found,) = track([hanging], [query], [(14.0, 14.0)], GRID, radius=6, mapped=(44, 32))
     assert found == (18.0, 14.0)

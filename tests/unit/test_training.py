@@ -175,8 +175,8 @@ def test_a_smoothed_guidance_embedder_leaves_guidance_one_and_moves_steadily_on(
     train_guidance.smooth_embedder(model)
     after = at(guidances)
     torch.testing.assert_close(after[:1], before, atol=1e-4, rtol=0)
-    way = (after - after[:1]).norm(dim=1)
-    assert (way.diff() > 0).all() and 0.7 < way[-1] < 1.3
+    distance = (after - after[:1]).norm(dim=1)
+    assert (distance.diff() > 0).all() and 0.7 < distance[-1] < 1.3
 
 
 @needs_muon
@@ -238,14 +238,14 @@ def test_a_run_is_found_again_in_its_folder(tmp_path: Path):
     first = make()
     nn.init.constant_(first.module.weight, 0.5)
     first.step = 7
-    told = []
-    first.log(told.append, loss=torch.tensor(0.25))
+    lines = []
+    first.log(lines.append, loss=torch.tensor(0.25))
     first.save()
     again = make()
     assert again.step == 7 and (again.module.weight == 0.5).all() and again.seconds > 0
     assert not (tmp_path / "checkpoint.part").exists()
     (row,) = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
-    assert (row["step"], row["loss"]) == (7, 0.25) and "loss 0.25" in told[0]
+    assert (row["step"], row["loss"]) == (7, 0.25) and "loss 0.25" in lines[0]
 
 
 def test_a_pool_of_scenes_is_drawn_by_seed():

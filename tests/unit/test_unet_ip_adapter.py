@@ -114,7 +114,7 @@ def test_another_clip_is_refused_in_one_sentence(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("change", "told"),
+    ("change", "sentence"),
     [
         (lambda s: s.pop("ip_adapter.29.to_v_ip.weight"), "1 tensors are missing"),
         (lambda s: s.pop("ip_adapter.29.to_k_ip.weight"), "lacks 'attention.layers.29.to_k_ip.weight'"),
@@ -122,11 +122,11 @@ def test_another_clip_is_refused_in_one_sentence(tmp_path: Path) -> None:
         (lambda s: s.update({"ip_adapter.3.to_v_ip.weight": torch.ones(8, 7)}), "is it for another model"),
     ],
 )
-def test_a_file_that_is_not_whole_is_refused(tmp_path: Path, change, told: str) -> None:
+def test_a_file_that_is_not_whole_is_refused(tmp_path: Path, change, sentence: str) -> None:
     damaged = state("SD 1.5", "base")
     change(damaged)
     save_file(damaged, tmp_path / "a.safetensors")
-    with pytest.raises(ValueError, match=told):
+    with pytest.raises(ValueError, match=sentence):
         read_adapter(tmp_path / "a.safetensors")
 
 

@@ -121,7 +121,7 @@ def test_a_left_place_gets_what_lies_around_it_where_the_picture_is_known():
     noise = torch.randn(z0.shape, generator=torch.Generator().manual_seed(3))
     for t in (0.0, 0.4):
         ground = (warp_latent(z0, t, field(), z0=z0, seed=3) - t * noise)[0, 0, 2:5, 2:5] / (1 - t)
-        # Nothing of the thing is in it, and it rises too.
+        # Nothing of the object is in it, and it rises too.
         assert ground.min() >= 0 and ground.max() <= 11 and (ground.diff(dim=1) > 0.3).all()
     plain = torch.full_like(z0, 2.5)
     plain[..., ~layout.kept] = -50.0

@@ -52,8 +52,8 @@ describe("the picture that comes in", () => {
     const found = (x) => pictureOf(nothing, graphOf([loader("cup.png"), crop(x), canvas()], [[0, 0, 1, 0], [1, 0, 2, 0]])[2], "image");
     assert.equal(found(0).direct, false);
     assert.equal(found(0).node.type, "LoadImage");
-    assert.equal(found(0).way, found(0).way);
-    assert.notEqual(found(0).way, found(8).way);
+    assert.equal(found(0).path, found(0).path);
+    assert.notEqual(found(0).path, found(8).path);
     assert.equal(found(0).signature, found(8).signature);
   });
   test("comes through core's newer nodes, whose inputs take pictures and masks, or anything", () => {

@@ -319,9 +319,9 @@ def mutants(count: int = 160) -> list[dict[str, Any]]:
     found = []
     for number in range(count):
         made = json.loads(json.dumps(WHOLE))
-        *way, last = rng.choice(_places(made))
+        *keys, last = rng.choice(_places(made))
         at = made
-        for key in way:
+        for key in keys:
             at = at[key]
         do = rng.choice(("remove", "replace", "replace", "add"))
         if do == "remove":

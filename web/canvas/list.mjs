@@ -4,6 +4,7 @@
  * Rows are kept from one update to the next, so that focus, a name being typed and an open choice survive.
  */
 
+import { TASKS } from "../drag/form.mjs";
 import { PALETTE } from "../drag/model.mjs";
 import { h, icon, iconButton, nameButton, put } from "./dom.mjs";
 
@@ -11,9 +12,6 @@ import { h, icon, iconButton, nameButton, put } from "./dom.mjs";
 /** @import {Editor} from "./editor.mjs" */
 
 /** @typedef {{element: HTMLLIElement, update: (operation: Operation, index: number) => void}} Row */
-
-/** @type {Task[]} */
-const TASKS = ["relocation", "rotation", "deformation", "pin"];
 
 export class List {
   /** @param {Editor} editor */

@@ -172,8 +172,8 @@ function sceneOf({ node, slot }) {
  * The picture that comes in, as far as it is known before a run: of the nearest node upstream that shows one.
  *
  * @param {any} app @param {Node} node @param {string} name of the input
- * @returns {{image: Image, direct: boolean, node: Node, signature: string, way: string} | null} direct: nothing changes it on the way, else it
- * is a guess, the picture of `node`; signature: of that picture; way: of what is between
+ * @returns {{image: Image, direct: boolean, node: Node, signature: string, path: string} | null} direct: nothing changes it on the way, else it
+ * is a guess, the picture of `node`; signature: of that picture; path: of what is between
  */
 export function pictureOf(app, node, name) {
   return search(originOf(node, inputOf(node, name)), app, []);
@@ -187,8 +187,8 @@ function search(end, app, between) {
   const image = file ?? imagesIn(outputsOf(app, node))[0];
   if (image && (file || takesPictures(node.outputs?.[slot]))) {
     const signature = JSON.stringify([node.id, image.subfolder, image.filename]);
-    const way = JSON.stringify(between.map((one) => [one.id, settingsOf(one)]));
-    return { image, direct: !between.length && (Boolean(file) || isFirstImage(end)), node, signature, way };
+    const path = JSON.stringify(between.map((one) => [one.id, settingsOf(one)]));
+    return { image, direct: !between.length && (Boolean(file) || isFirstImage(end)), node, signature, path };
   }
   for (const input of node.inputs ?? []) {
     if (input.link == null || !takesPictures(input)) continue;

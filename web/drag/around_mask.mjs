@@ -35,8 +35,8 @@ export function aroundParts(state, size = frameOf(state)) {
     parts.push({ outline: region.region, matrix: seenAt(forwardMatrix(region, frame), frame, size) });
     if (region.task !== "deformation") continue;
     const [dx, dy] = shiftOf(region, frame);
-    const way = /** @type {Point} */ ([(dx * size[0]) / frame[0], (dy * size[1]) / frame[1]]);
-    parts.push({ outline: stretchOutline(region.region, way, size, region.anchor), matrix: IDENTITY });
+    const shift = /** @type {Point} */ ([(dx * size[0]) / frame[0], (dy * size[1]) / frame[1]]);
+    parts.push({ outline: stretchOutline(region.region, shift, size, region.anchor), matrix: IDENTITY });
   }
   const pairs = shown.flatMap((operation) => (operation.kind === "points" ? operation.pairs : []));
   if (pairs.length > 0) parts.push({ outline: spreadOutline(pairs, size, state.editable), matrix: IDENTITY });

@@ -37,15 +37,15 @@ const last = { cells: null, key: "", soft: new Float64Array() };
  */
 export function bodiesOf(cells, pairs, size, editable) {
   const { width, height } = cells;
-  const way = (/** @type {Pair} */ [h, t]) => Math.hypot((t[0] - h[0]) * size[0], (t[1] - h[1]) * size[1]);
-  const moving = pairs.filter((pair) => way(pair) > STILL);
+  const distance = (/** @type {Pair} */ [h, t]) => Math.hypot((t[0] - h[0]) * size[0], (t[1] - h[1]) * size[1]);
+  const moving = pairs.filter((pair) => distance(pair) > STILL);
   if (moving.length === 0) return [];
   /** @type {Point[]} */
   const seeds = moving.map(([h]) => [h[0] * width, h[1] * height]);
   const key = String(seeds);
   if (last.cells !== cells || last.key !== key) Object.assign(last, { cells, key, soft: selectCells(cells, seeds) });
   const scale = Math.min(width / size[0], height / size[1]);
-  const length = Math.max(1, (GIVING * Math.max(...moving.map(way)) + pointRadius(size)) * scale);
+  const length = Math.max(1, (GIVING * Math.max(...moving.map(distance)) + pointRadius(size)) * scale);
   let alpha = joined(cells, last.soft, seeds, length);
   if (editable) {
     const stays = Uint8Array.from(alpha, (_, i) => {

@@ -7,28 +7,18 @@
  * @import {Document, Outline, Point, Points, Region, Ring, Size} from "./types.mjs"
  */
 
+import { MAX_LENGTH, MAX_OPERATIONS, MAX_PAIRS, MAX_PIXELS, MAX_SIDE, MAX_VERTICES, TASKS } from "./form.mjs";
 import { corners, outlineLength } from "./rings.mjs";
 import { round } from "./simplify.mjs";
 
-export const MAX_OPERATIONS = 64;
-export const MAX_PAIRS = 1024;
-export const MAX_CORNERS = 20_000;
-/** Length of all outlines together in picture sides. */
-export const MAX_LENGTH = 500;
-export const MAX_NAME = 200;
-export const MAX_PROMPT = 10_000;
-export const MAX_SIDE = 16_384;
-export const MAX_PIXELS = 8192 * 8192;
-export const TASKS = Object.freeze(/** @type {const} */ (["relocation", "rotation", "deformation", "pin"]));
-
-/** A point of the picture, or up to `beyond` picture sizes outside of it; null if it is none.
- * @param {unknown} value @param {number} beyond @returns {Point | null} */
-export function point(value, beyond = 0) {
+/** A point of the picture, or as far outside of it as `low` and `high` say; null if it is none.
+ * @param {unknown} value @param {number} low @param {number} high @returns {Point | null} */
+export function point(value, low = 0, high = 1) {
   if (!Array.isArray(value) || value.length !== 2) return null;
   const [x, y] = value;
   if (typeof x !== "number" || typeof y !== "number") return null;
   // Written so that NaN fails too.
-  if (!(x >= -beyond && x <= 1 + beyond && y >= -beyond && y <= 1 + beyond)) return null;
+  if (!(x >= low && x <= high && y >= low && y <= high)) return null;
   return [round(x), round(y)];
 }
 
@@ -45,7 +35,7 @@ export function outline(value) {
     /** @type {Ring[]} */
     const exact = [];
     for (const ring of rings) {
-      if (!Array.isArray(ring) || (total += ring.length) > MAX_CORNERS || !ring.every((p) => point(p))) return null;
+      if (!Array.isArray(ring) || (total += ring.length) > MAX_VERTICES || !ring.every((p) => point(p))) return null;
       const open = withoutEnd(ring);
       if (open.length < 3) return null;
       exact.push(open);
@@ -95,7 +85,7 @@ export function brokenLimit({ operations, editable }) {
   if (operations.length > MAX_OPERATIONS) return "limit.operations";
   const outlines = operations.flatMap((o) => (o.kind === "region" ? [o.region, ...(o.along ? [o.along] : [])] : []));
   if (editable) outlines.push(editable);
-  if (outlines.reduce((sum, o) => sum + corners(o), 0) > MAX_CORNERS) return "limit.corners";
+  if (outlines.reduce((sum, o) => sum + corners(o), 0) > MAX_VERTICES) return "limit.corners";
   if (outlines.reduce((sum, o) => sum + outlineLength(o), 0) > MAX_LENGTH) return "limit.length";
   const pairs = operations.reduce((sum, o) => sum + (o.kind === "points" ? o.pairs.length : 0), 0);
   return pairs > MAX_PAIRS ? "limit.pairs" : null;

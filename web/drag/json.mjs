@@ -4,9 +4,7 @@
  * found when the graph is queued.
  */
 
-export const MAX_TEXT = 2_000_000;
-export const MAX_DEPTH = 10;
-export const MAX_DIGITS = 18;
+import { MAX_DEPTH, MAX_DIGITS } from "./form.mjs";
 
 const SPACE = /[ \t\n\r]*/y;
 const STRING = /"(?:[^"\\\u0000-\u001f]|\\["\\/bfnrt]|\\u[0-9a-fA-F]{4})*"/y;

@@ -44,7 +44,7 @@ export const COMMANDS = Object.freeze([
   { id: "selectPrevious", keys: ["Shift+Tab"], group: "edit" },
   { id: "commit", keys: ["Enter"], group: "edit" },
   { id: "cancel", keys: ["Escape"], group: "edit" },
-  ...["Left", "Right", "Up", "Down"].map((way) => ({ id: `nudge${way}`, keys: [`Arrow${way}`], group: /** @type {Group} */ ("move") })),
+  ...["Left", "Right", "Up", "Down"].map((side) => ({ id: `nudge${side}`, keys: [`Arrow${side}`], group: /** @type {Group} */ ("move") })),
   { id: "turnLeft", keys: [","], group: "move" },
   { id: "turnRight", keys: ["."], group: "move" },
   { id: "fit", keys: ["0"], group: "view" },

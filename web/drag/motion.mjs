@@ -130,12 +130,12 @@ export function snapAxis(from, to, [width, height]) {
   const dy = (to[1] - from[1]) * height;
   const turn = (snapAngle((Math.atan2(dy, dx) * 180) / Math.PI, 45) * Math.PI) / 180;
   const [ux, uy] = [Math.cos(turn), Math.sin(turn)];
-  let way = dx * ux + dy * uy;
+  let distance = dx * ux + dy * uy;
   // Shortened at the border, where clamping each coordinate would leave the direction.
   for (const [at, unit, side] of [[from[0] * width, ux, width], [from[1] * height, uy, height]]) {
-    if (Math.abs(unit) > 1e-9) way = Math.min(way, ((unit > 0 ? side : 0) - at) / unit);
+    if (Math.abs(unit) > 1e-9) distance = Math.min(distance, ((unit > 0 ? side : 0) - at) / unit);
   }
-  return clampPoint([from[0] + (way * ux) / width, from[1] + (way * uy) / height]);
+  return clampPoint([from[0] + (distance * ux) / width, from[1] + (distance * uy) / height]);
 }
 
 /** Onto a grid of `step` px. @param {Point} point @param {Size} size @param {number} step @returns {Point} */

@@ -7,7 +7,8 @@
  * @import {Action, Document, Operation, Outline, Point, Points, Region, Result, State} from "./types.mjs"
  */
 
-import { brokenLimit, cleanText, complete, MAX_NAME, MAX_PROMPT, outline as checkedOutline, pictureSize, point, TASKS } from "./checks.mjs";
+import { brokenLimit, cleanText, complete, outline as checkedOutline, pictureSize, point } from "./checks.mjs";
+import { BESIDE, MAX_NAME, MAX_PROMPT, TASKS } from "./form.mjs";
 import { documentOf, emptyState, find, frameOf, freeColour, freeId, settled, TOOLS, withDocument, withTask } from "./model.mjs";
 import { moveAnchor, moveRegion, moveTarget, nudge, setNumber, setOutline, turn } from "./reduce_region.mjs";
 import { addPair, movePair, removePair } from "./reduce_points.mjs";
@@ -124,7 +125,7 @@ function add(state, operation) {
 /** @param {Region} region @returns {Region | null} */
 function checkedRegion(region) {
   const outline = checkedOutline(region.region);
-  const anchor = region.anchor && point(region.anchor, 1);
+  const anchor = region.anchor && point(region.anchor, ...BESIDE);
   if (!outline || (region.anchor && !anchor)) return null;
   const checked = { ...region, region: outline, target: region.target && settled(region.target), anchor };
   return complete(checked) && (!checked.target || point(checked.target)) ? checked : null;

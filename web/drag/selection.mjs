@@ -75,11 +75,11 @@ export function selectCells(cells, seeds) {
   for (let round = 0; round < ROUNDS; round++) {
     const ours = histogram(number, soft);
     const ground = histogram(number, soft.map((s, i) => (1 - s) * Math.exp(-Math.max(0, away[i] - 2 * reach) / reach)));
-    const told = away.map((d, i) => {
+    const evidence = away.map((d, i) => {
       const ratio = Math.log((ours[number[i]] + FLOOR + RARE) / (ground[number[i]] + FLOOR));
       return Math.min(CERTAIN, Math.max(-CERTAIN, ratio)) + Math.max(-6, -0.5 * (d / reach) ** 2);
     });
-    soft = smoothed(told, across, down, width, height).map((v) => 1 / (1 + Math.exp(-2 * v)));
+    soft = smoothed(evidence, across, down, width, height).map((v) => 1 / (1 + Math.exp(-2 * v)));
   }
   const kept = reached(soft, seeds, width, height);
   return soft.map((s, i) => (kept[i] || away[i] < 1.5 ? s : 0));

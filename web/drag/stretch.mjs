@@ -2,7 +2,7 @@
  * The material next to a deformed region, stretched or pressed along the drag, as triangles (core/field/stretch.py).
  *
  * On every line along the drag, the piece from a far point f to the region's near edge e goes linearly onto the piece from
- * f to e + way. Between two lines this is a quadrangle, and two triangles draw it. f lies `LENGTH` of the drag's length behind the
+ * f to e + distance. Between two lines this is a quadrangle, and two triangles draw it. f lies `LENGTH` of the drag's length behind the
  * region, or where the anchor of the deformation is: the end that stays.
  *
  * Convention: px of a picture of `size`; of each triangle 12 numbers: its corners on the target, then in the source.
@@ -16,28 +16,28 @@ const LENGTH = 0.5;
 const [STEP, MOST] = [4, 96];
 
 /**
- * @param {Outline} outline  normalised @param {Point} shift  px, the whole way @param {Size} size @param {number} progress
+ * @param {Outline} outline  normalised @param {Point} shift  px, all of it @param {Size} size @param {number} progress
  * @param {Point | null} fixed  normalised, the end that stays
  * @returns {number[]} triangles; none if nothing moves
  */
 export function stretchTriangles(outline, shift, size, progress = 1, fixed = null) {
-  const way = Math.hypot(...shift);
-  const [ux, uy] = [shift[0] / way, shift[1] / way];
+  const distance = Math.hypot(...shift);
+  const [ux, uy] = [shift[0] / distance, shift[1] / distance];
   const lines = linesOf(outline, shift, size, progress, fixed);
   return lines.flatMap((line, i) => {
     const before = lines[i - 1];
-    return line && before ? quadrangle(before, line, way * progress, ux, uy) : [];
+    return line && before ? quadrangle(before, line, distance * progress, ux, uy) : [];
   });
 }
 
 /**
  * All that the stretched material covers, before and after: its rims, one polygon per piece.
- * @param {Outline} outline  normalised @param {Point} shift  px, the whole way @param {Size} size @param {Point | null} fixed  normalised
+ * @param {Outline} outline  normalised @param {Point} shift  px, all of it @param {Size} size @param {Point | null} fixed  normalised
  * @returns {Outline} normalised; empty if nothing moves
  */
 export function stretchOutline(outline, shift, size, fixed = null) {
-  const way = Math.hypot(...shift);
-  const [ux, uy] = [shift[0] / way, shift[1] / way];
+  const distance = Math.hypot(...shift);
+  const [ux, uy] = [shift[0] / distance, shift[1] / distance];
   /** @type {Line[][]} */
   const pieces = [[]];
   for (const line of linesOf(outline, shift, size, 1, fixed)) {
@@ -50,7 +50,7 @@ export function stretchOutline(outline, shift, size, fixed = null) {
     .filter((lines) => lines.length > 1)
     .map((lines) => {
       const low = lines.map(({ across, far, near }) => place(Math.min(far, near), across));
-      const high = lines.map(({ across, far, near }) => place(Math.max(far, near + way), across));
+      const high = lines.map(({ across, far, near }) => place(Math.max(far, near + distance), across));
       return [[...low, ...high.reverse()]];
     });
 }
@@ -58,9 +58,9 @@ export function stretchOutline(outline, shift, size, fixed = null) {
 /** The lines along the drag, null where they meet nothing that gives. @param {Outline} outline @param {Point} shift @param {Size} size
  * @param {number} progress @param {Point | null} fixed @returns {(Line | null)[]} */
 function linesOf(outline, shift, size, progress, fixed) {
-  const way = Math.hypot(...shift);
-  if (way * progress < 1e-6) return [];
-  const [ux, uy] = [shift[0] / way, shift[1] / way];
+  const distance = Math.hypot(...shift);
+  if (distance * progress < 1e-6) return [];
+  const [ux, uy] = [shift[0] / distance, shift[1] / distance];
   const edges = edgesAlong(outline, size, ux, uy);
   let [low, high] = [Infinity, -Infinity];
   for (let i = 1; i < edges.length; i += 2) {
@@ -77,19 +77,19 @@ function linesOf(outline, shift, size, progress, fixed) {
   const edge = nearEdges(edges, places, side);
   return places.map((across, i) => {
     const near = edge[i];
-    const far = end ?? near - Math.min(LENGTH * way, roomBehind([near * ux - across * uy, near * uy + across * ux], [ux, uy], size));
+    const far = end ?? near - Math.min(LENGTH * distance, roomBehind([near * ux - across * uy, near * uy + across * ux], [ux, uy], size));
     // Less than a pixel of material cannot give.
-    const gives = Number.isFinite(near) && (near - far) * side >= 1 && (near + progress * way - far) * side >= 1;
+    const gives = Number.isFinite(near) && (near - far) * side >= 1 && (near + progress * distance - far) * side >= 1;
     return gives ? { across, far, near } : null;
   });
 }
 
 /** @typedef {{across: number, far: number, near: number}} Line */
 
-/** @param {Line} p @param {Line} q @param {number} way @param {number} ux @param {number} uy @returns {number[]} two triangles */
-function quadrangle(p, q, way, ux, uy) {
+/** @param {Line} p @param {Line} q @param {number} distance @param {number} ux @param {number} uy @returns {number[]} two triangles */
+function quadrangle(p, q, distance, ux, uy) {
   const place = (/** @type {number} */ along, /** @type {number} */ across) => [along * ux - across * uy, along * uy + across * ux];
-  const [source, target] = [0, way].map((moved) => [
+  const [source, target] = [0, distance].map((moved) => [
     place(p.far, p.across), place(p.near + moved, p.across), place(q.near + moved, q.across), place(q.far, q.across),
   ]);
   const triangle = (/** @type {number[]} */ ids) => [...ids.flatMap((i) => target[i]), ...ids.flatMap((i) => source[i])];

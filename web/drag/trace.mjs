@@ -17,7 +17,7 @@ import { fitOutline, simplifyOutline } from "./simplify.mjs";
 const [TOP, RIGHT, BOTTOM, LEFT] = [0, 1, 2, 3];
 /** Of a square of four cells with the corners TL = 1, TR = 2, BR = 4, BL = 8 inside: [from side, to side, ...], the
  * inside to the right of the way. */
-const WAYS = [
+const CROSSINGS = [
   [], [TOP, LEFT], [RIGHT, TOP], [RIGHT, LEFT], [BOTTOM, RIGHT], [TOP, LEFT, BOTTOM, RIGHT], [BOTTOM, TOP], [BOTTOM, LEFT],
   [LEFT, BOTTOM], [TOP, BOTTOM], [RIGHT, TOP, LEFT, BOTTOM], [RIGHT, BOTTOM], [LEFT, RIGHT], [TOP, RIGHT], [LEFT, TOP], [],
 ];
@@ -49,10 +49,10 @@ export function traceMask(mask, width, height, threshold = 127.5) {
       code = (code & 2 ? 1 : 0) | (code & 4 ? 8 : 0) | (cells[i + 1] > threshold ? 2 : 0) | (cells[i + 1 + across] > threshold ? 4 : 0);
       if (code === 0 || code === 15) continue;
       const sides = [2 * i, 2 * (i + 1) + 1, 2 * (i + across), 2 * i + 1];
-      const ways = WAYS[code];
-      for (let k = 0; k < ways.length; k += 2) {
-        next[sides[ways[k]]] = sides[ways[k + 1]];
-        starts.push(sides[ways[k]]);
+      const crossings = CROSSINGS[code];
+      for (let k = 0; k < crossings.length; k += 2) {
+        next[sides[crossings[k]]] = sides[crossings[k + 1]];
+        starts.push(sides[crossings[k]]);
       }
     }
   }

@@ -8,10 +8,11 @@
  * @import {Document, Operation, Outline, Point, Reason, Size, Task} from "./types.mjs"
  */
 
+import { brokenLimit, complete, isText, outline, pictureSize, point } from "./checks.mjs";
 import {
-  brokenLimit, complete, isText, MAX_NAME, MAX_OPERATIONS, MAX_PAIRS, MAX_PROMPT, outline, pictureSize, point, TASKS,
-} from "./checks.mjs";
-import { MAX_TEXT, readJson } from "./json.mjs";
+  BESIDE, MAX_NAME, MAX_OPERATIONS, MAX_PAIRS, MAX_PROMPT, MAX_TEXT, POINTS, PROMPTS, REGION, TASKS, TOP,
+} from "./form.mjs";
+import { readJson } from "./json.mjs";
 import { fitOutline, roundOutline } from "./simplify.mjs";
 
 export const VERSION = 1;
@@ -19,10 +20,6 @@ export const REGION_BYTES = 8192;
 export const COLOURS = 8;
 /** What an empty canvas holds; the node's default. */
 export const EMPTY = '{"version":1,"operations":[]}';
-
-const TOP = ["version", "size", "operations", "prompts", "editable"];
-const REGION = ["id", "name", "kind", "visible", "task", "region", "target", "anchor", "along"];
-const POINTS = ["id", "name", "kind", "visible", "pairs"];
 
 /**
  * @param {unknown} text
@@ -106,7 +103,7 @@ function drag(value) {
   const list = data.operations ?? [];
   if (!Array.isArray(list)) throw new Refusal("read.value", { where: "operations" });
   if (list.length > MAX_OPERATIONS) throw new Refusal("limit.operations");
-  const prompts = fields(data.prompts ?? {}, ["background", "editing"], "prompts");
+  const prompts = fields(data.prompts ?? {}, PROMPTS, "prompts");
   /** @type {Document} */
   const document = {
     size: data.size === undefined ? null : required(pictureSize(data.size), "size"),
@@ -144,7 +141,7 @@ function readOperation(value, index) {
     task: /** @type {Task} */ (required(task ?? null, `${where}.task`)),
     region: required(outline(data.region), `${where}.region`),
     target: data.target === undefined ? null : required(point(data.target), `${where}.target`),
-    anchor: data.anchor === undefined ? null : required(point(data.anchor, 1), `${where}.anchor`),
+    anchor: data.anchor === undefined ? null : required(point(data.anchor, ...BESIDE), `${where}.anchor`),
     ...(data.along !== undefined && { along: required(outline(data.along), `${where}.along`) }),
   };
   if (!complete(region)) throw new Refusal("read.task", { where, task: region.task });
@@ -174,7 +171,7 @@ function numbered(operations) {
   });
 }
 
-/** The entries that are not null; unknown keys are refused, remarks skipped. @param {unknown} value @param {string[]} allowed
+/** The entries that are not null; unknown keys are refused, remarks skipped. @param {unknown} value @param {readonly string[]} allowed
  * @param {string} where @returns {Record<string, unknown>} */
 function fields(value, allowed, where) {
   if (!isObject(value)) throw new Refusal("read.value", { where });

@@ -37,7 +37,7 @@ def run(node: Any, **given: Any) -> tuple:
     return hidden.execute(**{**values, **given}).result
 
 
-class Ways:
+class DragCase:
     """One drag of one picture on one model."""
 
     def __init__(self, loaded: tuple, image: torch.Tensor, drag: Any) -> None:
