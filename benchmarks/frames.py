@@ -136,16 +136,16 @@ def summarise(rows: Sequence[dict]) -> dict:
 
 def render_at(case: DemoCase, progress: float) -> np.ndarray:
     """The scene as it is on the way. float32 [size, size, 3]."""
-    thing, moved = case.thing, case.moved
+    before, moved = case.object, case.moved
     if case.task == "rotation":
-        away = complex(thing.x - case.anchor[0], thing.y - case.anchor[1]) * np.exp(1j * np.deg2rad(case.turn * progress))
+        away = complex(before.x - case.anchor[0], before.y - case.anchor[1]) * np.exp(1j * np.deg2rad(case.turn * progress))
         x, y = case.anchor[0] + away.real, case.anchor[1] + away.imag
     else:
-        x, y = thing.x + progress * (moved.x - thing.x), thing.y + progress * (moved.y - thing.y)
-    stretch = thing.stretch + progress * (moved.stretch - thing.stretch)
-    there = replace(thing, x=float(x), y=float(y), angle=thing.angle + case.turn * progress, stretch=float(stretch))
-    things = (*case.scene.things[: case.index], there, *case.scene.things[case.index + 1 :])
-    return render(replace(case.scene, things=things), case.size)
+        x, y = before.x + progress * (moved.x - before.x), before.y + progress * (moved.y - before.y)
+    stretch = before.stretch + progress * (moved.stretch - before.stretch)
+    there = replace(before, x=float(x), y=float(y), angle=before.angle + case.turn * progress, stretch=float(stretch))
+    objects = (*case.scene.objects[: case.index], there, *case.scene.objects[case.index + 1 :])
+    return render(replace(case.scene, objects=objects), case.size)
 
 
 Row = list[tuple[Callable[[], Animation], DragField]]
