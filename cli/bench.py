@@ -13,10 +13,10 @@ from .bench_sets import SETS, evaluate
 from .console import choose_device, err, out, progress_bar
 from .tables import table
 
-SCENES = ("demo", "demo-points", "combinations")
+SCENES = ("demo", "demo-points", "combinations", "frames", "self-drags", "tuning")
 """Suites of drawn cases."""
 SUITES = Literal[
-    "demo", "demo-points", "combinations", "demo-adapter", "real", "speed", "point-speed",
+    "demo", "demo-points", "combinations", "frames", "demo-adapter", "real", "self-drags", "tuning", "speed", "point-speed",
     "redbench", "dragbench", "dragbench-dr", "drag100", "real-motion", "folder",
 ]  # fmt: skip
 SPEED = ("model", "size", "recipe", "seconds", "time_ratio", "memory_ratio", "flops_ratio", "flops_over_minimum")
@@ -29,7 +29,7 @@ def bench(
     methods: Annotated[str, typer.Option(help="demo suites, real, data sets: only these, separated by commas.")] = "",
     world: Annotated[Literal["scenes", "figures"], typer.Option(help="demo: scenes like those trained on, or figures.")] = "scenes",
     data: Annotated[
-        Path | None, typer.Option(help="real: folder of pairs of frames whose outcome is known; data sets: folder of their samples.")
+        Path | None, typer.Option(help="real, frames: folder of pairs of frames whose outcome is known; data sets: folder of their samples.")
     ] = None,
     pictures: Annotated[Path | None, typer.Option(help="real: folder of pictures for the null test; else the pairs' own.")] = None,
     autoencoder: Annotated[
@@ -91,6 +91,21 @@ def bench(
 
             chosen = [name.strip() for name in methods.split(",") if name.strip()] or list(combinations.ROWS)
             report = combinations.run(cases, seed, chosen, progress=progress)
+        elif suite == "frames":
+            from ..benchmarks import frames
+
+            chosen = [name.strip() for name in methods.split(",") if name.strip()]
+            report = frames.run(cases, seed, chosen, data=data, progress=progress)
+        elif suite == "self-drags":
+            from ..benchmarks import agreement
+
+            chosen = [name.strip() for name in methods.split(",") if name.strip()] or list(agreement.SETTINGS)
+            report = agreement.run(cases, seed, chosen, progress=progress)
+        elif suite == "tuning":
+            from ..benchmarks import detuned
+
+            chosen = [name.strip() for name in methods.split(",") if name.strip()] or list(detuned.DETUNED)
+            report = detuned.run(cases, seed, chosen, progress=progress)
         elif suite == "demo-adapter":
             from ..benchmarks import demo_adapter
 
@@ -119,6 +134,10 @@ def bench(
             err.print(f"{name} left out: {why}", markup=False)
         rows = ({"method": name, **figures} for name, figures in report["methods"].items())
         out.print(table(f"{report['cases']} cases, seed {report['seed']}", rows))
+        if "rank_correlation" in report:
+            out.print(f"rank correlation between the two: {report['rank_correlation']:.2f}", markup=False)
+        for name, words in report.get("found", {}).items():
+            out.print(f"{name}: {words}", markup=False)
         if report.get("ablation"):
             out.print(table("what each part changes, case by case", ({"row": name, **step} for name, step in report["ablation"].items())))
     elif suite == "real":

@@ -5,6 +5,7 @@ The picture may have any size: the edit is made at a size that suits the model, 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -62,7 +63,11 @@ def edit(
     lora: Annotated[
         bool | None, typer.Option("--lora/--no-lora", help="directdrag: learn the picture first; if left out, as published only.")
     ] = None,
-    output: Annotated[Path | None, typer.Option(help="Where the result goes: output/edit.png, a folder with --batch.")] = None,
+    frames: Annotated[int, typer.Option(min=1, help="Pictures along the drag, the last of which is the edit: an animation.")] = 1,
+    output: Annotated[
+        Path | None,
+        typer.Option(help="Where the result goes: output/edit.png. With --frames: a folder, or a name with %d in it. With --batch: a folder."),
+    ] = None,
     batch: Annotated[Path | None, typer.Option(help="Instead of a picture: a folder of NAME.json, each beside its picture.")] = None,
     engine: Annotated[Literal["local", "ray"], typer.Option(help="--batch: in this process, or spread over a Ray cluster.")] = "local",
     workers: Annotated[int, typer.Option(min=1, help="--engine ray: models at once.")] = 1,
@@ -74,7 +79,8 @@ def edit(
     """Drag a picture: move, turn or stretch a region, by an instruction. Or a folder of them."""
     if batch is not None:
         single = {"a picture": source, "--instruction": instruction, "--readout": readout, "--lora": lora, "--lean": lean or None}
-        if extra := [name for name, value in single.items() if value is not None] + ["--preset"] * (preset != "auto"):
+        given = [name for name, value in single.items() if value is not None]
+        if extra := given + ["--preset"] * (preset != "auto") + ["--frames"] * (frames > 1) + ["--profile"] * (profile is not None):
             raise ValueError(f"--batch edits a folder by a method's own settings; leave {', '.join(extra)} out")
         from .edit_batch import edit_batch
 
@@ -83,9 +89,7 @@ def edit(
         return
     if source is None:
         raise typer.BadParameter("there is nothing to edit; give a picture or a sample folder, or a folder of instructions by --batch")
-    output = output or Path("output/edit.png")
-    if output.suffix.lower() not in PICTURES:
-        raise ValueError(f"--output {output} is no picture; let it end in {', '.join(PICTURES)}")
+    paths = paths_of(output or Path("output/edit.png" if frames == 1 else "output/edit"), frames)
     if method == "dragfield" and preset != "auto":
         raise ValueError(
             f"--preset {preset} is one of the published methods'; {method} has one way of its own, use --method dragflow or directdrag, or "
@@ -107,8 +111,9 @@ def edit(
     if method == "directdrag":
         from .edit_points import edit_points
 
-        result, lacks = edit_points(picture, drag, model, named, longest, device, dtype, readout, lora)
-        write(result, picture, output, method, truncated=named == "published", pasted=named != "published")
+        results, lacks = edit_points(picture, drag, model, named, longest, device, dtype, readout, lora, frames)
+        write(results, picture, paths, method, truncated=named == "published", pasted=named != "published")
+        result = results[-1]
         left = max(result.drag.distances) if result.drag else 0.0
         out.print(f"preset {named}{f', but for {lacks}' if lacks else ''}; {left:.1f} px left", markup=False)
         return
@@ -118,6 +123,7 @@ def edit(
 
     from ..core.backbones.flux_folder import PUBLISHED_T5_TOKENS, T5_TOKENS, encode_prompts, load_models
     from ..core.demo.flux import WEIGHTS
+    from ..core.edits.frames import frames as made_of
     from ..core.picture.working_size import to_tensor, working_size
     from ..core.progress import RunContext
 
@@ -139,11 +145,9 @@ def edit(
                 raise ValueError(f"--profile {profile} was found on another model ({found.name}); run dragfield check on this one")
             settings = found.applied(settings)
         resampling = Image.Resampling.BICUBIC if published else Image.Resampling.LANCZOS
-        result = edit(
-            backbone, autoencoder, to_tensor(picture, size, resampling).to(where), placed, before, after, settings,
-            run=RunContext(lambda at: progress(at.done, at.total, at.stage)),
-        )  # fmt: skip
-    write(result, picture, output, method, truncated=published, pasted=settings.paste_back)
+        image, run = to_tensor(picture, size, resampling).to(where), RunContext(lambda at: progress(at.done, at.total, at.stage))
+        made = list(made_of(edit, frames, backbone, autoencoder, image, placed, before, after, settings, run=run))
+    write(made[::-1], picture, paths, method, truncated=published, pasted=settings.paste_back)
     if method == "dragflow":
         by = "" if found is None else f", by its profile: {found.in_words()}"
         out.print(f"preset {named}{NOT_PUBLISHED if published else by}", markup=False)
@@ -151,20 +155,39 @@ def edit(
         out.print(f"--longest {longest} makes the picture smaller before, which is not published", markup=False)
 
 
-def write(result: Edit, picture: Image.Image, output: Path, method: str, *, truncated: bool, pasted: bool) -> None:
-    """Save an edit and say what it took. pasted: into the picture, which keeps all pixels elsewhere."""
+def paths_of(output: Path, frames: int) -> list[Path]:
+    """Where each frame goes: `output` itself, or numbered in it. Raises ValueError for an output of another kind."""
+    if frames == 1:
+        if output.suffix.lower() not in PICTURES:
+            raise ValueError(f"--output {output} is no picture; let it end in {', '.join(PICTURES)}")
+        return [output]
+    if not output.suffix:
+        output = output / f"%0{len(str(frames))}d.png"
+    if not re.fullmatch(r"[^%]*%\d*d[^%]*", output.name) or output.suffix.lower() not in PICTURES:
+        raise ValueError(
+            f"--output {output} has no place for {frames} frames; give a folder, or a picture's name with the frame's number in it, such "
+            "as frames/%03d.png"
+        )
+    return [output.with_name(output.name % number) for number in range(1, frames + 1)]
+
+
+def write(results: list[Edit], picture: Image.Image, paths: list[Path], method: str, *, truncated: bool, pasted: bool) -> None:
+    """Save edits, in order, and say what they took. pasted: into the picture, which keeps all pixels elsewhere."""
     from ..core.formats.picture_file import save
     from ..core.picture.working_size import to_picture
 
-    output.parent.mkdir(parents=True, exist_ok=True)
-    exact = save(to_picture(result.image, picture, result.mask if pasted else None, truncated=truncated), output, like=picture)
-    evaluations = f"{result.nfe_forward} forward and {result.nfe_backward} backward passes"
+    paths[0].parent.mkdir(parents=True, exist_ok=True)
+    for result, path in zip(results, paths, strict=True):
+        exact = save(to_picture(result.image, picture, result.mask if pasted else None, truncated=truncated), path, like=picture)
+    seconds, forward, backward = (sum(getattr(one, name) for one in results) for name in ("seconds", "nfe_forward", "nfe_backward"))
     height, width = result.image.shape[-2:]
-    out.print(f"{method}: {result.seconds:.1f} s, {evaluations} at {width} x {height} px", markup=False)
+    evaluations = f"{forward} forward and {backward} backward passes"
+    out.print(f"{method}: {seconds:.1f} s, {evaluations} at {width} x {height} px", markup=False)
     if result.own_pixels:
         out.print(f"{result.own_pixels:.0%} of what could change shows the picture's own pixels, moved or kept", markup=False)
-    lossy = "" if exact else f"; a {output.suffix} keeps no pixel exactly, let --output end in .png for a background that is bit for bit"
-    out.print(f"result in {output}{lossy}", markup=False)
+    lossy = "" if exact else f"; a {path.suffix} keeps no pixel exactly, let --output end in .png for a background that is bit for bit"
+    what = f"result in {path}" if len(paths) == 1 else f"{len(paths)} frames in {paths[0]} to {path.name}"
+    out.print(f"{what}{lossy}", markup=False)
 
 
 def read(source: Path, instruction: Path | None) -> tuple[Image.Image, DragInstruction]:

@@ -21,12 +21,13 @@ HEAD = "readout.safetensors"
 
 def edit_points(
     picture: Image.Image, drag: DragInstruction, model: Path | None, preset: Preset, longest: int | None, device: str, dtype: str,
-    readout: Path | None, lora: bool | None,
-) -> tuple[Edit, str]:
-    """Drag the points of a drag. readout: a head for the model.  lora: learn the picture first; None: where that is published.
+    readout: Path | None, lora: bool | None, count: int = 1,
+) -> tuple[list[Edit], str]:
+    """Drag the points of a drag. readout: a head for the model.  lora: learn the picture first; None: where that is published.  count: of
+    frames.
 
-    -> the edit, and what of the preset it does without, in words, "" for nothing. Raises ValueError before a model is read, for a drag that
-    moves regions or a readout head that is none.
+    -> the frames in order, the last of which is the edit, and what of the preset it does without, in words, "" for nothing. Raises
+    ValueError before a model is read, for a drag that moves regions or a readout head that is none.
     """
     import torch
 
@@ -34,6 +35,7 @@ def edit_points(
     from ..core.demo.directdrag_settings import DIRECTDRAG
     from ..core.demo.unet import WEIGHTS
     from ..core.edits.directdrag import PUBLISHED, DirectDragSettings, directdrag
+    from ..core.edits.frames import frames
     from ..core.edits.point_edit import points_of
     from ..core.model.readout import load_readout
     from ..core.picture.working_size import to_tensor, working_size
@@ -65,8 +67,8 @@ def edit_points(
             )
             stack.enter_context(applied(backbone.model, learnt))
         run = RunContext(lambda at: progress(at.done, at.total, at.stage))
-        edit = directdrag(backbone, autoencoder, image, placed, cond, settings, head=head, run=run)
+        edits = list(frames(directdrag, count, backbone, autoencoder, image, placed, cond, settings, head=head, run=run))
     lacks = [] if head is not None else ["the readout guidance: give a head for this model as --readout"]
     lacks += ["the single-image LoRA"] if published and not learns else []
     lacks += [f"the picture's own size: --longest {longest} makes it smaller before"] if published and longest else []
-    return edit, "; ".join(lacks)
+    return edits[::-1], "; ".join(lacks)

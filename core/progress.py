@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from torch import Tensor
@@ -43,6 +43,17 @@ class RunContext:
     def tell(self, stage: Stage, done: int, total: int, z: Tensor, drag: Any = None) -> None:
         if self.report is not None:
             self.report(Progress(stage, done, total, z, drag))
+
+    def part(self, number: int, count: int) -> RunContext:
+        """For one of `count` alike runs in a row, `number` from 0: what it tells is how far all of them are. Inverting is done once."""
+        report = self.report
+        if report is None or count == 1:
+            return self
+
+        def of_all(at: Progress) -> None:
+            report(at if at.stage == "invert" else replace(at, done=number * at.total + at.done, total=count * at.total))
+
+        return replace(self, report=of_all)
 
     def check(self) -> None:
         """Raises Interrupted when the run shall end."""

@@ -9,8 +9,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any, get_args
+from typing import get_args
 
+import numpy as np
 import torch
 from comfy_api.latest import io, ui
 
@@ -18,6 +19,7 @@ from ..core.edits.directdrag import PointEditSettings, directdrag
 from ..core.edits.dragfield import DragFieldSettings, dragfield
 from ..core.edits.dragflow import DragFlowSettings, dragflow
 from ..core.edits.edit import Edit
+from ..core.edits.frames import MOST, frames
 from ..core.edits.state import State
 from ..core.instruction.operations import Drag
 from ..core.picture.cutout import Edges
@@ -51,6 +53,8 @@ from .trajectory import Trajectory
 from .types import CATEGORY, TrajectoryType, drag_or_field_input, negative_inputs
 
 DRAGFIELD, DRAGFLOW, DIRECTDRAG = "dragfield", "dragflow", "directdrag"
+PLACES = 8
+"""Along the way, which the window of an animation has to hold: a turn's arc is nowhere far from them."""
 EDITS: dict[str, Callable[..., Edit]] = {DRAGFIELD: dragfield, DRAGFLOW: dragflow, DIRECTDRAG: directdrag}
 
 
@@ -166,6 +170,15 @@ class DragEdit(io.ComfyNode):
                     tooltip="Models that edit pictures (FLUX.1 Kontext, FLUX.2, Qwen-Image-Edit): they see the picture, or the window of "
                     "it that is worked on, as their reference.",
                 ),
+                io.Int.Input(
+                    "frames",
+                    default=1,
+                    min=1,
+                    max=MOST,
+                    optional=True,
+                    tooltip="Pictures along the drag, the last of which is the edit. 1: the edit alone; more: an animation, for any node "
+                    "that makes a video of a batch.",
+                ),
             ],
             outputs=[
                 io.Image.Output("edited", display_name="image"),
@@ -191,7 +204,7 @@ class DragEdit(io.ComfyNode):
         cls, model, vae, image: torch.Tensor, drag: str | DrawnField, method: str, prompt: str, edit_prompt: str, steps: int, skip: int,
         iterations: int, guidance: float, margin: float, fade: float, work_size: int, seed: int, clip=None, positive=None,
         edit_positive=None, trajectory: Trajectory | None = None, warp: float = OWN, head=None, preset: str = "auto",
-        edges: Edges = "drawn", negative=None, cfg: float = 1.0, reference: bool = False,
+        edges: Edges = "drawn", negative=None, cfg: float = 1.0, reference: bool = False, frames: int = 1,
     ) -> io.NodeOutput:  # fmt: skip
         drawn = wire.read_field(drag, wire.image_size(image), picture=image[0] if method == DRAGFIELD else None)
         asked = drawn.drag
@@ -203,7 +216,7 @@ class DragEdit(io.ComfyNode):
         if drawn.made is not None and method == DRAGFLOW and chosen == "published":
             raise ValueError("the published DragFlow reads regions alone, no field from elsewhere: set preset to 'tuned'")
         # The window has to hold all that `dragfield` takes along, which it sees on the picture.
-        around = open_to_points(asked) if points else editing_mask(drawn, RECTANGLES) | editing_mask(drawn, AROUND)
+        around = open_to_points(asked) if points else _around(drawn, frames)
         window = window_around(around, asked, work_size)
         tell_window(window, asked.size)
         if cfg != 1.0 and negative is None and (clip is None or trajectory is not None):
@@ -252,7 +265,7 @@ class DragEdit(io.ComfyNode):
         else:
             how = {"source": trajectory.prompt, "target": target, "field": given}
         progress = ComfyProgress(model, backbone=None if points else backbone)
-        one = _Editor(backbone, ComfyAutoencoder(vae, model), progress, partial(EDITS[method], **how), settings, window, fade)
+        one = _Editor(backbone, ComfyAutoencoder(vae, model), progress, partial(EDITS[method], **how), settings, window, fade, frames)
         small = crop_drag(asked, window)
         done = [
             with_one_retry(backbone, partial(one.edit, picture, small, state))
@@ -260,6 +273,13 @@ class DragEdit(io.ComfyNode):
         ]
         images = torch.cat([wire.image_of(picture) for picture, _ in done])
         return io.NodeOutput(images, wire.mask_of(done[0][1]), trajectory, ui=ui.PreviewImage(images, cls=cls))
+
+
+def _around(drawn: DrawnField, frames: int) -> np.ndarray:
+    """Where regions may change the picture, on all of their way if that is shown. bool [H, W]"""
+    places = min(frames, PLACES)
+    parts = [drawn.until(number / places) for number in range(1, places + 1)]
+    return np.logical_or.reduce([editing_mask(part, shape) for part in parts for shape in (RECTANGLES, AROUND)])
 
 
 def _check(backbone: Backbone, drawn: DrawnField, method: str, head, trajectory: Trajectory | None) -> None:
@@ -305,14 +325,21 @@ class _Editor:
     settings: DragFieldSettings | DragFlowSettings | PointEditSettings
     window: Window
     fade: float
+    count: int
 
-    def edit(self, picture: torch.Tensor, drag: Drag, state: State) -> tuple[torch.Tensor, Any]:
-        """One picture [1, 3, H, W] edited, and the weight float32 [H, W] of the edit in it. drag: on what the window shows."""
+    def edit(self, picture: torch.Tensor, drag: Drag, state: State) -> tuple[torch.Tensor, np.ndarray]:
+        """One picture [1, 3, H, W] edited, [count, 3, H, W] along the drag, and the weight float32 [H, W] of the edits in it.
+
+        drag: on what the window shows.
+        """
         with self.backbone.session():
             inversion = models.ready(self.backbone, state).inversion
             self.progress.noise = inversion.to_flow(inversion.z, 0) - inversion.z0
             part = crop(picture, self.window).to(self.backbone.device)
             settings = replace(self.settings, inversion=inversion.settings)
             how = {"settings": settings, "inversion": inversion, "run": self.progress.run()}
-            edit = self.method(self.backbone, self.autoencoder, part, drag, **how)
-            return stitch(picture, edit.image.to(picture.device), edit.mask, self.window, self.fade)
+            made = [
+                stitch(picture, edit.image.to(picture.device), edit.mask, self.window, self.fade)
+                for edit in frames(self.method, self.count, self.backbone, self.autoencoder, part, drag, **how)
+            ]
+            return torch.cat([whole for whole, _ in reversed(made)]), np.maximum.reduce([weight for _, weight in made])

@@ -8,9 +8,11 @@ from .canvas import DragCanvas
 from .ddim_invert import DDIMInvert
 from .demo import LoadDemoModel, LoadDemoScene, LoadDemoUNet
 from .drag_edit import DragEdit
+from .drag_from_boxes import DragFromBoxes
 from .drag_from_masks import DragFromMasks
 from .drag_from_points import DragFromPoints
 from .drag_intent import DragIntent
+from .drag_to_boxes import DragToBoxes
 from .drag_to_field import DragToField
 from .fireflow_sampler import FireFlowSampler
 from .gradient_mask import GradientMask
@@ -38,8 +40,10 @@ NODES: list[type[io.ComfyNode]] = [
     DragCanvas,
     DragFromMasks,
     DragFromPoints,
+    DragFromBoxes,
     DragIntent,
     DragToField,
+    DragToBoxes,
     DragPreview,
     GradientMask,
     FireFlowInvert,

@@ -19,6 +19,10 @@ FieldType = io.Custom("DRAGFIELD_FIELD")
 """Carries a core DrawnField."""
 
 
+BoxType, ElementsType = io.Custom("BOUNDING_BOX"), io.Custom("ARRAY")
+"""What Create Bounding Boxes and SAM 3 hand on: boxes in pixels, and elements with boxes from 0 to 1000."""
+
+
 def drag_input(optional: bool = False) -> io.String.Input:
     """A drag as text, always linked: it is drawn in a Drag Canvas, or made by another node."""
     return io.String.Input(

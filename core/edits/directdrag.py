@@ -21,6 +21,7 @@ from typing import Literal
 from torch import Tensor
 
 from ..field.latent_warp import PUBLISHED as PUBLISHED_WARP
+from ..field.partway import partway
 from ..instruction.operations import Drag
 from ..model.attention import KVSession
 from ..model.backbone import Autoencoder, Conditioning
@@ -38,7 +39,7 @@ from ..sampling.inversion import InversionSettings
 from ..sampling.sampler import sampler_of
 from .denoise import denoise
 from .drag_points import PointWalkSettings, drag_points
-from .edit import AnyBackbone, AnyInversion, Edit, finished, inverted, untouched
+from .edit import WHOLE, AnyBackbone, AnyInversion, Edit, Frame, finished, inverted, untouched
 from .guides import guides_of
 from .point_edit import latent_shape
 from .state import DenoiseSettings, begin, last
@@ -141,6 +142,7 @@ def directdrag(
     head: ReadoutHead | None = None,
     terms: Sequence[Term] = (),
     inversion: AnyInversion | None = None,
+    frame: Frame = WHOLE,
     run: RunContext = ALONE,
 ) -> Edit:
     """Edit `image` [1, 3, H, W] by the points of `drag`; pins and `editable` are respected, regions that move are refused.
@@ -148,7 +150,7 @@ def directdrag(
     settings: for a backbone of the other kind, `FlowPointSettings` for a flow.
     cond: the picture's prompt, on Stable Diffusion the empty one (or one, see the paper's ablation).  head: for this backbone; None: no
     readout guidance.  terms: further ones, added at every time that is dragged at.  inversion: of this picture, from an earlier edit with
-    equal inversion settings.
+    equal inversion settings.  frame: of an animation; it needs none beside it.
     Raises ValueError before anything heavy starts; Interrupted when the run shall end.
     """
     began = time.perf_counter()
@@ -160,9 +162,10 @@ def directdrag(
         return untouched(autoencoder, image, inversion, spent, began)
     state = begin(inversion, mask=mask, denoising=settings.denoising())
     sampler = sampler_of(backbone, cond, guidance=state.denoising.guidance, kv=settings.remembered(inversion))
+    handles = settings.handles(partway(drag, frame.progress))
     state = last(drag_points(sampler, state, handles, settings, run, guides=guides_of(head, settings.readout), terms=terms))
     state = last(denoise(sampler, state, run), state)
-    return finished(autoencoder, image, state, support, settings, inversion, spent, began)
+    return finished(autoencoder, image, state, support, settings, inversion, spent, began, frame=frame)
 
 
 def ablation(whole: DirectDragSettings = DirectDragSettings()) -> dict[str, DirectDragSettings]:

@@ -32,7 +32,7 @@ from ..sampling.inversion import InversionSettings
 from ..sampling.sampler import sampler_of
 from .denoise import denoise
 from .drag_region import drag_region
-from .edit import AnyBackbone, AnyInversion, Edit, check_picture, finished, inverted, untouched
+from .edit import WHOLE, AnyBackbone, AnyInversion, Edit, Frame, check_picture, finished, inverted, untouched
 from .state import DenoiseSettings, Held, State, begin, last
 from .warm_start import WarmStart, make_warm_start
 
@@ -93,13 +93,18 @@ def dragfield(
     *,
     inversion: AnyInversion | None = None,
     field: DragField | None = None,
+    frame: Frame = WHOLE,
     run: RunContext = ALONE,
 ) -> Edit:
-    """Edit `image` [1, 3, H, W] by a warm start from the field. Arguments as for `dragflow`."""
+    """Edit `image` [1, 3, H, W] by a warm start from the field. Arguments as for `dragflow`.
+
+    A frame needs none beside it: all of them start from the same noise, and see the same ground where the object stood.
+    """
     began = time.perf_counter()
     target = target or source
     check_picture(image, autoencoder.factor)
     field = DragField.from_drag(drag, settings.field, picture=picture_of(image) if drag.points else None) if field is None else field
+    field = field.between(0, frame.progress)
     mask = open_mask(field, settings.margin * min(field.size))
     inversion, spent = inverted(backbone, autoencoder, image, source, settings.inversion, inversion, run)
     if not field.moves():
@@ -113,7 +118,7 @@ def dragfield(
     with torch.no_grad():
         edited = state.held.detailed(autoencoder.decode(state.z))
     own = 0.0 if state.held.own is None else float(state.held.own[mask].mean())
-    return finished(autoencoder, image, state, mask, settings, inversion, spent, began, edited, own)
+    return finished(autoencoder, image, state, mask, settings, inversion, spent, began, edited, own, frame=frame)
 
 
 @torch.no_grad()

@@ -22,6 +22,7 @@ from ..choices import check_choices
 from ..field import DragField, FieldSettings
 from ..field.masks import adaptive_gradient_mask, to_latent
 from ..field.moves import RegionMove
+from ..field.partway import partway
 from ..instruction.operations import Drag
 from ..model.attention import Pairing, Rounds
 from ..model.backbone import Autoencoder, Conditioning
@@ -37,7 +38,7 @@ from ..sampling.inversion import InversionSettings
 from ..sampling.sampler import sampler_of
 from .denoise import denoise, undragged_path
 from .drag_region import drag_region, left_behind
-from .edit import AnyBackbone, AnyInversion, Edit, check_picture, finished, inverted, untouched
+from .edit import WHOLE, AnyBackbone, AnyInversion, Edit, Frame, check_picture, finished, inverted, untouched
 from .state import DenoiseSettings, Tokens, begin, last
 from .warm_start import warp_latent
 
@@ -142,19 +143,23 @@ def dragflow(
     *,
     inversion: AnyInversion | None = None,
     field: DragField | None = None,
+    frame: Frame = WHOLE,
     run: RunContext = ALONE,
 ) -> Edit:
     """DragFlow: region-affine optimisation of the inverted latent, then gradient-masked denoising (paper section 3).
 
     source: prompt of the picture (inversion, reconstruction).  target: prompt of the edit; None: the same.
     inversion: of this picture, from an earlier edit with equal inversion settings.  field: instead of the one that the drag asks for.
+    frame: of an animation; the drag goes on from where the one beside it has got to.
     A model that predicts noise is inverted and denoised by DDIM. Raises Interrupted when the run shall end.
     """
     began = time.perf_counter()
     target = target or source
     check_picture(image, autoencoder.factor)
-    supervision = supervised(drag, (image.shape[-1], image.shape[-2]), settings, field)
-    mask = adaptive_gradient_mask(drag, margin=settings.mask_margin * min(drag.size))
+    before = None if frame.beside is None else frame.beside.dragged
+    begun = 0.0 if before is None else frame.beside.progress
+    supervision = supervised(drag, (image.shape[-1], image.shape[-2]), settings, field).between(begun, frame.progress)
+    mask = adaptive_gradient_mask(partway(drag, frame.progress), margin=settings.mask_margin * min(drag.size))
     inversion, spent = inverted(backbone, autoencoder, image, source, settings.inversion, inversion, run)
     if not supervision.moves():
         return untouched(autoencoder, image, inversion, spent, began)
@@ -163,16 +168,17 @@ def dragflow(
         supervision = with_shadows(supervision, image, find_shadow)
     cells = to_latent(mask, inversion.z.shape[-2:]).to(inversion.z.device) if settings.hard_mask else None
     state = begin(inversion, mask=cells, denoising=settings.denoising())
+    if before is not None:
+        state = state.moved_to(before.z if cells is None else torch.where(cells, before.z, state.z))
 
     behind = None
     if settings.vacated == "renew":
-        moved = DragField.from_drag(drag) if field is None else field
+        moved = (DragField.from_drag(drag) if field is None else field).between(0, frame.progress)
         behind = left_behind(state, moved, autoencoder, image, find_shadow=find_shadow, seed=settings.seed)
-    sampler = sampler_of(backbone, target, guidance=settings.drag.guidance)
-    state = last(
+    sampler, steps = sampler_of(backbone, target, guidance=settings.drag.guidance), part_of(settings.drag, abs(frame.progress - begun))
+    state = dragged = last(
         drag_region(
-            sampler, state, supervision, settings.drag, run, behind=behind, hold_attention=settings.holds_attention,
-            own_share=settings.kv_eta,
+            sampler, state, supervision, steps, run, behind=behind, hold_attention=settings.holds_attention, own_share=settings.kv_eta
         )
     )  # fmt: skip
     sampler, original = (sampler_of(backbone, cond, guidance=settings.guidance) for cond in (target, source))
@@ -180,7 +186,16 @@ def dragflow(
         alone = sampler_of(backbone, target if settings.recon_prompt == "target" else source, guidance=settings.recon_guidance)
         state = undragged_path(alone, state, state.denoising, run)
     state = last(denoise(sampler, state, run, original=original), state)
-    return finished(autoencoder, image, state, mask, settings, inversion, spent, began)
+    return finished(autoencoder, image, state, mask, settings, inversion, spent, began, frame=frame, dragged=dragged)
+
+
+def part_of(drag: RegionDragSettings, way: float) -> RegionDragSettings:
+    """The same for a part of the way, in (0, 1]: as large steps, and as many fewer in both phases, at least one in each that has any."""
+
+    def share(steps: int) -> int:
+        return min(steps, max(1, round(steps * way)))
+
+    return replace(drag, transport_steps=share(drag.transport_steps), intensify_steps=share(drag.intensify_steps))
 
 
 def supervised(

@@ -35,7 +35,8 @@ class Edit:
     reconstruction: the undragged branch decoded.  inversion: to be handed to the next edit of this picture.
     drag: the last state of the optimisation, None where there was none.  nfe_forward, nfe_backward: network passes of this edit, an
     inversion that was handed in not counted.  seconds: wall time.  own_pixels: how much of the mask shows the picture's own pixels, pasted
-    there or kept, in [0, 1]; what the model made alone is 0.
+    there or kept, in [0, 1]; what the model made alone is 0.  progress: how much of the drag's way it shows.
+    dragged: the latent that frames beside it can go on from; None: there is none.
     """
 
     image: Tensor
@@ -48,6 +49,22 @@ class Edit:
     nfe_backward: int
     seconds: float
     own_pixels: float = 0.0
+    progress: float = 1.0
+    dragged: State | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Frame:
+    """Which picture of an animation an edit shall be; by default the drag as a whole.
+
+    progress: how much of the way is done, in (0, 1].  beside: a frame of the same drag that has been made, None for none.
+    """
+
+    progress: float = 1.0
+    beside: Edit | None = None
+
+
+WHOLE = Frame()
 
 
 def check_picture(image: Tensor, factor: int) -> None:
@@ -107,14 +124,18 @@ def untouched(autoencoder: Autoencoder, image: Tensor, inversion: AnyInversion, 
 @torch.no_grad()
 def finished(
     autoencoder: Autoencoder, image: Tensor, state: State, mask: np.ndarray, settings, inversion: AnyInversion, spent: int, began: float,
-    edited: Tensor | None = None, own_pixels: float = 0.0,
+    edited: Tensor | None = None, own_pixels: float = 0.0, *, frame: Frame = WHOLE, dragged: State | None = None,
 ) -> Edit:  # fmt: skip
-    """The outcome of a state that has become a picture. settings: `paste_back`, `feather`.  edited: None for the latent decoded."""
+    """The outcome of a state that has become a picture. settings: `paste_back`, `feather`.  edited: None for the latent decoded.
+    dragged: see `Edit`.
+    """
     edited = autoencoder.decode(state.z) if edited is None else edited
     if edited.shape[-2:] != image.shape[-2:]:
         edited = interpolate(edited, image.shape[-2:], mode="bilinear", align_corners=False)
     return Edit(
         image=paste_back(edited, image, mask, settings.feather) if settings.paste_back else edited, z=state.z, mask=mask,
-        reconstruction=autoencoder.decode(state.inversion.path[-1]), inversion=inversion, drag=state.drag,
+        reconstruction=autoencoder.decode(state.inversion.path[-1]) if frame.beside is None else frame.beside.reconstruction,
+        inversion=inversion, drag=state.drag,
         nfe_forward=spent + state.nfe_forward, nfe_backward=state.nfe_backward, seconds=time.perf_counter() - began, own_pixels=own_pixels,
+        progress=frame.progress, dragged=dragged,
     )  # fmt: skip

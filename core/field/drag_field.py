@@ -112,6 +112,7 @@ class DragField:
     size: (width, height) px of the picture.  regions: moves of regions, in order, or of anything that answers as a `Move` does.
     points: moves of handle points.
     pinned, editable: bool [H, W] or None, what must not and what may change.
+    span: where on the way of its moves its own progress begins and ends, see `between`.
     """
 
     size: Size
@@ -119,6 +120,7 @@ class DragField:
     points: PointMoves | None = None
     pinned: np.ndarray | None = None
     editable: np.ndarray | None = None
+    span: tuple[float, float] = (0.0, 1.0)
     _laid: dict[tuple[float, Size], Layout] = field(default_factory=dict, init=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -179,6 +181,13 @@ class DragField:
         pins = [region.mask for region in drag.regions if region.task == "pin"]
         return cls(drag.size, regions, points, np.logical_or.reduce(pins) if pins else None, drag.editable)
 
+    def between(self, begin: float, end: float) -> DragField:
+        """The field whose progress 0 is this one's `begin` and whose 1 is its `end`, both in [0, 1]; `begin` may be the later one.
+
+        `between(0, w)` is the drag as far as w: the same material gives, the same things go along, less far.
+        """
+        return replace(self, span=(self.travelled(begin), self.travelled(end)))
+
     @property
     def operations(self) -> tuple[str, ...]:
         """Names of what moves: regions without pins in their order, then points; `op` indexes into it."""
@@ -216,7 +225,10 @@ class DragField:
         Raises ValueError if progress is outside of [0, 1], or if a region is smaller than one cell of the grid or has
         left it.
         """
-        size = self._checked(progress, size)
+        return self._layout(*self._checked(progress, size))
+
+    def _layout(self, progress: float, size: Size) -> Layout:
+        """At a progress of the whole way."""
         if (progress, size) in self._laid:
             return self._laid[progress, size]
         layout = self._laid_out(progress, size)
@@ -277,8 +289,8 @@ class DragField:
         """
         if not 0 <= op < len(self.operations):
             raise IndexError(f"there is no operation {op}: this drag has {len(self.operations)}, counted from 0")
-        size = self._checked(progress, size)
-        layout = self.layout(progress, size)
+        progress, size = self._checked(progress, size)
+        layout = self._layout(progress, size)
         cells, source = layout.operation == op, layout.backward
         if op >= len(self.regions):
             # Not only where it lands: a fading point moves nothing at progress 0 and is supervised all the same.
@@ -296,7 +308,7 @@ class DragField:
 
         -> float32 [h, w, 2], exactly its own centre if it stays; bool [h, w], whether it moves. What is copied stays.
         """
-        size = self._checked(progress, size)
+        progress, size = self._checked(progress, size)
         goal = cell_centres((0, 0, *size), torch.float32)
         moving = torch.zeros(size[1], size[0], dtype=torch.bool)
         stuck, home = self._fixed(size)[0], self._home(size)
@@ -332,13 +344,19 @@ class DragField:
             return pinned, pinned
         return pinned | ~(resample(self.editable, size) > 0.5), pinned
 
-    def _checked(self, progress: float, size: Size | None) -> Size:
+    def travelled(self, progress: float) -> float:
+        """How far its moves have gone at a progress in [0, 1] of this field, in [0, 1]."""
         if not 0.0 <= progress <= 1.0:
             raise ValueError(f"progress is {progress}: use a number from 0 (nothing has moved) to 1 (all the way)")
+        begin, end = self.span
+        return begin + progress * (end - begin)
+
+    def _checked(self, progress: float, size: Size | None) -> tuple[float, Size]:
+        progress = self.travelled(progress)
         size = self.size if size is None else (int(size[0]), int(size[1]))
         if min(size) < 1:
             raise ValueError(f"a grid of {size[0]}x{size[1]} cells has no cell: give (width, height) of at least 1")
-        return size
+        return progress, size
 
 
 def _fraction(point: Point | None, size: Size) -> Point | None:

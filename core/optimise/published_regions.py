@@ -16,6 +16,8 @@ content comes from.
 
 from __future__ import annotations
 
+from copy import copy
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -49,11 +51,17 @@ class PublishedRegions:
             )
         if not moving:
             raise ValueError("the drag has no region that moves: draw one and say where it goes")
-        self.cut = cut
+        self.cut, self._span = cut, (0.0, 1.0)
         self._motions = [motion_of(region, rounded_at=cut if rounded else None) for region in moving]
         self._masks = [resample(region.body, cut) for region in moving]
         self._names = [region.name or f"region {i + 1}" for i, region in enumerate(moving)]
         self._areas = [float(np.count_nonzero(region.body)) / region.mask.size for region in moving]
+
+    def between(self, begin: float, end: float) -> PublishedRegions:
+        """See `DragField.between`."""
+        part = copy(self)
+        part._span = begin, end
+        return part
 
     def moves(self) -> bool:
         """Whether any region goes anywhere, once rounded."""
@@ -65,7 +73,8 @@ class PublishedRegions:
 
     def grid(self, op: int, progress: float) -> Tensor:
         """Where each cell's content comes from, normalised to [-1, 1] with align_corners=False. -> float32 [h, w, 2]."""
-        theta = normalised(self._motions[op], progress, self.cut)
+        begin, end = self._span
+        theta = normalised(self._motions[op], begin + progress * (end - begin), self.cut)
         return affine_grid(theta[None], [1, 1, self.cut[1], self.cut[0]], align_corners=False)[0]
 
     def cells(self, op: int, progress: float) -> Tensor:

@@ -31,7 +31,7 @@ def carried_colours(
 
     layout: of the field, at this progress and the picture's own size.  border: OpenCV's, of what comes from beyond the picture.
     """
-    carried = _read(image, layout.backward[box].numpy(), border)
+    carried, progress = _read(image, layout.backward[box].numpy(), border), field.travelled(progress)
     for index, move in enumerate(field.regions):
         if not isinstance(move, RegionMove) or min(map(abs, move.motion.factors(progress))) >= 1:
             continue

@@ -12,6 +12,7 @@ import cv2
 import numpy as np
 
 from ..field import DragField, FieldSettings
+from ..field.partway import partway
 from ..instruction.operations import Drag
 from .window import Window, crop_drag
 
@@ -51,6 +52,12 @@ class DrawnField:
         if self.made is not None:
             return self.made
         return DragField.from_drag(self.drag, self.settings, picture=self.picture, selected=self.selected)
+
+    def until(self, progress: float) -> DrawnField:
+        """The same, done as far as `progress` in (0, 1] says."""
+        if progress == 1:
+            return self
+        return replace(self, drag=partway(self.drag, progress), made=self.field.between(0, progress), text="")
 
     def cropped(self, window: Window) -> DrawnField:
         """The same on the part of the picture that a window shows. Raises ValueError for a part of a field from elsewhere."""

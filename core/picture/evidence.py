@@ -173,7 +173,7 @@ def _snapped(
 def _landed(one: Lifted, field: DragField, layout: Layout, progress: float) -> np.ndarray:
     """The object's alpha where it has got to."""
     if not (one.move is field.regions[0] and len(field.regions) == 1 and field.points is None):
-        field = DragField(field.size, (one.move,))
+        field = DragField(field.size, (one.move,), span=field.span)
         layout = field.layout(progress)
     return carried_colours(one.alpha, field, layout, progress, border=cv2.BORDER_CONSTANT) * layout.moved.numpy()
 

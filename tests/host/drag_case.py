@@ -61,9 +61,9 @@ class DragCase:
         more = {"trajectory": trajectory} if detailed else {}
         return run(PasteBack, edited=decoded, original=self.image, mask=mask, **more)[0]
 
-    def edit(self, method: str, trajectory: Any) -> torch.Tensor:
+    def edit(self, method: str, trajectory: Any, **more: Any) -> torch.Tensor:
         what = {"model": self.model, "vae": self.vae, "image": self.image, "drag": self.drag, "clip": self.clip}
-        return run(DragEdit, **what, method=method, trajectory=trajectory)[0]
+        return run(DragEdit, **what, method=method, trajectory=trajectory, **more)[0]
 
     def core(self, method: Any, trajectory: Any, settings: Any, *prompts: str, **how: Any) -> torch.Tensor:
         backbone, autoencoder = backbone_for(self.model), ComfyAutoencoder(self.vae, self.model)

@@ -9,13 +9,17 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from comfy_api.latest import io
+from comfy_extras.nodes_bounding_boxes import CreateBoundingBoxes
 from comfy_extras.nodes_wanmove import GenerateTracks
 
 from dragfield.core.field.geometry import centroid
 from dragfield.core.instruction import DragInstruction, InstructionError
 from dragfield.core.instruction.operations import Drag
+from dragfield.nodes.drag_from_boxes import DragFromBoxes
 from dragfield.nodes.drag_from_masks import DragFromMasks
 from dragfield.nodes.drag_from_points import DragFromPoints
+from dragfield.nodes.drag_to_boxes import DragToBoxes
 
 SIZE = (240, 160)
 IMAGE = torch.zeros(1, 160, 240, 3)
@@ -140,3 +144,57 @@ def test_tracks_of_comfyui_are_a_drag() -> None:
     assert np.allclose(found, [(60, 70), (180, 70), (60, 90), (180, 90)])
     with pytest.raises(InstructionError, match="tracks and handles are both given"):
         points([{"x": 65, "y": 75}, {"x": 150, "y": 75}], tracks=tracks)
+
+
+class Boxes(DragFromBoxes):
+    """As ComfyUI runs it: with its hidden inputs."""
+
+    hidden = SimpleNamespace(unique_id=None)
+
+
+BALL = ((np.mgrid[:160, :240][1] - 65) ** 2 + (np.mgrid[:160, :240][0] - 75) ** 2 < 25**2)[..., None]
+"""A ball about (65, 75), 25 px in radius."""
+GROUND = 0.4 + 0.05 * np.random.default_rng(0).random((160, 240, 1))
+SCENE = torch.from_numpy(np.where(BALL, (0.9, 0.3, 0.1), GROUND).astype(np.float32))[None]
+
+
+def boxed(boxes: Any, targets: Any = None, **more: Any) -> Drag:
+    return drag_of(Boxes.execute(SCENE, boxes, **{"moves": "object", "targets": targets, **more}))
+
+
+def test_boxes_of_create_bounding_boxes_are_a_drag_in_pixels_of_its_own_canvas() -> None:
+    def drawn(x: float) -> io.NodeOutput:
+        at = {"x": round(x * 960), "y": round(45 / 160 * 640), "width": 240, "height": 240}
+        return CreateBoundingBoxes.execute(960, 640, editor_state=[at])
+
+    before, after = drawn(35 / 240), drawn(105 / 240)
+    by_boxes = boxed(before.result[1], after.result[1], canvas_width=960, canvas_height=640)
+    for drag in (by_boxes, boxed(before.result[2], after.result[2])):
+        found, ball = drag.regions[0].mask, BALL[..., 0]
+        assert np.allclose(displacement(drag), (70, 0), atol=0.3) and (found & ball).sum() / (found | ball).sum() > 0.9
+    whole = boxed(before.result[1], after.result[1], canvas_width=960, canvas_height=640, moves="box")
+    assert whole.regions[0].mask.sum() == 60 * 60
+
+
+def test_masks_say_what_of_the_boxes_moves() -> None:
+    drag = boxed([{"x": 0, "y": 0, "width": 120, "height": 160}], [{"x": 60, "y": 0, "width": 120, "height": 160}], mask=square())
+    assert np.allclose(displacement(drag), (60, 0), atol=0.01) and drag.regions[0].mask.sum() == 2500
+
+
+def test_a_drag_as_boxes_and_back_goes_as_far() -> None:
+    drawn = Masks.execute(square(), "relocation", 85.0, 20.0, 0.0, 0.0, 0.0)[0]
+    before, after, layout = DragToBoxes.execute(SCENE, drawn, "").result
+    assert before == [[{"x": 40, "y": 50, "width": 50, "height": 50}]] and after == [[{"x": 125, "y": 70, "width": 50, "height": 50}]]
+    for boxes, targets in ((before, after), (layout, None), (json.loads(json.dumps(before)), after)):
+        assert np.allclose(displacement(boxed(boxes, targets, moves="box")), (85, 20), atol=0.3)
+    row = json.loads(layout[layout.index("[") :])[0]
+    assert row["src_bbox"] == [312, 167, 625, 375] and row["tgt_bbox"] == [438, 521, 750, 729]
+    assert CreateBoundingBoxes.execute(240, 160, bboxes=before).result[1] == before
+
+
+def test_boxes_that_go_nowhere_and_targets_that_do_not_match_are_refused() -> None:
+    one = [{"x": 40, "y": 50, "width": 50, "height": 50}]
+    with pytest.raises(InstructionError, match="no box goes anywhere"):
+        boxed(one)
+    with pytest.raises(InstructionError, match="1 boxes and 2 targets"):
+        boxed(one, one * 2)

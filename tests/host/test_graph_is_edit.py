@@ -124,3 +124,16 @@ def test_directdrag_is_one(loaded: str, image: torch.Tensor, request: pytest.Fix
         what = {"model": case.model, "trajectory": trajectory, "drag": drag}
         dragged, _, _, mask, _ = run(PointDragOptimizer, **what, drag_steps=steps)
         same(wanted, case.graph(dragged, mask))
+
+
+@LOADED
+@pytest.mark.parametrize("method", ["dragfield", "dragflow", "directdrag"])
+def test_an_animation_is_a_batch_that_ends_with_the_edit(
+    loaded: str, method: str, image: torch.Tensor, request: pytest.FixtureRequest
+) -> None:
+    case = DragCase(request.getfixturevalue(loaded), image, drag_of(POINTS if method == "directdrag" else REGIONS["relocation"]))
+    trajectory = case.inverted("" if method == "directdrag" and not case.flow else WORDS)[0]
+    alone, batch = (case.edit(method, trajectory, iterations=3, frames=count) for count in (1, 2))
+    assert batch.shape == (2, *alone.shape[1:])
+    same(batch[1:], alone)
+    assert not torch.equal(batch[:1], alone) and not torch.equal(batch[:1], image)

@@ -25,7 +25,7 @@ from safetensors.torch import save_file
 ROOT = Path(__file__).resolve().parents[2]
 WEIGHTS = ROOT / "core" / "demo" / "weights" / "demo-flux" / "transformer" / "config.json"
 WORKFLOWS = [
-    ROOT / "example_workflows" / "0_start_here.json",
+    *sorted((ROOT / "example_workflows").glob("[0-9]_*.json")),
     *sorted((ROOT / "example_workflows").glob("demo_*.json")),
     *(
         ROOT / "example_workflows" / f"directdrag_{name}.json"

@@ -95,6 +95,8 @@ def test_documents_show_only_commands_and_options_that_exist(document: str) -> N
         (["edit", "{folder}", "--instruction", "{drag}"], "leave --instruction out"),
         (["edit", "{drag}", "--instruction", "{drag}"], "cannot be read as a picture"),
         (["edit", "{picture}", "--instruction", "{drag}", "--output", "edit.txt"], "--output edit.txt is no picture"),
+        (["edit", "{picture}", "--instruction", "{drag}", "--frames", "3", "--output", "edit.png"], "has no place for 3 frames"),
+        (["edit", "{picture}", "--instruction", "{drag}", "--frames", "3", "--output", "%d/%s.png"], "has no place for 3 frames"),
         (["edit", "{picture}", "--instruction", "{drag}", "--preset", "reference"], "use --method dragflow"),
         (["edit", "{picture}", "--instruction", "{drag}", "--longest", "8"], "use 16 or more"),
         (["edit", "{picture}", "--instruction", "{drag}", "--device", "nonsense"], "--device nonsense"),
@@ -155,6 +157,19 @@ def test_edit_changes_a_picture_near_the_drag_and_nowhere_else(
     width, height = size
     assert changed[int(0.25 * height) : int(0.55 * height), int(0.25 * width) : int(0.45 * width)].mean() > 0.9
     assert not changed[:, : int(0.05 * width)].any() and not changed[int(0.95 * height) :].any()
+
+
+@pytest.mark.parametrize(("asked", "names"), [("along", ["1.png", "2.png"]), ("along/at_%03d.png", ["at_001.png", "at_002.png"])])
+def test_frames_of_a_drag_go_into_a_folder_in_their_order(
+    asked: str, names: list[str], picture: Path, drag: Path, flux_folder: Path, tmp_path: Path
+) -> None:
+    order = ["edit", picture, "--instruction", drag, "--model", flux_folder, "--longest", 96, "--device", "cpu"]
+    result = invoke(*order, "--frames", 2, "--output", tmp_path / asked)
+    assert result.exit_code == 0, result.output
+    assert "2 frames in" in result.stdout and sorted(path.name for path in (tmp_path / "along").iterdir()) == names
+    assert invoke(*order, "--output", tmp_path / "alone.png").exit_code == 0
+    first, last, alone = (np.asarray(Image.open(path)) for path in (*(tmp_path / "along" / name for name in names), tmp_path / "alone.png"))
+    assert (last == alone).all() and (first != alone).any()
 
 
 def test_check_says_what_the_bundled_model_can_do_and_writes_it_down(tmp_path: Path) -> None:
