@@ -29,7 +29,7 @@ def bench(
     methods: Annotated[str, typer.Option(help="demo suites, real, data sets: only these, separated by commas.")] = "",
     world: Annotated[Literal["scenes", "figures"], typer.Option(help="demo: scenes like those trained on, or figures.")] = "scenes",
     data: Annotated[
-        Path | None, typer.Option(help="real, frames: folder of pairs of frames whose outcome is known; data sets: folder of their samples.")
+        Path | None, typer.Option(help="real, frames: folder of pairs of frames of known outcome; data sets: folder of their samples.")
     ] = None,
     pictures: Annotated[Path | None, typer.Option(help="real: folder of pictures for the null test; else the pairs' own.")] = None,
     autoencoder: Annotated[
