@@ -66,7 +66,7 @@ def edit(
     frames: Annotated[int, typer.Option(min=1, help="Pictures along the drag, the last of which is the edit: an animation.")] = 1,
     output: Annotated[
         Path | None,
-        typer.Option(help="Where the result goes: output/edit.png; with --frames a folder, or a name with %d in it; with --batch a folder."),
+        typer.Option(help="Where the result goes: output/edit.png; with --frames a folder or a name with %d; with --batch a folder."),
     ] = None,
     batch: Annotated[Path | None, typer.Option(help="Instead of a picture: a folder of NAME.json, each beside its picture.")] = None,
     engine: Annotated[Literal["local", "ray"], typer.Option(help="--batch: in this process, or spread over a Ray cluster.")] = "local",
