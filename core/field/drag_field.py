@@ -272,11 +272,11 @@ class DragField:
 
     def enlarged(self, progress: float = 1.0, size: Size | None = None) -> Tensor:
         """Cells of regions that grow, in width or height: several of them may show one cell of the source. -> bool [h, w]"""
-        operation = self.layout(progress, size).operation
+        operation, gone = self.layout(progress, size).operation, self.travelled(progress)
         growing = [
             index
             for index, move in enumerate(self.regions)
-            if isinstance(move, RegionMove) and max(map(abs, move.motion.factors(progress))) > 1
+            if isinstance(move, RegionMove) and max(map(abs, move.motion.factors(gone))) > 1
         ]
         return torch.isin(operation, torch.tensor(growing, dtype=operation.dtype))
 

@@ -19,8 +19,8 @@ from .moves import motion_of
 def partway(drag: Drag, progress: float) -> Drag:
     """`drag` done as far as `progress` in [0, 1] says: the drag itself at 1.
 
-    A region that turns is turned by a share of its angle, about its anchor; what is shifted goes a share of its way. Raises ValueError as
-    `motion_of`.
+    A region that turns is turned by a share of its angle, about its anchor; what is shifted goes a share of its way; what is scaled has
+    the factors that it has there. Raises ValueError as `motion_of`.
     """
     if progress == 1:
         return drag
@@ -30,10 +30,11 @@ def partway(drag: Drag, progress: float) -> Drag:
 
 
 def _region(region: RegionOperation, progress: float) -> RegionOperation:
-    start = centroid(region.mask)
+    start, motion = centroid(region.mask), motion_of(region)
+    region = replace(region, scale=motion.factors(progress))
     if region.task != "rotation":
-        return replace(region, target=_towards(start, region.target, progress))
-    turn = math.radians(motion_of(region).angle * progress)
+        return replace(region, target=_towards(start, region.target, progress), angle=region.angle * progress)
+    turn = math.radians(motion.angle * progress)
     (x, y), (ax, ay) = start, region.anchor
     c, s = math.cos(turn), math.sin(turn)
     return replace(region, target=(ax + c * (x - ax) - s * (y - ay), ay + s * (x - ax) + c * (y - ay)))

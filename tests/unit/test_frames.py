@@ -142,6 +142,17 @@ def test_a_drag_partway_asks_for_the_field_at_that_progress(task, anchor):
     assert partway(pinned, 0.5).regions == pinned.regions
 
 
+@pytest.mark.parametrize("changed", [{"scale": (0.5, 1.5)}, {"scale": (-2.0, 1.0)}, {"angle": 40.0}, {"scale": (1.5, 1.5), "copy": True}])
+def test_a_region_that_scales_turns_or_is_copied_does_so_partway(changed):
+    mask = np.zeros((64, 96), bool)
+    mask[20:36, 20:44] = True
+    drag = Drag((96, 64), (RegionOperation(mask, "relocation", (56, 40), **changed),))
+    whole, part = DragField.from_drag(drag), DragField.from_drag(partway(drag, 0.4))
+    assert part.layout().operation.equal(whole.layout(0.4).operation) and part.layout().vacated.equal(whole.layout(0.4).vacated)
+    torch.testing.assert_close(part.backward(1.0), whole.backward(0.4), atol=1e-4, rtol=0)
+    assert whole.between(0, 0.4).enlarged(1.0).equal(whole.enlarged(0.4))
+
+
 def test_published_regions_know_a_part_of_the_way_too():
     regions = PublishedRegions(Drag((96, 64), (region("rotation", (40.0, 50.0)),)), (48, 32))
     assert torch.equal(regions.between(0, 0.5).grid(0, 1.0), regions.grid(0, 0.5))
