@@ -16,7 +16,6 @@ from statistics import mean
 from typing import Any
 
 import numpy as np
-import torch
 
 from ..core.demo.cases import DemoCase, sample_cases
 from ..core.demo.dragflow_settings import DRAGFLOW
@@ -130,10 +129,10 @@ def self_db(model: DemoFlux, one: SelfDrag, case: DemoCase, settings: DragFlowSe
 
 def rank_correlation(one: Sequence[float], other: Sequence[float]) -> float:
     """Spearman's, equal values sharing their mean rank; 0 where one side does not vary."""
-    first, second = (torch.tensor(ranks(values)) for values in (one, other))
-    first, second = first - first.mean(), second - second.mean()
-    norm = float(first.norm() * second.norm())
-    return float(first @ second) / norm if norm else 0.0
+    first, second = (np.array(ranks(values)) for values in (one, other))
+    if not (first.std() and second.std()):
+        return 0.0
+    return float(np.corrcoef(first, second)[0, 1].clip(-1, 1))
 
 
 def ranks(values: Sequence[float]) -> list[float]:

@@ -237,7 +237,7 @@ def test_a_cancelled_drag_stops_at_once_and_leaves_no_trace_in_the_model(server:
     ("drag", "sentence"),
     [
         ('{"version": 1, "operations": []}', "the drag moves nothing"),
-        ('{"version": 2, "operations": []}', "this Dragfield reads version 1"),
+        ('{"version": 3, "operations": []}', "this Dragfield reads versions 1 to 2"),
         ("{oops", "is not valid JSON"),
     ],
 )
