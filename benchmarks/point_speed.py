@@ -66,9 +66,7 @@ class Case:
         wanted = readout_of(probe, self.head, self.z, TIME, self.readout)
         term = appearance_term(probe, self.head, self.z, TIME, wanted, self.readout)
         endless = replace(settings, rounds=1000, patience=None)
-        return point_drag(
-            self.backbone, self.z, TIME, self.cond, self.handles, self.mask, endless, reference=self.z, t_next=NEXT, terms=[term]
-        )
+        return point_drag(probe, self.z, TIME, self.handles, self.mask, endless, reference=self.z, t_next=NEXT, terms=[term])
 
     def published(self, settings: PointDragSettings = DEFAULTS) -> PublishedPointDrag:
         return PublishedPointDrag(

@@ -28,6 +28,7 @@ from ..core.model.attention import KVBank
 from ..core.model.backbone import Conditioning
 from ..core.model.blocks import choose_blocks
 from ..core.optimise.region_drag import DragState, RegionDragSettings, region_drag
+from ..core.sampling.sampler import FlowSampler
 from .cost import count_flops, minimum_flops, peak_memory, seconds_of, take
 from .published import PublishedDrag
 
@@ -55,8 +56,8 @@ class Case:
     def ours(self) -> Iterator[DragState]:
         """Our iterations, endlessly enough."""
         settings = RegionDragSettings(transport_steps=1000)
-        field, kv = DragField.from_drag(self.drag), self.bank.hold()
-        return region_drag(self.backbone, self.z, TIME, self.cond, field, self.movable, settings, kv=kv)
+        sampler = FlowSampler(self.backbone, self.cond, settings.guidance, self.bank.hold())
+        return region_drag(sampler, self.z, TIME, DragField.from_drag(self.drag), self.movable, settings)
 
     def published(self) -> Published:
         return Published(self)

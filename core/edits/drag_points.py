@@ -126,9 +126,10 @@ def _dragged(
 ) -> Iterator[State]:  # fmt: skip
     made = [guide.term(sampler, state, known) for guide in guides]
     passes = sum(count for _, count in made)
+    drags = replace(sampler, guidance=settings.drag.guidance) if sampler.flow else sampler
     for drag in point_drag(
-        sampler.backbone, state.z, state.t, sampler.cond, handles, state.mask, settings.drag, reference=state.undragged,
-        reference_next=state.inversion.path[state.index + 1], t_next=state.inversion.times[state.index + 1], kv=sampler.kv,
+        drags, state.z, state.t, handles, state.mask, settings.drag, reference=state.undragged,
+        reference_next=state.inversion.path[state.index + 1], t_next=state.inversion.times[state.index + 1],
         terms=[*terms, *(term for term, _ in made)], idle=0 if state.drag is None else state.drag.idle, should_stop=run.should_stop,
     ):  # fmt: skip
         yield state.moved_to(drag.z, drag=drag, forward=passes + drag.nfe_forward, backward=drag.nfe_backward)

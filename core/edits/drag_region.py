@@ -20,7 +20,7 @@ from ..optimise.supervision import Correspondence
 from ..picture.evidence import FindShadow
 from ..progress import ALONE, RunContext
 from ..sampling.noise_as_flow import NoiseAsFlow
-from ..sampling.sampler import Sampler
+from ..sampling.sampler import FlowSampler, Sampler
 from .guides import Guide
 from .state import State
 from .warm_start import emptied, warp_latent
@@ -48,10 +48,9 @@ def drag_region(
     t, z = inversion.level(index), inversion.to_flow(state.z, index)
     held, passes = _held_attention(sampler, state, own_share) if hold_attention else (None, 0)
     sampler = replace(sampler, kv=held)
-    if sampler.flow:
-        backbone = sampler.backbone
-    else:
-        backbone = NoiseAsFlow(sampler.backbone)
+    backbone = sampler.backbone
+    if not sampler.flow:
+        backbone = NoiseAsFlow(backbone)
         # Its maps are one value a latent cell already.
         settings = replace(settings, taps=settings.taps or backbone.taps, reference_grid="tokens")
     made = [guide.term(sampler, state, {}, of_region=True) for guide in guides]
@@ -62,8 +61,8 @@ def drag_region(
     total, passes = settings.transport_steps + settings.intensify_steps, passes + sum(count for _, count in made)
     mask, reference = state.open, None if state.cold else inversion.to_flow(state.undragged, index)
     for drag in region_drag(
-        backbone, z, t, sampler.cond, field, mask, settings, reference=reference, behind=behind, t_next=inversion.level(index + 1),
-        kv=held, terms=[*terms, *(term for term, _ in made)], should_stop=run.should_stop,
+        FlowSampler(backbone, sampler.cond, settings.guidance, held), z, t, field, mask, settings, reference=reference, behind=behind,
+        t_next=inversion.level(index + 1), terms=[*terms, *(term for term, _ in made)], should_stop=run.should_stop,
     ):  # fmt: skip
         run.tell("drag", drag.step, total, drag.z, drag)
         dragged = inversion.from_flow(drag.z, index)

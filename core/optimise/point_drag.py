@@ -25,9 +25,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from ..model.attention import KVSession
-from ..model.backbone import Conditioning, FlowBackbone, NoiseBackbone
-from ..sampling.sampler import Sampler, sampler_of
+from ..sampling.sampler import FlowSampler, NoiseSampler, Sampler
 from .adam import Adam, AlongGradient
 from .guidance import TapPlan, Term
 from .handles import Handles
@@ -69,10 +67,9 @@ class PointDragState:
 
 
 def point_drag(
-    backbone: NoiseBackbone | FlowBackbone,
+    sampler: NoiseSampler | FlowSampler,
     z: Tensor,
     t: float,
-    cond: Conditioning,
     handles: Handles,
     mask: Tensor | None = None,
     settings: PointDragSettings = PRINCIPLED,
@@ -80,13 +77,13 @@ def point_drag(
     reference: Tensor | None = None,
     reference_next: Tensor | None = None,
     t_next: float | None = None,
-    kv: KVSession | None = None,
     terms: Sequence[Term] = (),
     idle: int = 0,
     should_stop: Callable[[], bool] | None = None,
 ) -> Iterator[PointDragState]:
     """Drag the latent z [1, C, h, w] at t (a UNet's timestep, a flow's time); yields the state after every gradient step.
 
+    sampler: the model with its prompt, the guidance of the drag, and keys and values if every call is given some.
     handles: from `make_handles`, or where an earlier call left them.
     mask: [h, w] in [0, 1], how freely each cell may change; None: everywhere, and then there is no mask term.
     reference: the undragged latent at t; None: z itself, and then the first pass serves as the reference pass too.
@@ -97,8 +94,7 @@ def point_drag(
     """
     if z.shape[0] != 1:
         raise ValueError(f"a point drag takes one latent [1, C, h, w], got {list(z.shape)}: drag a batch one by one")
-    probe = sampler_of(backbone, cond, guidance=settings.guidance, kv=kv)
-    plan = TapPlan(settings.taps or probe.drag_taps, terms)
+    plan = TapPlan(settings.taps or sampler.drag_taps, terms)
     free = None if mask is None else mask.to(z.device, torch.float32).clamp(0, 1)
     loosely = None if free is None or settings.mask_weight == 0 or settings.mask_on == "step" else 1 - free
     steps_on = loosely is not None and settings.mask_on == "next"
@@ -110,9 +106,9 @@ def point_drag(
     if reference is not None:
         with torch.no_grad():
             if steps_on and reference_next is None:
-                found, reference_next = probe.features_and_next(reference, t, t_next, plan.own)
+                found, reference_next = sampler.features_and_next(reference, t, t_next, plan.own)
             else:
-                found = probe.features(reference, t, plan.own)
+                found = sampler.features(reference, t, plan.own)
             patches = reference_patches(found, handles, settings.radius, settings.reading, settings.turned)
         forwards += 1
     origin = (z if reference is None else reference).detach()
@@ -128,7 +124,7 @@ def point_drag(
                 return
             with torch.enable_grad():
                 guided = settings.terms_on == "step" or inner == 0
-                maps, after = _look(probe, leaf, t, t_next if steps_on else None, plan.all if guided else plan.own)
+                maps, after = _look(sampler, leaf, t, t_next if steps_on else None, plan.all if guided else plan.own)
                 own = plan.split(maps) if guided else maps
                 forwards += 1
                 if patches is None:
@@ -166,12 +162,12 @@ def point_drag(
                 break
 
 
-def _look(probe: Sampler, leaf: Tensor, t: float, to: float | None, taps: Sequence[Any]) -> tuple[list[Tensor], Tensor | None]:
+def _look(sampler: Sampler, leaf: Tensor, t: float, to: float | None, taps: Sequence[Any]) -> tuple[list[Tensor], Tensor | None]:
     # A view: what counts operations by hooks on modules cannot bear a leaf as a module's input.
     z = leaf.view_as(leaf)
     if to is None:
-        return probe.features(z, t, taps), None
-    return probe.features_and_next(z, t, to, taps)
+        return sampler.features(z, t, taps), None
+    return sampler.features_and_next(z, t, to, taps)
 
 
 def _length(z: Tensor, handles: Handles, settings: PointDragSettings) -> Tensor:

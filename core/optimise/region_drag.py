@@ -29,9 +29,9 @@ import torch
 from torch import Tensor
 
 from ..choices import check_choices
-from ..model.attention import KVSession
-from ..model.backbone import Conditioning, FlowBackbone, token_grid
-from ..model.taps import Tap, taps_of
+from ..model.backbone import token_grid
+from ..model.taps import Tap
+from ..sampling.sampler import FlowSampler
 from .guidance import TapPlan, Term
 from .supervision import Correspondence, Grid, Layout, RegionLoss, cell_features, cut_shape
 
@@ -59,7 +59,7 @@ class RegionDragSettings:
         the grid, and what is carried is read between the grid's cells (published: cut features are made before they are warped).
     settle: how the rate goes on while intensifying. "linear": falls to zero, because steps of a fixed length come no
         closer to the optimum than that length; "none": stays (published).
-    guidance: the scale given to the network.  taps: None for `default_taps`.
+    guidance: for whoever makes the sampler.  taps: None for `default_taps`.
     background: what the background is held to: the reference latent ("same_t", Eq. 4) or that latent advanced by half a
         step towards t_next ("half_step", as the published code does).
     trail: what becomes of cells that the region has passed and left. "free": they keep what was put into them
@@ -129,10 +129,9 @@ class DragState:
 
 
 def region_drag(
-    backbone: FlowBackbone,
+    sampler: FlowSampler,
     z: Tensor,
     t: float,
-    cond: Conditioning,
     field: Correspondence,
     mask: Tensor | None = None,
     settings: RegionDragSettings = RegionDragSettings(),
@@ -140,18 +139,17 @@ def region_drag(
     reference: Tensor | None = None,
     behind: Tensor | None = None,
     t_next: float | None = None,
-    kv: KVSession | None = None,
     terms: Sequence[Term] = (),
     should_stop: Callable[[], bool] | None = None,
 ) -> Iterator[DragState]:
     """Drag the latent z [B, C, h, w] at time t along `field`; yields the state after every iteration.
 
+    sampler: the model with its prompt, the guidance of the drag, and the keys and values that every call is given (`bank.hold()`).
     mask: bool [h, w] (or broadcasting to z), where the latent may change; None: everywhere.
     reference: the undragged latent at t whose features are carried and whose background is kept; None: z itself, and
         then the first iteration's forward serves as the reference pass too. Give it when z is a warm start.
     behind: the latent at t that cells return to once the region has left them, with trail = "reset"; None: the reference.
     t_next: the next time of the schedule, for background = "half_step" only.
-    kv: a session that gives every call the same keys and values, `bank.hold()`.
     terms: extra losses (features, z) -> [] or [B], see guidance.py. They are added in units of the region loss of an undone drag, so that a
         weight means the same for small and large regions: a term of 1 counts as much as all of the way left to go.
     should_stop: asked before every iteration and every pass of the reference; True ends the drag.
@@ -159,19 +157,19 @@ def region_drag(
     shared = reference is None
     origin = (z if shared else reference).detach()
     z = z.detach()
-    plan = TapPlan(settings.taps or taps_of(backbone), terms)
+    backbone, plan = sampler.backbone, TapPlan(settings.taps or sampler.drag_taps, terms)
     movable = torch.ones_like(z, dtype=torch.bool) if mask is None else mask.to(z.device).bool().expand_as(z)
     forwards = backwards = 0
 
     def features(latent: Tensor, taps: Sequence[Tap] = plan.own) -> list[Tensor]:
-        return backbone.features(latent, t, cond, taps=taps, guidance=settings.guidance, kv=kv)
+        return sampler.features(latent, t, taps)
 
     background = origin
     if settings.background == "half_step":
         if t_next is None:
             raise ValueError("background = 'half_step' needs t_next, the time the schedule visits after t")
         with torch.no_grad():
-            v = backbone.velocity(origin, t, cond, guidance=settings.guidance, kv=kv)
+            v = backbone.velocity(origin, t, sampler.cond, guidance=sampler.guidance, kv=sampler.kv)
         background = (origin + (t_next - t) / 2 * v).to(origin.dtype)
         forwards += 1
     left = origin if behind is None else behind.detach()

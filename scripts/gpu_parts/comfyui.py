@@ -21,6 +21,7 @@ from dragfield.core.field.masks import adaptive_gradient_mask, to_latent
 from dragfield.core.model.attention import KVBank, choose_blocks
 from dragfield.core.model.backbone import Conditioning
 from dragfield.core.optimise.region_drag import RegionDragSettings, region_drag
+from dragfield.core.sampling.sampler import FlowSampler
 
 from . import Row
 from .flux import picture
@@ -167,10 +168,9 @@ def measured(model: Any, side: int, scale: Scale, saving: Any, *, width: int | N
 
             velocity = min(seconds_of(call, device) for _ in range(2))
         movable = to_latent(adaptive_gradient_mask(drag), (cells, cells)).to(device)
-        steps = region_drag(
-            backbone, z, TIME, prompt, DragField.from_drag(drag), movable, RegionDragSettings(transport_steps=1000),
-            kv=backbone.keep(bank).hold(),
-        )  # fmt: skip
+        settings = RegionDragSettings(transport_steps=1000)
+        sampler = FlowSampler(backbone, prompt, settings.guidance, backbone.keep(bank).hold())
+        steps = region_drag(sampler, z, TIME, DragField.from_drag(drag), movable, settings)
         next(steps)
         seconds = min(seconds_of(lambda: next(steps), device) for _ in range(min(3, scale.repeats)))
         steps.close()

@@ -18,6 +18,7 @@ from dragfield.core.optimise.map_reading import TILE
 from dragfield.core.optimise.region_drag import RegionDragSettings, region_drag
 from dragfield.core.optimise.supervision import RegionLoss
 from dragfield.core.sampling.inversion import InversionSettings
+from dragfield.core.sampling.sampler import FlowSampler
 from dragfield.nodes.host.bank_on_host import SentBlocks, device_bytes, move_to_host, sent_ahead
 from dragfield.nodes.host.comfy_transformer import ComfyTransformer
 from dragfield.nodes.host.memory import KEPT_BY_MAP, PLANS, Walk, activation_bytes, choose, read_saving
@@ -47,7 +48,9 @@ def dragged(backbone, latent, prompt):
         bank = KVBank(choose_blocks("all", 2, 2))
         with torch.no_grad():
             backbone.velocity(latent, 0.6, prompt, kv=bank.capture())
-        *_, last = region_drag(backbone, latent, 0.6, prompt, field, None, SETTINGS, kv=backbone.keep(bank).hold())
+        *_, last = region_drag(
+            FlowSampler(backbone, prompt, SETTINGS.guidance, backbone.keep(bank).hold()), latent, 0.6, field, None, SETTINGS
+        )
         return last.z
 
 

@@ -22,7 +22,7 @@ from dragfield.core.optimise.region_drag import RegionDragSettings, region_drag
 from dragfield.core.sampling.ddim import ddim
 from dragfield.core.sampling.ddim_inversion import noise_of
 from dragfield.core.sampling.noise_as_flow import NoiseAsFlow
-from dragfield.core.sampling.sampler import NoiseSampler
+from dragfield.core.sampling.sampler import FlowSampler, NoiseSampler
 from dragfield.core.training.readout_training import new_head
 from dragfield.nodes import wire
 from dragfield.nodes.ddim_invert import DDIMInvert
@@ -113,7 +113,7 @@ def test_the_node_is_cores_region_drag_on_the_noise_as_a_flow(model: Any, positi
         flow, t = NoiseAsFlow(backbone), own.level(0)
         settings = replace(RegionDragSettings(2, 1), taps=flow.taps, reference_grid="tokens")
         cells, field = to_latent(wire.bool_mask(mask, SIZE), (8, 12)), DragField.from_drag(drag)
-        *_, state = region_drag(flow, flow_latent(own.z, t), t, trajectory.prompt, field, cells, settings)
+        *_, state = region_drag(FlowSampler(flow, trajectory.prompt), flow_latent(own.z, t), t, field, cells, settings)
     assert not dragged.flow and torch.equal(dragged.branches[0].z, noise_latent(state.z, t))
     assert residual == float(state.residual) and not torch.allclose(dragged.branches[0].z, own.z, atol=1e-3)
 

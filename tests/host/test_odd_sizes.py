@@ -26,6 +26,7 @@ from dragfield.core.model.taps import POINTS, Tap
 from dragfield.core.optimise.point_drag_settings import PointDragSettings
 from dragfield.core.optimise.region_drag import RegionDragSettings, region_drag
 from dragfield.core.sampling.inversion import InversionSettings, invert, reconstruct
+from dragfield.core.sampling.sampler import FlowSampler
 from dragfield.nodes import models
 from dragfield.nodes.gradient_mask import GradientMask
 from dragfield.nodes.host.autoencoder import ComfyAutoencoder
@@ -144,7 +145,7 @@ class Still:
 @pytest.mark.parametrize("reference_grid", ["tokens", "cells"])
 def test_zero_drag_changes_nothing(make_flux: Callable[..., Any], prompt: Any, size: tuple[int, int], reference_grid: str) -> None:
     z, settings = latent_of(size), RegionDragSettings(2, 1, reference_grid=reference_grid)
-    *_, state = region_drag(ComfyTransformer(make_flux()), z, T, prompt, Still(), None, settings)
+    *_, state = region_drag(FlowSampler(ComfyTransformer(make_flux()), prompt), z, T, Still(), None, settings)
     assert torch.equal(state.z, z) and float(state.loss) == 0.0
 
 

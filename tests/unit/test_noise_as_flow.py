@@ -20,6 +20,7 @@ from dragfield.core.optimise.supervision import RegionLoss
 from dragfield.core.sampling.ddim_inversion import DDIMSettings, invert_ddim
 from dragfield.core.sampling.inversion import InversionSettings, invert, reconstruct
 from dragfield.core.sampling.noise_as_flow import NoiseAsFlow
+from dragfield.core.sampling.sampler import FlowSampler
 
 sys.path.insert(0, str(Path(__file__).parent))
 from point_world import COND, PICTURE, ConvBackbone, latent  # noqa: E402
@@ -84,7 +85,7 @@ def test_a_region_drag_brings_its_region_nearer_and_keeps_the_background() -> No
     field = DragField.from_drag(drag())
     mask = torch.zeros(12, 16, dtype=torch.bool)
     mask[3:9, 2:12] = True
-    states = list(region_drag(flow, z, 0.6, COND, field, mask, on_flow(FEW, flow)))
+    states = list(region_drag(FlowSampler(flow, COND), z, 0.6, field, mask, on_flow(FEW, flow)))
     last = states[-1]
     assert float(last.residual) < 0.9 and torch.equal(last.z[..., ~mask], z[..., ~mask])
 
@@ -116,7 +117,7 @@ def test_maps_of_half_the_resolution_are_read_at_the_picture_s_own_places() -> N
     flow, z, field = NoiseAsFlow(Halved()), latent(), DragField.from_drag(drag())
     settings = on_flow(replace(FEW, transport_steps=1, intensify_steps=0), flow)
     maps = flow.features(z, 0.6, COND, taps=flow.taps)
-    *_, state = region_drag(flow, z, 0.6, COND, field, None, settings)
+    *_, state = region_drag(FlowSampler(flow, COND), z, 0.6, field, None, settings)
     assert torch.allclose(state.loss, RegionLoss(field, maps, (16, 12))(maps, 1.0))
 
 
@@ -138,4 +139,4 @@ def test_taps_of_a_transformer_are_refused() -> None:
     flow = NoiseAsFlow(ConvBackbone())
     settings = replace(on_flow(FEW, flow), taps=(Tap("double", 0),))
     with pytest.raises(ValueError, match="is a transformer's"):
-        list(region_drag(flow, latent(), 0.5, COND, DragField.from_drag(drag()), None, settings))
+        list(region_drag(FlowSampler(flow, COND), latent(), 0.5, DragField.from_drag(drag()), None, settings))

@@ -16,6 +16,7 @@ from dragfield.core.optimise.handles import make_handles
 from dragfield.core.optimise.motion import motion_loss, reference_patches
 from dragfield.core.optimise.point_drag import point_drag
 from dragfield.core.optimise.point_drag_settings import PUBLISHED, PointDragSettings
+from dragfield.core.sampling.sampler import sampler_of
 
 sys.path.insert(0, str(Path(__file__).parent))
 from point_world import COND, PICTURE, RIGHT, ConvBackbone, FlowConv, latent  # noqa: E402
@@ -23,9 +24,10 @@ from point_world import COND, PICTURE, RIGHT, ConvBackbone, FlowConv, latent  # 
 FEW = PointDragSettings(rounds=3, steps_per_round=2)
 
 
-def drag(z, points=RIGHT, mask=None, settings=FEW, backbone=None, t=741, **kwargs):
+def drag(z, points=RIGHT, mask=None, settings=FEW, backbone=None, t=741, kv=None, **kwargs):
     handles = make_handles(points, PICTURE) if isinstance(points, tuple) else points
-    return list(point_drag(backbone or ConvBackbone(), z, t, COND, handles, mask, settings, **kwargs))
+    sampler = sampler_of(backbone or ConvBackbone(), COND, guidance=settings.guidance, kv=kv)
+    return list(point_drag(sampler, z, t, handles, mask, settings, **kwargs))
 
 
 @pytest.mark.parametrize("settings", [PointDragSettings(12, 5, rate=0.1), replace(PUBLISHED, rounds=12, steps_per_round=5, rate=0.1)])

@@ -31,7 +31,7 @@ from dragfield.core.optimise.soft_mask import SoftMaskSettings, point_masks
 from dragfield.core.optimise.tracking import track
 from dragfield.core.sampling.ddim import ddim_step
 from dragfield.core.sampling.ddim_inversion import DDIMSettings
-from dragfield.core.sampling.sampler import NoiseSampler
+from dragfield.core.sampling.sampler import NoiseSampler, sampler_of
 
 sys.path.insert(0, str(Path(__file__).parent))
 from point_world import COND, PICTURE, ConvBackbone, latent  # noqa: E402
@@ -158,7 +158,7 @@ def test_a_drag_block_is_the_published_one_in_every_step(targets) -> None:
     z, reference = latent(5), latent(3)
     mask = torch.rand(z.shape[-2:], generator=torch.Generator().manual_seed(2))
     literal = Literal(backbone, t, to, mask, reference, start, targets, picture)
-    ours = list(point_drag(backbone, z, t, COND, handles, mask, PUBLISHED_DRAG, reference=reference, t_next=to))
+    ours = list(point_drag(sampler_of(backbone, COND), z, t, handles, mask, PUBLISHED_DRAG, reference=reference, t_next=to))
     theirs = list(literal.run(z, start))
     assert len(ours) == len(theirs) == 30
     for mine, (z_theirs, now, idle) in zip(ours, theirs, strict=True):

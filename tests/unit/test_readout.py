@@ -16,7 +16,7 @@ from dragfield.core.instruction.operations import Drag, RegionOperation
 from dragfield.core.model.readout import ReadoutConfig, ReadoutHead, load_readout
 from dragfield.core.optimise.appearance import ReadoutSettings, appearance_term, readout_distance, readout_of
 from dragfield.core.optimise.region_drag import RegionDragSettings, region_drag
-from dragfield.core.sampling.sampler import FlowSampler, NoiseSampler
+from dragfield.core.sampling.sampler import FlowSampler, NoiseSampler, sampler_of
 
 sys.path.insert(0, str(Path(__file__).parent))
 from point_world import COND, ConvBackbone, FlowConv, latent  # noqa: E402
@@ -186,7 +186,7 @@ def test_the_region_optimiser_takes_the_term_too() -> None:
     field = DragField.from_drag(Drag((128, 96), (RegionOperation(mask, "relocation", (72.0, 48.0)),)))
     term = appearance_term(probe, head, z, 0.8, readout_of(probe, head, z, 0.8))
     settings = RegionDragSettings(transport_steps=2, intensify_steps=0, guidance=1.0)
-    plain, guided = (list(region_drag(backbone, z, 0.8, COND, field, None, settings, terms=terms)) for terms in ((), (term,)))
+    plain, guided = (list(region_drag(sampler_of(backbone, COND), z, 0.8, field, None, settings, terms=terms)) for terms in ((), (term,)))
     assert float(guided[-1].loss) > float(plain[-1].loss) and not torch.equal(plain[-1].z, guided[-1].z)
 
 

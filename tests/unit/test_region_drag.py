@@ -14,6 +14,7 @@ from dragfield.core.model.blocks import choose_blocks
 from dragfield.core.model.taps import Tap
 from dragfield.core.optimise.region_drag import PUBLISHED, RegionDragSettings, present_cells, region_drag
 from dragfield.core.optimise.supervision import cell_features
+from dragfield.core.sampling.sampler import FlowSampler
 
 CONDITIONING = Conditioning(torch.zeros(1, 1, 1), torch.zeros(1, 1))
 FEW = RegionDragSettings(transport_steps=4, intensify_steps=2, trail="free")
@@ -65,9 +66,10 @@ def latent(*shape, seed=1, dtype=torch.float32):
     return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64).to(dtype)
 
 
-def drag(z, settings=FEW, field=None, mask=None, backbone=None, **kwargs):
+def drag(z, settings=FEW, field=None, mask=None, backbone=None, kv=None, **kwargs):
     field = Moves(RIGHT) if field is None else field
-    return region_drag(backbone or LinearBackbone(), z, 0.85, CONDITIONING, field, mask, settings, **kwargs)
+    sampler = FlowSampler(backbone or LinearBackbone(), CONDITIONING, settings.guidance, kv)
+    return region_drag(sampler, z, 0.85, field, mask, settings, **kwargs)
 
 
 def first_step(z, settings=FEW, **kwargs):
@@ -100,7 +102,7 @@ def test_published_preset_descends_the_loss():
 def test_zero_drag_changes_nothing(settings):
     z = latent(1, 4, 16, 16)
     *_, last = region_drag(
-        LinearBackbone(), z, 0.85, CONDITIONING, Moves(((0.25, 0.25, 0.5, 0.75), (0.0, 0.0))), None, settings
+        FlowSampler(LinearBackbone(), CONDITIONING), z, 0.85, Moves(((0.25, 0.25, 0.5, 0.75), (0.0, 0.0))), None, settings
     )
     assert torch.equal(last.z, z)
 
@@ -305,8 +307,8 @@ def test_normalised_rate_does_not_depend_on_region_size():
 
 def test_normalised_rate_scales_with_the_latent():
     z = latent(1, 4, 16, 16)
-    *_, plain = region_drag(LinearBackbone(), z, 0.85, CONDITIONING, Moves(RIGHT), None, FEW)
-    *_, scaled = region_drag(LinearBackbone(scale=1 / 8), 8 * z, 0.85, CONDITIONING, Moves(RIGHT), None, FEW)
+    *_, plain = region_drag(FlowSampler(LinearBackbone(), CONDITIONING), z, 0.85, Moves(RIGHT), None, FEW)
+    *_, scaled = region_drag(FlowSampler(LinearBackbone(scale=1 / 8), CONDITIONING), 8 * z, 0.85, Moves(RIGHT), None, FEW)
     torch.testing.assert_close(scaled.z, 8 * plain.z, atol=1e-3, rtol=1e-3)
 
 
@@ -492,7 +494,7 @@ def test_a_real_transformer_drags_along_a_real_field():
         backbone.velocity(z, 0.8, cond, kv=bank.capture())
     for field in (region_field((80.0, 64.0)), region_field((64.0, 80.0), anchor=(48.0, 100.0))):
         settings = RegionDragSettings(8, 8, rate=0.5, intensify_rate=0.5)
-        *_, last = region_drag(backbone, z, 0.85, cond, field, None, settings, kv=bank.hold())
+        *_, last = region_drag(FlowSampler(backbone, cond, settings.guidance, bank.hold()), z, 0.85, field, None, settings)
         assert last.residual.item() < 0.7
 
 
@@ -500,14 +502,15 @@ def test_a_real_transformer_drags_along_a_real_field():
 def test_a_region_dragged_onto_itself_changes_nothing(settings):
     backbone, cond = small_flux()
     z = latent(1, 4, 16, 16)
-    *_, last = region_drag(backbone, z, 0.85, cond, region_field((48.0, 64.0)), None, settings)
+    *_, last = region_drag(FlowSampler(backbone, cond), z, 0.85, region_field((48.0, 64.0)), None, settings)
     assert torch.equal(last.z, z)
 
 
 def test_a_half_precision_transformer_drags_a_single_precision_latent():
     backbone, cond = small_flux(torch.bfloat16)
     z = latent(1, 4, 16, 16)
-    *_, last = region_drag(backbone, z, 0.85, cond, region_field((80.0, 64.0)), None, RegionDragSettings(6, 2, rate=0.5))
+    settings = RegionDragSettings(6, 2, rate=0.5)
+    *_, last = region_drag(FlowSampler(backbone, cond, settings.guidance), z, 0.85, region_field((80.0, 64.0)), None, settings)
     assert last.z.dtype == last.loss.dtype == torch.float32
     assert last.residual.item() < 0.9
 
@@ -518,7 +521,7 @@ def test_gradient_through_a_real_transformer_equals_finite_differences():
     field, raw = region_field((80.0, 64.0)), RegionDragSettings(1, 0, rate_mode="raw", rate=1.0, trail="free")
 
     def step(at):
-        return next(region_drag(backbone, at, 0.85, cond, field, None, raw, reference=z))
+        return next(region_drag(FlowSampler(backbone, cond), at, 0.85, field, None, raw, reference=z))
 
     g = seen - step(seen).z
     for cell in [(0, 0, 2, 3), (0, 3, 4, 5), (0, 1, 0, 7)]:

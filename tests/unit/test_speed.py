@@ -12,6 +12,7 @@ from dragfield.benchmarks.published import PublishedDrag  # noqa: E402
 from dragfield.core.field import DragField  # noqa: E402
 from dragfield.core.instruction.operations import Drag, RegionOperation  # noqa: E402
 from dragfield.core.optimise.region_drag import PUBLISHED, region_drag  # noqa: E402
+from dragfield.core.sampling.sampler import FlowSampler  # noqa: E402
 
 CPU = torch.device("cpu")
 SMALL = {
@@ -46,7 +47,8 @@ def test_the_published_way_and_ours_descend_the_same_loss():
     settings = replace(PUBLISHED, transport_steps=1, intensify_steps=0, background="same_t")
     state = next(
         region_drag(
-            case.backbone, start, speed.TIME, case.cond, field, movable, settings, reference=case.z, kv=case.bank.hold()
+            FlowSampler(case.backbone, case.cond, settings.guidance, case.bank.hold()), start, speed.TIME, field, movable, settings,
+            reference=case.z,
         )
     )
     torch.testing.assert_close(state.loss[0], loss, rtol=1e-4, atol=1e-8)
