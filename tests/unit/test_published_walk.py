@@ -264,9 +264,9 @@ def test_every_step_of_the_published_preset_is_the_literal_one(case: str, monkey
 
     begun, reports, dragging = [], [], module.point_drag
 
-    def watched(_: Any, z: Tensor, t: int, cond: Any, handles: Any, mask: Tensor, settings: Any, **more: Any) -> Any:
+    def watched(_: Any, z: Tensor, t: int, handles: Any, mask: Tensor, settings: Any, **more: Any) -> Any:
         begun.append({"t": t, "z": z, "now": cells_of(handles.now), "mask": mask, **more})
-        return dragging(_, z, t, cond, handles, mask, settings, **more)
+        return dragging(_, z, t, handles, mask, settings, **more)
 
     monkeypatch.setattr(module, "point_drag", watched)
     readout = replace(PUBLISHED.readout, size=(side, side))
