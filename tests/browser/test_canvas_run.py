@@ -70,14 +70,18 @@ WATCHED = """(id) => {
   const line = element.querySelector(".df-running"), lower = element.querySelector(".df-layer"), pen = lower.getContext("2d");
   const before = pen.getImageData(0, 0, lower.width, lower.height).data;
   window.watched = [];
-  new MutationObserver(() => {
+  const look = () => {
     const now = pen.getImageData(0, 0, lower.width, lower.height).data;
     let changed = 0;
     for (let i = 0; i < before.length; i += 4) if (Math.abs(now[i] - before[i]) > 8) changed++;
     watched.push([line.textContent, before.length === now.length && changed > before.length / 80]);
-  }).observe(line, { childList: true, subtree: true, characterData: true, attributes: true });
+  };
+  new MutationObserver(look).observe(line, { childList: true, subtree: true, characterData: true, attributes: true });
+  // What is drawn comes after the text that tells of it.
+  setInterval(look, 50);
 }"""
-"""From now on each text of the line of progress goes into `watched`, with whether a twentieth of the picture looked different then."""
+"""From now on each text of the line of progress goes into `watched`, with whether a twentieth of the picture looked different then or a
+moment later."""
 
 
 @pytest.mark.timeout(900)
