@@ -2,16 +2,18 @@
 
 A drag made from the picture has a result that is known, so an edit by `dragflow` can be judged without anybody's eye. Rate, taps, time and
 number of iterations are tried one after the other, each starting from the best so far, never a full grid. Each is settled by successive
-halving (Jamieson and Talwalkar 2016): all candidates on one drag or two, the better half on twice as many more, and so on.
+halving (Jamieson and Talwalkar 2016): all candidates on one drag or two, the better half on twice as many more, and so on. What comes out
+best is taken if it surpasses the settings so far by more than the standard error over all drags: a few drags prefer something by chance.
 
 How far the order of settings on such drags can be trusted is measured by suite `self-drags` (benchmarks/agreement.py).
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from statistics import mean
+from statistics import mean, stdev
 from typing import Any, Generic, TypeVar
 
 import numpy as np
@@ -34,6 +36,8 @@ SKIPPED = (2 / 25, 6 / 25, 10 / 25)
 SHARES = (0.5, 1.0)
 """Tried multiples of the number of iterations."""
 DRAGS = 4
+EXACT = 100.0
+"""dB of the very truth."""
 FOLLOWS = 0.5
 """dB over a picture left as it is, below which a model does not follow a drag."""
 T = TypeVar("T")
@@ -54,7 +58,7 @@ class Trial(Generic[T]):
 @dataclass(frozen=True, eq=False)
 class Tuned:
     """settings: what was best.  still: mean dB of the pictures left as they are.  before, after: of the settings at the outset and of the
-    best, over all drags.  trials: all.
+    best, over all drags.  trials: all.  taken: what was changed, in words.
     """
 
     settings: DragFlowSettings
@@ -62,6 +66,7 @@ class Tuned:
     before: float
     after: float
     trials: tuple[Trial, ...]
+    taken: tuple[str, ...] = ()
 
     def lines(self) -> list[str]:
         """What was found, a sentence a line."""
@@ -73,16 +78,13 @@ class Tuned:
             ]
         if self.after <= self.before:
             return [f"{tried}: none was better than those it has, {self.before:.1f} dB, {self.still:.1f} dB where nothing is done."]
-        chosen = []
-        for what in dict.fromkeys(trial.what for trial in self.trials):
-            chosen.append(f"{what} {next(trial.name for trial in self.trials if trial.what == what)}")
-        results = f"{self.before:.1f} dB as it is, {self.after:.1f} dB with {', '.join(chosen)}"
+        results = f"{self.before:.1f} dB as it is, {self.after:.1f} dB with {', '.join(self.taken)}"
         return [f"{tried}: {results}; {self.still:.1f} dB where nothing is done."]
 
     def numbers(self) -> dict[str, Any]:
         """Everything, for JSON."""
         trials = [{"what": one.what, "name": one.name, "db": [round(db, 3) for db in one.scores]} for one in self.trials]
-        return {"still_db": self.still, "before_db": self.before, "after_db": self.after, "trials": trials}
+        return {"still_db": self.still, "before_db": self.before, "after_db": self.after, "taken": list(self.taken), "trials": trials}
 
 
 def halve(what: str, candidates: Mapping[str, T], judge: Judge, drags: int) -> tuple[Trial[T], ...]:
@@ -125,15 +127,24 @@ def tune(
     """
     made = self_drags(np.round(picture_of(image) * 255).astype(np.uint8), mask, count=drags, seed=seed)
     trying = _Trying(backbone, autoencoder, cond, made, run)
-    best, trials = settings, []
+    best, trials, taken = settings, [], []
     for what, candidates in candidates_of(settings, sight):
         current = {name: change(best) for name, change in candidates.items()}
         found = halve(what, current, trying.judge, drags)
         trials += found
-        best = found[0].settings
+        if surpasses([trying.judge(found[0].settings, n) - trying.judge(best, n) for n in range(drags)]):
+            best = found[0].settings
+            taken.append(f"{what} {found[0].name}")
     before, after = (mean(trying.judge(one, number) for number in range(drags)) for one in (settings, best))
     still = mean(one.psnr(one.picture) for one in made)
-    return Tuned(best if after > before else settings, still, before, max(before, after), tuple(trials))
+    better = after > before
+    return Tuned(best if better else settings, still, before, max(before, after), tuple(trials), tuple(taken) if better else ())
+
+
+def surpasses(gains: Sequence[float]) -> bool:
+    """Whether something is better by more than its own standard error, told from its gain on each of several drags."""
+    error = stdev(gains) / math.sqrt(len(gains)) if len(gains) > 1 else 0.0
+    return mean(gains) > error
 
 
 def candidates_of(settings: DragFlowSettings, sight: Sight | None) -> Iterator[tuple[str, dict[str, Change]]]:
@@ -186,4 +197,4 @@ class _Trying:
         quiet = RunContext(should_stop=self.run.should_stop)
         edit = dragflow(self.backbone, self.autoencoder, image, drag, self.cond, settings=settings, inversion=inversion, run=quiet)
         self.run.tell("check", self._done + 1, 0, edit.z)
-        return one.psnr(np.round(picture_of(edit.image) * 255).astype(np.uint8))
+        return min(EXACT, one.psnr(np.round(picture_of(edit.image) * 255).astype(np.uint8)))
