@@ -121,9 +121,7 @@ def truth_db(model: DemoFlux, case: DemoCase, settings: DragFlowSettings) -> flo
 def self_db(model: DemoFlux, one: SelfDrag, case: DemoCase, settings: DragFlowSettings) -> float:
     """dB to the truth of a self-made drag, where picture and truth may differ."""
     image, prompt = tensor_of(one.picture.astype(np.float32) / 255), embed([case.drag.background_prompt])
-    # On its way the region crosses ground where nothing differs in the end.
-    drag = replace(one.drag, editable=None)
-    edit = dragflow(model.backbone, model.autoencoder, image, drag, prompt, settings=settings)
+    edit = dragflow(model.backbone, model.autoencoder, image, one.asked, prompt, settings=settings)
     return psnr(picture_of(edit.image)[one.drag.editable], one.truth[one.drag.editable].astype(np.float32) / 255)
 
 

@@ -46,7 +46,7 @@ def run(
     seed: int,
     names: Sequence[str] = tuple(DETUNED),
     *,
-    size: int = 256,
+    size: int = 128,
     drags: int = 4,
     model: DemoFlux | None = None,
     progress: Callable[[int, int, str], None] | None = None,

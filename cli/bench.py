@@ -4,6 +4,7 @@ and judged whole (bench_sets.py)."""
 from __future__ import annotations
 
 import json
+from importlib import import_module
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -13,8 +14,11 @@ from .bench_sets import SETS, evaluate
 from .console import choose_device, err, out, progress_bar
 from .tables import table
 
-SCENES = ("demo", "demo-points", "combinations", "frames", "self-drags", "tuning")
-"""Suites of drawn cases."""
+SCENES = {
+    "demo": ("demo", "METHODS"), "demo-points": ("points", "ROWS"), "combinations": ("combinations", "ROWS"), "frames": ("frames", ""),
+    "self-drags": ("agreement", "SETTINGS"), "tuning": ("detuned", "DETUNED"),
+}  # fmt: skip
+"""Suites of drawn cases: their module, and where it lists its rows; "": it chooses itself."""
 SUITES = Literal[
     "demo", "demo-points", "combinations", "frames", "demo-adapter", "real", "self-drags", "tuning", "speed", "point-speed",
     "redbench", "dragbench", "dragbench-dr", "drag100", "real-motion", "folder",
@@ -75,37 +79,13 @@ def bench(
         return
     if json_path is not None and json_path.is_dir():
         raise ValueError(f"{json_path} is a folder; --json takes the file to write")
+    chosen = [name.strip() for name in methods.split(",") if name.strip()]
     with progress_bar() as progress:
-        if suite == "demo":
-            from ..benchmarks import demo
-
-            chosen = [name.strip() for name in methods.split(",") if name.strip()] or list(demo.METHODS)
-            report = demo.run(cases, seed, chosen, world=world, progress=progress)
-        elif suite == "demo-points":
-            from ..benchmarks import points
-
-            chosen = [name.strip() for name in methods.split(",") if name.strip()] or list(points.ROWS)
-            report = points.run(cases, seed, chosen, progress=progress)
-        elif suite == "combinations":
-            from ..benchmarks import combinations
-
-            chosen = [name.strip() for name in methods.split(",") if name.strip()] or list(combinations.ROWS)
-            report = combinations.run(cases, seed, chosen, progress=progress)
-        elif suite == "frames":
-            from ..benchmarks import frames
-
-            chosen = [name.strip() for name in methods.split(",") if name.strip()]
-            report = frames.run(cases, seed, chosen, data=data, progress=progress)
-        elif suite == "self-drags":
-            from ..benchmarks import agreement
-
-            chosen = [name.strip() for name in methods.split(",") if name.strip()] or list(agreement.SETTINGS)
-            report = agreement.run(cases, seed, chosen, progress=progress)
-        elif suite == "tuning":
-            from ..benchmarks import detuned
-
-            chosen = [name.strip() for name in methods.split(",") if name.strip()] or list(detuned.DETUNED)
-            report = detuned.run(cases, seed, chosen, progress=progress)
+        if suite in SCENES:
+            module, rows = SCENES[suite]
+            drawn = import_module(f"..benchmarks.{module}", __package__)
+            more = {"world": world} if suite == "demo" else {"data": data} if suite == "frames" else {}
+            report = drawn.run(cases, seed, chosen or (list(getattr(drawn, rows)) if rows else ()), **more, progress=progress)
         elif suite == "demo-adapter":
             from ..benchmarks import demo_adapter
 
@@ -115,7 +95,7 @@ def bench(
 
             if data is None:
                 raise ValueError("suite real needs real frames: give their folder by --data (a folder for each pair)")
-            chosen = [name.strip() for name in methods.split(",") if name.strip()] or list(real.METHODS)
+            chosen = chosen or list(real.METHODS)
             report = real.run(data, chosen, autoencoder=autoencoder, model=model, null=pictures, progress=progress)
         elif suite == "point-speed":
             from ..benchmarks import point_speed

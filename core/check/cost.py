@@ -36,6 +36,7 @@ class Cost:
 
     def on(self, tokens: int) -> Cost:
         """On a picture of so many tokens, by the number of operations."""
+
         def work(n: int) -> float:
             return n * (6 * self.width + n) if self.width else n
 
@@ -58,7 +59,7 @@ def cost(sampler: Sampler, z: Tensor, t: float, taps: Sequence[Any], *, run: Run
 
     def call() -> None:
         with torch.no_grad():
-            sampler.backbone.velocity(z, t, sampler.cond) if sampler.flow else sampler.backbone.noise(z, int(t), sampler.cond)
+            sampler.answer(z, t)
 
     def iteration() -> None:
         with torch.enable_grad():
@@ -72,8 +73,7 @@ def cost(sampler: Sampler, z: Tensor, t: float, taps: Sequence[Any], *, run: Run
     one, other = _seconds(call, device, run), _seconds(iteration, device, run) if taps else None
     peak = torch.cuda.max_memory_allocated(device) if device.type == "cuda" else None
     rows, columns = token_grid(z, getattr(backbone, "patch", 1))
-    text = getattr(sampler.cond, "txt", None)
-    return Cost(one, other, rows * columns, 0 if text is None else text.shape[1], getattr(backbone, "width", 0), peak)
+    return Cost(one, other, rows * columns, sampler.cond.tokens, getattr(backbone, "width", 0), peak)
 
 
 def _seconds(work: Callable[[], None], device: torch.device, run: RunContext) -> float:

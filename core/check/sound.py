@@ -25,9 +25,7 @@ def broken_times(sampler: Sampler, inversion: AnyInversion, *, seed: int = 0, ru
     broken = []
     for t in inversion.times[:-1]:
         run.check()
-        z = sampler.noised(z0, t, noise)
-        answer = sampler.backbone.velocity(z, t, sampler.cond) if sampler.flow else sampler.backbone.noise(z, int(t), sampler.cond)
-        if not bool(torch.isfinite(answer).all()):
+        if not bool(torch.isfinite(sampler.answer(sampler.noised(z0, t, noise), t)).all()):
             broken.append(t)
     return tuple(broken)
 

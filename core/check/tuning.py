@@ -195,9 +195,7 @@ class _Trying:
             self._inversions[key] = walked(self.backbone, self.autoencoder, image, self.cond, settings.inversion, self.run)
         inversion = self._inversions[key]
         settings = replace(settings, inversion=inversion.settings, paste_back=False)
-        # On its way the region crosses ground where nothing differs in the end.
-        drag = replace(one.drag, editable=None)
         quiet = RunContext(should_stop=self.run.should_stop)
-        edit = dragflow(self.backbone, self.autoencoder, image, drag, self.cond, settings=settings, inversion=inversion, run=quiet)
+        edit = dragflow(self.backbone, self.autoencoder, image, one.asked, self.cond, settings=settings, inversion=inversion, run=quiet)
         self.run.tell("check", self._done + 1, 0, edit.z)
         return min(EXACT, one.psnr(np.round(picture_of(edit.image) * 255).astype(np.uint8)))

@@ -35,6 +35,11 @@ class Conditioning:
     txt: Tensor
     pooled: Tensor | None = None
 
+    @property
+    def tokens(self) -> int:
+        """How many tokens the text has."""
+        return self.txt.shape[1]
+
     def to(self, device: torch.device | str | None = None, dtype: torch.dtype | None = None) -> Conditioning:
         """The same prompt on another device or in another dtype."""
         pooled = None if self.pooled is None else self.pooled.to(device=device, dtype=dtype)

@@ -169,7 +169,7 @@ def region_drag(
         if t_next is None:
             raise ValueError("background = 'half_step' needs t_next, the time the schedule visits after t")
         with torch.no_grad():
-            v = backbone.velocity(origin, t, sampler.cond, guidance=sampler.guidance, kv=sampler.kv)
+            v = sampler.answer(origin, t)
         background = (origin + (t_next - t) / 2 * v).to(origin.dtype)
         forwards += 1
     left = origin if behind is None else behind.detach()

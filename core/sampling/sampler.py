@@ -54,6 +54,10 @@ class Sampler(Protocol):
     flow: bool
     device: torch.device
 
+    def answer(self, z: Tensor, t: float) -> Tensor:
+        """What the network itself says: a velocity, or noise. Shaped like z."""
+        ...
+
     def features(self, z: Tensor, t: float, taps: Sequence[Any]) -> list[Tensor]:
         """Maps [B, C_k, h_k, w_k] at `taps`; nothing behind the last one is computed."""
         ...
@@ -111,6 +115,9 @@ class NoiseSampler:
     @property
     def device(self) -> torch.device:
         return self.backbone.device
+
+    def answer(self, z: Tensor, t: float) -> Tensor:
+        return self.backbone.noise(z, int(t), self.cond, kv=self.kv)
 
     def features(self, z: Tensor, t: float, taps: Sequence[Any]) -> list[Tensor]:
         return self.backbone.features(z, int(t), self.cond, taps=taps, kv=self.kv)
@@ -170,11 +177,14 @@ class FlowSampler:
     def device(self) -> torch.device:
         return self.backbone.device
 
+    def answer(self, z: Tensor, t: float) -> Tensor:
+        return self.backbone.velocity(z, t, self.cond, guidance=self.guidance, kv=self.kv)
+
     def features(self, z: Tensor, t: float, taps: Sequence[Any]) -> list[Tensor]:
         return self.backbone.features(z, t, self.cond, taps=taps, guidance=self.guidance, kv=self.kv)
 
     def features_and_next(self, z: Tensor, t: float, to: float, taps: Sequence[Any]) -> tuple[list[Tensor], Tensor]:
-        v = self.backbone.velocity(z, t, self.cond, guidance=self.guidance, kv=self.kv)
+        v = self.answer(z, t)
         return self.features(z, t, taps), z + (to - t) * v
 
     def embedding(self, t: float) -> Tensor:

@@ -7,7 +7,7 @@ positive clockwise on the screen. Shifts are whole pixels, so that what moved is
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -32,6 +32,11 @@ class SelfDrag:
     truth: np.ndarray
     landed: np.ndarray
     vacated: np.ndarray
+
+    @property
+    def asked(self) -> Drag:
+        """The drag as it is asked of an edit: without `editable`, since the region crosses ground that is the same in the end."""
+        return replace(self.drag, editable=None)
 
     @property
     def instruction(self) -> DragInstruction:

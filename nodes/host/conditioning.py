@@ -40,6 +40,11 @@ class ComfyConditioning:
                 raise ValueError(f"the {name} CONDITIONING is empty: connect a CLIP Text Encode node")
 
     @property
+    def tokens(self) -> int:
+        """As core's Conditioning has it."""
+        return self.positive[0][0].shape[1]
+
+    @property
     def guidance(self) -> float | None:
         """What a FluxGuidance node wrote; None where there was none."""
         return self.positive[0][1].get("guidance")

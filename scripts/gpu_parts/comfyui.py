@@ -61,26 +61,21 @@ def iteration(scale: Scale, device: torch.device) -> Iterator[Row]:
     from dragfield.nodes.host.memory import PLANS
 
     yield described(device)
-    for precision in ("bf16", "fp8"):
-        model = flux_model(scale, precision)
+    for precision, model in flux_models(scale):
         for side in scale.sides:
             for plan in PLANS:
                 yield {"weights": precision, **measured(model, side, scale, plan)}
-        unload()
-        del model
 
 
 def limits(scale: Scale, device: torch.device) -> Iterator[Row]:
     """A smaller card is simulated: ComfyUI is told of less memory, and torch may not take more. Weights begin in host memory."""
     start(device)
     yield described(device)
-    for precision in ("fp8", "bf16"):
-        model = flux_model(scale, precision)
+    for precision, model in flux_models(scale):
         for gigabytes in scale.gigabytes:
             with smaller_card(device, gigabytes):
                 yield {"card_gib": gigabytes, "weights": precision, **measured(model, max(scale.sides), scale, "auto")}
                 unload()
-        del model
 
 
 def dynamic(scale: Scale, device: torch.device) -> Iterator[Row]:
@@ -103,11 +98,8 @@ def dynamic(scale: Scale, device: torch.device) -> Iterator[Row]:
         comfy.model_patcher.CoreModelPatcher = comfy.model_patcher.ModelPatcherDynamic
         comfy.memory_management.aimdo_enabled = True
     yield described(device)
-    for precision in ("fp8", "bf16"):
-        model = flux_model(scale, precision)
+    for precision, model in flux_models(scale):
         yield {"card_gib": gigabytes, "weights": precision, **measured(model, max(scale.sides), scale, "auto")}
-        unload()
-        del model
 
 
 def families(scale: Scale, device: torch.device) -> Iterator[Row]:
@@ -193,15 +185,15 @@ def disc_drag(side: int) -> Any:
     return Drag((side, side), (RegionOperation(disc, "relocation", (0.6 * side, 0.5 * side)),))
 
 
-def flux_model(scale: Scale, precision: str) -> Any:
-    """A MODEL of FLUX.1's class: weights in the models' dtype, or in fp8 and cast for each layer, as ComfyUI does it."""
+def flux_models(scale: Scale) -> Iterator[tuple[str, Any]]:
+    """MODELs of FLUX.1's class, one at a time: weights in fp8 and cast for each layer, as ComfyUI does it, then in the models' dtype."""
     import comfy.supported_models
 
     from dragfield.nodes.host.demo_model import native_config
 
-    fp8 = precision == "fp8"
-    stored = torch.float8_e4m3fn if fp8 else scale.dtype
-    return made(comfy.supported_models.Flux(native_config(scale.flux)), stored, scale.dtype if fp8 else None)
+    for precision, stored, computed in (("fp8", torch.float8_e4m3fn, scale.dtype), ("bf16", scale.dtype, None)):
+        yield precision, made(comfy.supported_models.Flux(native_config(scale.flux)), stored, computed)
+        unload()
 
 
 def made(config: Any, stored: torch.dtype, computed: torch.dtype | None) -> Any:

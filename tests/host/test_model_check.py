@@ -113,3 +113,10 @@ def test_a_model_whose_answer_is_not_finite_is_refused_with_what_to_do() -> None
             parameter.mul_(1e30 if parameter.ndim > 1 else 1)
     with pytest.raises(ValueError, match="answered with NaN or infinite values, .*: load it in bfloat16 or float32"):
         checked(model, Grey(True), conditioning(), torch.rand(1, 256, 256, 3))
+
+
+def test_a_prompt_s_tokens_count_towards_what_is_foretold() -> None:
+    model, clip, vae = run(LoadDemoModel)
+    words = clip.encode_from_tokens_scheduled(clip.tokenize("a red circle on grass"))
+    _, _, numbers = checked(model, vae, words, scene())
+    assert numbers["cost"]["text"] == words[0][0].shape[1] > 0
