@@ -208,8 +208,9 @@ def _views(z0: Tensor, settings: LoraSettings, generator: torch.Generator) -> Te
 
 def _adding(down: Tensor, up: Tensor, scale: float) -> Callable[[nn.Module, tuple, Tensor], Tensor]:
     def add(layer: nn.Module, args: tuple, output: Tensor) -> Tensor:
-        hidden = F.linear(args[0], down.to(args[0].dtype))
-        return output + scale * F.linear(hidden, up.to(hidden.dtype)).to(output.dtype)
+        # A host that is short of memory leaves a layer's weights elsewhere than it computes.
+        hidden = F.linear(args[0], down.to(args[0]))
+        return output + scale * F.linear(hidden, up.to(hidden)).to(output.dtype)
 
     return add
 

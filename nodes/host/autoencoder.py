@@ -32,15 +32,24 @@ class ComfyAutoencoder:
             raise ValueError(
                 f"the picture is {image.shape[-1]} x {image.shape[-2]} px; this VAE takes multiples of {self.factor}: crop or pad it first"
             )
-        with torch.inference_mode(False), torch.no_grad():
-            z = self._vae.encode(image.movedim(1, -1).clone())
-            return without_time_axis(self._format.process_in(z.to(self._device, torch.float32))).clone()
+        # A VAE is loaded by its first call, and out of inference mode what it was loaded in would lose its weights.
+        with torch.inference_mode():
+            z = self._vae.encode(image.movedim(1, -1))
+            z = without_time_axis(self._format.process_in(z.to(self._device, torch.float32)))
+        return _ordinary(z)
 
     def decode(self, z: Tensor) -> Tensor:
         """See core's Autoencoder; the picture is on the device of z."""
-        with torch.inference_mode(False), torch.no_grad():
+        with torch.inference_mode():
             z = with_time_axis(z) if self._format.latent_dimensions == 3 else z
-            image = self._vae.decode(self._format.process_out(z.float().clone()))
+            image = self._vae.decode(self._format.process_out(z.float()))
             # A VAE of videos gives frames.
             image = image.flatten(0, 1) if image.ndim == 5 else image
-            return image.movedim(-1, 1).to(z.device, torch.float32).clamp(0.0, 1.0).contiguous()
+            image = image.movedim(-1, 1).to(z.device, torch.float32).clamp(0.0, 1.0)
+        return _ordinary(image)
+
+
+@torch.inference_mode(False)
+def _ordinary(x: Tensor) -> Tensor:
+    """A copy that gradients can go past."""
+    return x.clone(memory_format=torch.contiguous_format)

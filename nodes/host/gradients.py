@@ -45,7 +45,7 @@ def weights_of(model: nn.Module) -> Weights:
     layers = (m for m in modules if hasattr(m, "in_features") and hasattr(m, "out_features") and ("forward" in vars(m) or not _is_plain(m)))
     # With dynamic VRAM (`_v`) what a norm computes with is not its parameter.
     others = (m for m in modules if not hasattr(m, "in_features") and (m.weight.is_inference() or hasattr(m, "_v")))
-    return Weights(tuple(layers), tuple(others), tuple(p for p in model.parameters() if p.requires_grad and not p.is_inference()))
+    return Weights(tuple(layers), tuple(others), tuple(p for p in model.parameters() if p.requires_grad))
 
 
 @contextmanager
@@ -61,8 +61,10 @@ def differentiable(weights: Weights) -> Iterator[None]:
             yield
         finally:
             comfy.model_management.in_training = training
-            for parameter in wanting:
-                parameter.requires_grad_(True)
+            # In inference mode, out of which a weight that was made in it takes no order to want one again.
+            with torch.inference_mode():
+                for parameter in wanting:
+                    parameter.requires_grad_(True)
 
 
 def first_rows(layer: nn.Module, rows: int, tokens: int) -> Callable | None:

@@ -56,19 +56,26 @@ class PreparedModel:
                 self._close()
 
     def _load(self, z: Tensor, entries: Native, need: int) -> None:
-        """Have the model on its device with room for this call and `need` bytes more; again when something took its place meanwhile."""
+        """Have the model on its device with room for this call and `need` bytes more; again when something took its place meanwhile.
+
+        In inference mode, as ComfyUI loads: weights made in it and moved out of it are of no use any more, see `_restore_moved`.
+        """
         model = self._patcher.model
         wanted = [self._patcher, *self._patcher.model_patches_models()]
-        if not all(one in comfy.model_management.loaded_models() for one in wanted) or need > self._reserved:
+        coming = not all(one in comfy.model_management.loaded_models() for one in wanted) or need > self._reserved
+        if coming:
             ordinary = model.memory_required([2 * z.shape[0], *z.shape[1:]])
             named = {"positive": [entry[1] for entry in entries]}
             extra, inference = comfy.sampler_helpers.get_additional_models(named, self._patcher.model_dtype())
-            comfy.model_management.load_models_gpu(
-                [self._patcher, *extra],
-                memory_required=ordinary + need + inference,
-                minimum_memory_required=model.memory_required(z.shape) + need + inference,
-            )
+            with torch.inference_mode():
+                comfy.model_management.load_models_gpu(
+                    [self._patcher, *extra],
+                    memory_required=ordinary + need + inference,
+                    minimum_memory_required=model.memory_required(z.shape) + need + inference,
+                )
             self._reserved = need
+        if coming or not self._running:
+            _restore_moved(model)
         if not self._running:
             self._patcher.pre_run()
             self._running = True
@@ -105,3 +112,25 @@ def _let_go_of_failed_backward() -> None:
     with torch.enable_grad():
         x = torch.ones((), requires_grad=True)
         torch.autograd.grad(x * 1, x)
+
+
+def _restore_moved(model: torch.nn.Module) -> None:
+    """Make weights usable that were made in inference mode and moved by somebody out of it.
+
+    To PyTorch such a parameter is no inference tensor, but has no version either, and every function refuses it ("Inference tensors do not
+    track version counter"). As an inference tensor over the same memory it is what it was.
+    """
+    for parameter in model.parameters():
+        if _lost_its_version(parameter):
+            with torch.inference_mode():
+                same = torch.empty(0, dtype=parameter.dtype, device=parameter.device)
+                parameter.data = same.set_(parameter.untyped_storage(), parameter.storage_offset(), parameter.shape, parameter.stride())
+
+
+def _lost_its_version(x: Tensor) -> bool:
+    if x.is_inference():
+        return False
+    try:
+        return x._version < 0
+    except RuntimeError:
+        return True

@@ -104,13 +104,14 @@ class ComfyVision:
         return x.to(self._device, torch.float32, copy=True)
 
     def _encoded(self, picture: Tensor) -> Any:
-        with torch.inference_mode(False), torch.no_grad():
+        # As ComfyUI's own nodes call it: it is loaded by this, see ComfyAutoencoder.encode.
+        with torch.inference_mode():
             return self._clip.encode_image(picture.movedim(1, -1), crop=False)
 
     def _dino(self, picture: Tensor, layers: Sequence[int]) -> list[Tensor]:
-        comfy.model_management.load_model_gpu(self._clip.patcher)
         network, end = self._clip.model, len(self._clip.model.encoder.layer) - 1
-        with torch.inference_mode(False), torch.no_grad():
+        with torch.inference_mode():
+            comfy.model_management.load_model_gpu(self._clip.patcher)
             given = prepared(picture.float(), picture.shape[-1], IMAGENET).to(self._clip.load_device, self._clip.dtype)
             inner = [k - 1 for k in layers if k != -1]
             found = dict(zip(inner, network.get_intermediate_layers(given, inner, apply_norm=False), strict=True)) if inner else {}

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from ...core.adapters.contract import Injection, Injections
 from ...core.model.blocks import Block
+from .out_of_place import usable
 from .recognise import flux_of
 from .subject_unet import CALL, is_unet, negative_rows, number_in, time_at, unet_with_subjects
 from .subject_weights import Carrying, injections_on
@@ -123,4 +124,5 @@ def _query_scale(network: Any, block: Block, like: Tensor) -> Tensor | None:
     else:
         norm = network.single_blocks[block[1]].norm.query_norm
     weight = getattr(norm, "weight", None)
-    return None if weight is None else comfy.model_management.cast_to(weight.detach(), like.dtype, like.device)
+    # Without a cast it is the weight itself, which was loaded in inference mode.
+    return None if weight is None else usable(comfy.model_management.cast_to(weight.detach(), like.dtype, like.device))

@@ -8,6 +8,7 @@ import os
 import re
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,6 +22,7 @@ from dragfield.core.field.masks import adaptive_gradient_mask, to_latent
 from dragfield.core.model.attention import KVBank, choose_blocks
 from dragfield.core.model.backbone import Conditioning
 from dragfield.core.optimise.region_drag import RegionDragSettings, region_drag
+from dragfield.core.sampling.inversion import InversionSettings
 from dragfield.core.sampling.sampler import FlowSampler
 
 from . import Row
@@ -36,6 +38,9 @@ TESTS = (
     "demo_model",
 )  # fmt: skip
 """Modules of tests/host that start no server."""
+OUTCOME = re.compile(r"\b(PASSED|FAILED|ERROR|SKIPPED)\b")
+TOLD_EVERY = 25
+"""Tests between two rows that say how many have passed."""
 
 
 def comfyui() -> str:
@@ -124,18 +129,26 @@ def host_tests(scale: Scale, device: torch.device) -> Iterator[Row]:
     """The modules of tests/host that need no server, by as many workers as pytest-xdist gives."""
     yield described(device)
     names = TESTS if device.type == "cuda" else TESTS[:2]
-    command = [sys.executable, "-m", "pytest", "-q", "--no-header", "-p", "no:cacheprovider", "--tb=line"]
+    command = [sys.executable, "-u", "-m", "pytest", "-v", "--no-header", "-p", "no:cacheprovider", "--tb=short"]
     command += [str(ROOT / "tests" / "host" / f"test_{name}.py") for name in names]
     if importlib.util.find_spec("xdist") and device.type == "cuda":
         command += ["-n", str(min(8, os.cpu_count() or 1)), "--dist", "loadfile"]
-    given = {**os.environ, "COMFYUI_PATH": comfyui(), **({"COMFYUI_GPU": "1"} if device.type == "cuda" else {})}
-    found = subprocess.run(command, cwd=ROOT, env=given, text=True, capture_output=True)
-    print(found.stdout, found.stderr, file=sys.stderr)
-    summary = re.findall(r"(\d+) (passed|failed|error|skipped)", found.stdout.splitlines()[-1] if found.stdout.strip() else "")
-    yield {"ok": found.returncode == 0, **{what: int(count) for count, what in summary}}
-    for line in found.stdout.splitlines():
-        if line.startswith(("FAILED", "ERROR")):
-            yield {"test": line[:300]}
+    # Workers that share the processor: two threads each.
+    given = {**os.environ, "COMFYUI_PATH": comfyui(), "OMP_NUM_THREADS": "2"}
+    if device.type == "cuda":
+        given["COMFYUI_GPU"] = "1"
+    running = subprocess.Popen(command, cwd=ROOT, env=given, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    counts: Counter[str] = Counter()
+    for line in running.stdout:
+        print(line, end="", file=sys.stderr, flush=True)
+        # A test's own line, not the summary's behind all of them. Told as it comes: this may be cut off at any time.
+        if (found := OUTCOME.search(line)) and not line.startswith(("FAILED", "ERROR")):
+            counts[found[1].lower()] += 1
+            if found[1] in ("FAILED", "ERROR"):
+                yield {"ok": False, "test": line.strip()[:300]}
+            elif sum(counts.values()) % TOLD_EVERY == 0:
+                yield dict(counts)
+    yield {"ok": running.wait() == 0, **counts}
 
 
 def measured(model: Any, side: int, scale: Scale, saving: Any, *, width: int | None = None) -> Row:
@@ -151,7 +164,9 @@ def measured(model: Any, side: int, scale: Scale, saving: Any, *, width: int | N
     restart_peak(device)
     with torch.inference_mode(), backbone.session():
         z = torch.randn(1, backbone.latent_channels, cells, cells, device=device)
-        bank = KVBank(choose_blocks("auto", backbone.double_blocks, backbone.single_blocks))
+        remembered = backbone.remembering(z, InversionSettings(), 1)
+        blocks = choose_blocks("auto", backbone.double_blocks, backbone.single_blocks)
+        bank = KVBank(blocks, dtype=remembered.kv_dtype, placement=remembered.kv_placement)
         with torch.no_grad():
             backbone.velocity(z, TIME, prompt, kv=bank.capture())
 
@@ -253,12 +268,14 @@ def smaller_card(device: torch.device, gigabytes: int) -> Iterator[None]:
         return (left, left) if torch_free_too else left
 
     comfy.model_management.get_free_memory = free
-    torch.cuda.set_per_process_memory_fraction(min(1.0, limit / total), device)
+    # By its number: that function takes no device without one.
+    number = torch.cuda.current_device() if device.index is None else device.index
+    torch.cuda.set_per_process_memory_fraction(min(1.0, limit / total), number)
     try:
         yield
     finally:
         comfy.model_management.get_free_memory = ask
-        torch.cuda.set_per_process_memory_fraction(1.0, device)
+        torch.cuda.set_per_process_memory_fraction(1.0, number)
 
 
 def restart_peak(device: torch.device) -> None:

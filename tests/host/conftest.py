@@ -5,7 +5,8 @@ Python that ComfyUI runs with, plus pytest, pytest-timeout and diffusers:
 
     COMFYUI_PATH=/path/to/ComfyUI /path/to/comfy-venv/bin/python -m pytest tests/host
 
-They compute on the CPU; with COMFYUI_GPU=1 on the GPU, where the backward pass runs in a thread of its own. Without COMFYUI_PATH every
+They compute on the CPU; with COMFYUI_GPU=1 on the GPU, where the backward pass runs in a thread of its own; with COMFYUI_CARD=1 on what
+tests/card has instead of one. Without COMFYUI_PATH every
 module is skipped, saying so. ComfyUI is never part of this repository. `dragfield` has to be importable (pip install -e .): ComfyUI's own
 top-level `nodes` and ours, `dragfield.nodes`, do not meet.
 
@@ -26,6 +27,7 @@ from types import ModuleType
 from typing import Any
 
 import pytest
+import torch
 
 COMFYUI = os.environ.get("COMFYUI_PATH")
 UNUSED = ("torchvision", "torchaudio", "kornia", "spandrel", "av")
@@ -62,6 +64,7 @@ class _EmptyModules(importlib.abc.MetaPathFinder, importlib.abc.Loader):
 
 def start_comfyui(path: str) -> None:
     """Make ComfyUI's modules importable, on the CPU unless COMFYUI_GPU is set, without it reading pytest's command line."""
+    device = _card() if os.environ.get("COMFYUI_CARD") else None
     # First: diffusers asks whether torchvision is there, and would believe the empty one.
     from diffusers import FluxTransformer2DModel  # noqa: F401
 
@@ -75,6 +78,29 @@ def start_comfyui(path: str) -> None:
     import comfy.cli_args
 
     comfy.cli_args.args.cpu = not os.environ.get("COMFYUI_GPU")
+    if device is not None:
+        _compute_on(device)
+
+
+def _card() -> torch.device:
+    """The device of tests/card. Before all else: whether there is a device, PyTorch remembers from when it is first asked."""
+    sys.path.append(str(Path(__file__).parents[1]))
+    from card import install
+
+    return install()
+
+
+def _compute_on(device: torch.device) -> None:
+    """Have ComfyUI load and run its models there."""
+    import comfy.model_management as management
+
+    free, total = management.get_free_memory, management.get_total_memory
+    # Of memory it has what the machine has.
+    management.get_free_memory = lambda dev=None, torch_free_too=False: free(torch.device("cpu"), torch_free_too)
+    management.get_total_memory = lambda dev=None, torch_total_too=False: total(torch.device("cpu"), torch_total_too)
+    management.get_torch_device = lambda: device
+    management.get_all_torch_devices = lambda exclude_current=False: [] if exclude_current else [device]
+    management.vram_state = management.VRAMState.NORMAL_VRAM
 
 
 if COMFYUI:

@@ -71,7 +71,7 @@ class DragCase:
         settings = replace(settings, inversion=branch.inversion.settings)
         conds = [models.prompt_of(self.prompt(words)) for words in prompts]
         placed = DragInstruction.from_json(self.drag).rasterise(SIDE, SIDE)
-        picture = self.image.movedim(-1, 1).contiguous()
+        picture = self.image.movedim(-1, 1).contiguous().to(backbone.device)
         with backbone.session():
             made = method(backbone, autoencoder, picture, placed, *conds, settings=settings, inversion=branch.inversion, **how)
-        return made.image.movedim(1, -1)
+        return made.image.movedim(1, -1).cpu()

@@ -19,10 +19,16 @@ def main() -> None:
     spec = importlib.util.spec_from_file_location("host_conftest", Path(__file__).with_name("conftest.py"))
     conftest = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(conftest)
+    device = conftest._card() if os.environ.get("COMFYUI_CARD") else None
     missing = [name for name in conftest.UNUSED if importlib.util.find_spec(name) is None]
     sys.meta_path.append(conftest._EmptyModules(missing))
     sys.path.insert(0, comfyui)
     sys.argv = [str(Path(comfyui) / "main.py"), *arguments]
+    if device is not None:
+        import comfy.options
+
+        comfy.options.enable_args_parsing()
+        conftest._compute_on(device)
     runpy.run_path(sys.argv[0], run_name="__main__")
 
 

@@ -212,6 +212,21 @@ def test_checkpointed_blocks_read_their_own_remembered_keys_and_values(make_flux
     assert max(off(g, found[0]) for g in found[1:]) < 1e-6
 
 
+def test_weights_that_somebody_moved_out_of_inference_mode_are_usable_again(make_flux, latent, prompt):
+    wanted = gradient(ComfyTransformer(make_flux()), latent, prompt)
+    with torch.inference_mode():
+        model = make_flux()
+    network = model.model.diffusion_model
+    # What moving to a card does.
+    network._apply(torch.clone)
+    with pytest.raises(RuntimeError, match="version counter"):
+        network.img_in(torch.zeros(1, network.img_in.in_features))
+    before = {name: p.data_ptr() for name, p in network.named_parameters()}
+    assert torch.equal(gradient(ComfyTransformer(model), latent, prompt), wanted)
+    if model.load_device.type == "cpu":
+        assert {name: p.data_ptr() for name, p in network.named_parameters()} == before
+
+
 @pytest.mark.parametrize("inference", [True, False])
 def test_no_copy_of_a_weight_is_kept_for_the_backward_pass(make_flux, latent, prompt, inference):
     with torch.inference_mode(inference):
@@ -219,6 +234,9 @@ def test_no_copy_of_a_weight_is_kept_for_the_backward_pass(make_flux, latent, pr
     kept: list[torch.Tensor] = []
     with torch.autograd.graph.saved_tensors_hooks(lambda x: kept.append(x) or x, lambda x: x):
         loss(backbone, latent.clone().requires_grad_(), prompt)
+    if latent.device != backbone.device:
+        # Whatever they were made in, ComfyUI has moved them there in inference mode.
+        inference = True
     weights = {p.untyped_storage().data_ptr() for p in backbone._network.parameters() if p.ndim > 1}
     # Of two dimensions are weights only: none, or ordinary ones themselves.
     flat = {x.untyped_storage().data_ptr() for x in kept if x.ndim == 2}

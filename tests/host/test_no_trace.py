@@ -67,7 +67,7 @@ def gradient(backbone, latent, prompt, kv=None):
 
 def whole_run(backbone, latent, prompt, **kwargs):
     with backbone.session():
-        inversion = invert(backbone, latent, prompt, InversionSettings(steps=3, skip=0), **kwargs)
+        inversion = invert(backbone, latent.to(backbone.device), prompt, InversionSettings(steps=3, skip=0), **kwargs)
         return gradient(backbone, inversion.z, prompt, backbone.keep(inversion.bank).hold())
 
 

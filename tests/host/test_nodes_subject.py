@@ -42,7 +42,7 @@ class Adapter:
         return Subject("test", {"tokens": picture.mean(dim=(2, 3))[None].float()})
 
     def keys_values(self, subject: Subject, t: float) -> dict:
-        return self.attention(subject.tensors["tokens"])
+        return self.attention(subject.tensors["tokens"].cpu())
 
     def query(self, block: tuple, q: torch.Tensor, scale: torch.Tensor | None) -> torch.Tensor:
         return q

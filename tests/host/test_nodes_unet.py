@@ -98,7 +98,7 @@ class Pictures:
         return self.z
 
     def decode(self, z: torch.Tensor) -> torch.Tensor:
-        return torch.zeros(1, 3, SIZE[1], SIZE[0])
+        return torch.zeros(1, 3, SIZE[1], SIZE[0], device=z.device)
 
 
 @pytest.fixture(scope="module")
@@ -148,12 +148,14 @@ def wanted(model: Any, positive: list, z: torch.Tensor, settings: DirectDragSett
     backbone, prompt = ComfyUNet(model), models.prompt_of(positive)
     drag = POINTS.rasterise(*SIZE)
     with backbone.session():
-        return directdrag(backbone, Pictures(z.clone()), torch.zeros(1, 3, SIZE[1], SIZE[0]), drag, prompt, settings, **other)
+        made = Pictures(z.to(backbone.device, copy=True))
+        image = torch.zeros(1, 3, SIZE[1], SIZE[0], device=backbone.device)
+        return directdrag(backbone, made, image, drag, prompt, settings, **other)
 
 
 def as_sampled(model: Any, z: torch.Tensor) -> torch.Tensor:
     """A sampler ends in ComfyUI's state of the picture's level."""
-    return z / math.sqrt(ComfyUNet(model).schedule.at(-1))
+    return z.cpu() / math.sqrt(ComfyUNet(model).schedule.at(-1))
 
 
 def head_for(model: Any) -> Any:
@@ -166,7 +168,7 @@ def test_euler_from_the_inverted_noise_is_ddim_and_comes_back(model: Any, positi
     back = sampled(model, positive, noise, sigmas, latent)
     path = reconstruct_ddim(ComfyUNet(model), trajectory.branches[0].inversion, trajectory.prompt)
     assert torch.allclose(back, as_sampled(model, path[-1]), atol=1e-4)
-    assert (back - z).abs().mean() < 0.5 * (trajectory.branches[0].z - z).abs().mean()
+    assert (back - z).abs().mean() < 0.5 * (trajectory.branches[0].z.cpu() - z).abs().mean()
 
 
 def test_a_batch_is_inverted_as_its_pictures_are_one_by_one(model: Any, positive: list, z: torch.Tensor) -> None:
@@ -187,7 +189,7 @@ def test_the_nodes_in_a_row_are_cores_directdrag(model: Any, positive: list, z: 
         readout=ReadoutSettings(weight=5.0),
     )  # fmt: skip
     edit = wanted(model, positive, z, settings, head=head)
-    assert torch.equal(found, edit.z)
+    assert torch.equal(found, edit.z.cpu())
     looking = Mutual.execute(model, dragged, -1, "cpu").result[0]
     seen, blind = (sampled(one, positive, noise, sigmas, latent) for one in (looking, model))
     assert not torch.allclose(seen, blind, atol=2e-3)
@@ -381,10 +383,10 @@ def test_drag_edit_is_cores_directdrag(model: Any, positive: list) -> None:
     backbone = ComfyUNet(model)
     with backbone.session():
         made = directdrag(
-            backbone, ComfyAutoencoder(Blocks(), model), picture().movedim(-1, 1), POINTS.rasterise(*SIZE), models.prompt_of(positive),
-            settings, inversion=trajectory.branches[0].inversion,
+            backbone, ComfyAutoencoder(Blocks(), model), picture().movedim(-1, 1).to(backbone.device), POINTS.rasterise(*SIZE),
+            models.prompt_of(positive), settings, inversion=trajectory.branches[0].inversion,
         )  # fmt: skip
-    assert torch.allclose(image, made.image.movedim(1, -1), atol=1e-5)
+    assert torch.allclose(image, made.image.movedim(1, -1).cpu(), atol=1e-5)
 
 
 def test_drag_edit_refuses_an_inversion_of_no_steps(model: Any, positive: list) -> None:
@@ -483,7 +485,7 @@ def _mean_loss(patcher: Any, positive: list, z: torch.Tensor) -> float:
         for t in (100, 300, 500, 700, 900):
             a = backbone.schedule.at(t)
             eps = backbone.noise(math.sqrt(a) * z.clone() + math.sqrt(1 - a) * noise, t, prompt)
-            losses.append(float((eps - noise).square().mean()))
+            losses.append(float((eps.cpu() - noise).square().mean()))
     return sum(losses) / len(losses)
 
 
@@ -493,7 +495,7 @@ def test_a_trained_head_is_saved_loaded_and_guides(model: Any, positive: list, z
     head = Trainer.execute(model, Pixels(), positive, **asked).result[0]
     monkeypatch.setattr("dragfield.nodes.readout.BUNDLED", {"mine": tmp_path / "readout_heads" / "mine.safetensors"})
     loaded = LoadReadoutHead.execute("mine").result[0]
-    assert all(torch.equal(a, b) for a, b in zip(head.parameters(), loaded.parameters(), strict=True))
+    assert all(torch.equal(a.cpu(), b.cpu()) for a, b in zip(head.parameters(), loaded.parameters(), strict=True))
     guidance = ReadoutGuidance.execute(head, **GUIDANCE).result[0]
     moved = Optimizer.execute(model, invert(model, positive, z)[0], DRAG, **{**OPTIMIZER, "drag_steps": 1}, guidance=guidance).result[0]
     assert torch.isfinite(moved.branches[0].z).all()

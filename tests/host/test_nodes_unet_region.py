@@ -155,7 +155,7 @@ def test_a_state_that_nobody_moved_is_denoised_as_ddim_does(model: Any, positive
     inversion = trajectory.branches[0].inversion
     with ComfyUNet(model).session() as backbone, torch.no_grad():
         *_, last = ddim(noise_of(backbone, trajectory.prompt, None), backbone.schedule, inversion.z, inversion.times)
-    assert torch.allclose(denoised(model, trajectory), last.z, atol=1e-5)
+    assert torch.allclose(denoised(model, trajectory), last.z.cpu(), atol=1e-5)
 
 
 def test_a_warped_trajectory_carries_its_cells_and_starts_the_drag_warm(model: Any, positive: list, z: torch.Tensor) -> None:
@@ -165,7 +165,7 @@ def test_a_warped_trajectory_carries_its_cells_and_starts_the_drag_warm(model: A
     assert not warped.flow and torch.allclose(branch.z[..., 2:6, 5:9], branch.undragged[..., 2:6, 2:6], atol=1e-6)
     kept = branch.inversion.schedule.at(branch.t)
     mixed = math.sqrt(kept) * z + math.sqrt(1 - kept) * noise.generate_noise({"samples": z})
-    assert torch.allclose(mixed, branch.z, atol=1e-5) and len(sigmas) == len(warped.times)
+    assert torch.allclose(mixed, branch.z.cpu(), atol=1e-5) and len(sigmas) == len(warped.times)
     later = LatentWarp.execute(trajectory, DRAG, 0.3, 0, "rigid").result[0]
     assert later.branches[0].index > 0 and later.branches[0].t < branch.t
     warm, cold = (Optimizer.execute(model, state, DRAG, **OPTIMIZER).result[4] for state in (warped, trajectory))
@@ -259,10 +259,10 @@ def test_drag_edit_drags_regions_as_core_does(model: Any, positive: list, method
         else:
             run, settings = dragflow, DragFlowSettings(drag=RegionDragSettings(3, 4), mask_margin=0.08, shadow_reach=0.08, **common)
         wanted = run(
-            backbone, ComfyAutoencoder(Blocks(), model), image.clone().movedim(-1, 1), REGION.rasterise(*SIZE), trajectory.prompt,
-            settings=settings, inversion=inversion,
+            backbone, ComfyAutoencoder(Blocks(), model), image.movedim(-1, 1).to(backbone.device, copy=True),
+            REGION.rasterise(*SIZE), trajectory.prompt, settings=settings, inversion=inversion,
         )  # fmt: skip
-    assert torch.allclose(found, wanted.image.movedim(1, -1), atol=1e-4)
+    assert torch.allclose(found, wanted.image.movedim(1, -1).cpu(), atol=1e-4)
 
 
 def test_only_directdrag_takes_the_empty_prompt_for_its_own(model: Any) -> None:

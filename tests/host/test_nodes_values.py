@@ -79,8 +79,8 @@ def test_a_batch_is_inverted_as_its_pictures_are_one_by_one(model: Any, positive
 def test_any_sampler_starts_exactly_at_the_inverted_state(model: Any, positive: list, latent: torch.Tensor, inference: None) -> None:
     trajectory, noise, same, sigmas = invert(model, positive, latent)
     t = float(sigmas[0])
-    mixed = t * noise.generate_noise(same) + (1 - t) * models.model_latents(model, same)[0]
-    assert torch.allclose(mixed, trajectory.branches[0].z, atol=1e-6)
+    mixed = t * noise.generate_noise(same) + (1 - t) * models.model_latents(model, same)[0].cpu()
+    assert torch.allclose(mixed, trajectory.branches[0].z.cpu(), atol=1e-6)
     guider = BasicGuider.execute(model, positive).result[0]
     sampler = FireFlowSampler.execute().result[0]
     (back, *_) = SamplerCustomAdvanced.execute(noise, guider, sampler, sigmas, same).result
@@ -227,7 +227,7 @@ def test_points_carry_a_latent_as_the_point_optimizer_does(
     handles = points_of(asked, how.rounded, how.clamp)
     free, support = freedom(asked, handles, None, (8, 12), how.soft_mask)
     wanted = carried(z, handles, replace(how.warp, ratio=0.6), free, how.warp_within, signal=signal, rounded=how.rounded)
-    wanted = torch.where(to_latent(support, (8, 12)), wanted, z)
+    wanted = torch.where(to_latent(support, (8, 12)).to(z.device), wanted, z)
     assert not torch.allclose(wanted, z, atol=1e-3)
     if kind == "trajectory":
         assert torch.equal(found.branches[0].z, wanted) and found.branches[0].kept is None and found.mask.tolist() == support.tolist()

@@ -50,7 +50,7 @@ def latent_of(size: tuple[int, int], seed: int = 2) -> torch.Tensor:
 
 def off(found: torch.Tensor, wanted: torch.Tensor) -> float:
     """Largest difference, relative to the largest value."""
-    found, wanted = found.detach(), wanted.detach()
+    found, wanted = found.detach().cpu(), wanted.detach().cpu()
     return float((found - wanted).abs().max() / wanted.abs().max())
 
 
@@ -60,7 +60,8 @@ def test_the_velocity_is_what_comfyui_s_own_model_says(make_flux: Callable[..., 
     found = ComfyTransformer(patcher).velocity(z, T, prompt, guidance=2.0)
     with torch.no_grad():
         sigma, guidance = torch.tensor([T]), torch.tensor([2.0])
-        denoised = patcher.model.apply_model(z, sigma, c_crossattn=prompt.txt, y=prompt.pooled, guidance=guidance)
+        given = [x.to(found.device) for x in (z, sigma, prompt.txt, prompt.pooled, guidance)]
+        denoised = patcher.model.apply_model(*given[:2], c_crossattn=given[2], y=given[3], guidance=given[4]).cpu()
     assert found.shape == z.shape
     assert off(found, (z - denoised) / T) < 1e-5
 
@@ -111,7 +112,7 @@ def test_a_whole_edit_of_an_odd_picture_is_core_s(make_flux: Callable[..., Any],
     wanted = edit(core_flux, autoencoder, image, drag, prompt, settings=settings)
     model = make_flux()
     with torch.inference_mode(), ComfyTransformer(model).session() as host:
-        found = edit(host, ComfyAutoencoder(DemoVAE(autoencoder), model), image, drag, prompt, settings=settings)
+        found = edit(host, ComfyAutoencoder(DemoVAE(autoencoder), model), image.to(host.device), drag, prompt, settings=settings)
     assert found.z.shape[-2:] == (7, 11) and off(found.image, wanted.image) < 1e-4
 
 
@@ -125,7 +126,7 @@ def test_a_point_edit_of_an_odd_picture_is_core_s(make_flux: Callable[..., Any],
     wanted = directdrag(core_flux, autoencoder, image, drag, prompt, settings)
     model = make_flux()
     with torch.inference_mode(), ComfyTransformer(model).session() as host:
-        found = directdrag(host, ComfyAutoencoder(DemoVAE(autoencoder), model), image, drag, prompt, settings)
+        found = directdrag(host, ComfyAutoencoder(DemoVAE(autoencoder), model), image.to(host.device), drag, prompt, settings)
     assert found.z.shape[-2:] == (7, 11) and off(found.image, wanted.image) < 1e-3
 
 
@@ -170,8 +171,9 @@ def test_the_nodes_take_it_from_inversion_to_picture(make_flux: Callable[..., An
         positive = [[prompt.txt, {"pooled_output": prompt.pooled}]]
         how = {"steps": 5, "skip": 2, "guidance": 1.0, "remember": "all", "remember_on": "auto"}
         trajectory, noise, same, sigmas = FireFlowInvert.execute(model, positive, {"samples": z}, **how).result
-        mixed = sigmas[0] * noise.generate_noise(same) + (1 - sigmas[0]) * models.model_latents(model, same)[0]
-        assert torch.allclose(mixed, trajectory.branches[0].z, atol=1e-5)
+        clean = models.model_latents(model, same)[0].cpu()
+        mixed = sigmas[0] * noise.generate_noise(same) + (1 - sigmas[0]) * clean
+        assert torch.allclose(mixed, trajectory.branches[0].z.cpu(), atol=1e-5)
         mask = GradientMask.execute(torch.zeros(1, pixels[1], pixels[0], 3), drag, "around", 0.05, 0.0).result[0]
         warped = LatentWarp.execute(trajectory, drag, 1.0, 0, "stretch", mask).result[0]
         dragged, *_, residual = Optimizer.execute(model, warped, drag, **OPTIMIZER, mask=mask).result
@@ -204,9 +206,10 @@ def test_points_are_dragged_on_it_by_the_nodes(make_flux: Callable[..., Any], pr
 
 def test_on_the_demo_model_an_inversion_comes_back_and_a_drag_arrives() -> None:
     case = next(sample_cases(1, 3, size=200))
-    image, prompt = torch.from_numpy(case.source).movedim(-1, 0)[None].float(), text.embed([case.scene.caption])
     with torch.inference_mode():
         model, _, vae = load_demo_model()
+    image = torch.from_numpy(case.source).movedim(-1, 0)[None].float().to(model.load_device)
+    prompt = text.embed([case.scene.caption])
     autoencoder = ComfyAutoencoder(vae, model)
     with ComfyTransformer(model).session() as host:
         inversion = invert(host, autoencoder.encode(image), prompt, DRAGFLOW.inversion)
@@ -214,6 +217,6 @@ def test_on_the_demo_model_an_inversion_comes_back_and_a_drag_arrives() -> None:
         back = reconstruct(host, inversion, prompt)[-1]
         edit = dragflow(host, autoencoder, image, case.drag, prompt, settings=DRAGFLOW, inversion=inversion)
     assert (back - inversion.z0).square().mean() < 0.01 * inversion.z0.square().mean()
-    found = measure(case, edit.image[0].movedim(0, -1).numpy(), edit.mask)
+    found = measure(case, edit.image[0].movedim(0, -1).cpu().numpy(), edit.mask)
     distance = float(np.hypot(*case.shift)) * case.size / 256
     assert found.centroid_error_px < 0.1 * distance and found.source_left < 0.1, (found, distance)

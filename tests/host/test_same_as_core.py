@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import comfy.model_management
 import numpy as np
 import pytest
 import torch
@@ -25,7 +26,7 @@ T = 0.6
 
 def off(found: torch.Tensor, wanted: torch.Tensor) -> float:
     """Largest difference, relative to the largest value."""
-    found, wanted = found.detach(), wanted.detach()
+    found, wanted = found.detach().cpu(), wanted.detach().cpu()
     return float((found - wanted).abs().max() / wanted.abs().max())
 
 
@@ -42,8 +43,9 @@ def gradient(backbone, z, prompt, tap):
 
 def test_it_is_a_flow_backbone_of_the_same_size(host, core_flux):
     assert isinstance(host, FlowBackbone)
-    for name in ("latent_channels", "patch", "double_blocks", "single_blocks", "width", "guidance_distilled", "device", "dtype"):
+    for name in ("latent_channels", "patch", "double_blocks", "single_blocks", "width", "guidance_distilled", "dtype"):
         assert getattr(host, name) == getattr(core_flux, name), name
+    assert host.device == comfy.model_management.get_torch_device()
 
 
 @pytest.mark.parametrize("t", [0.0, 0.3, 1.0])
@@ -194,12 +196,12 @@ def test_a_whole_edit_is_the_same(make_flux, core_flux, prompt, name):
     wanted = edit(core_flux, autoencoder, image, drag, prompt, settings=settings)
     model = make_flux()
     with torch.inference_mode(), ComfyTransformer(model).session() as host:
-        found = edit(host, ComfyAutoencoder(DemoVAE(autoencoder), model), image, drag, prompt, settings=settings)
+        found = edit(host, ComfyAutoencoder(DemoVAE(autoencoder), model), image.to(host.device), drag, prompt, settings=settings)
     assert off(found.image, wanted.image) < 1e-4
     assert off(found.z, wanted.z) < 1e-3
     assert (found.nfe_forward, found.nfe_backward) == (wanted.nfe_forward, wanted.nfe_backward)
 
 
 def test_an_inversion_is_the_same_and_takes_no_gradient(host, core_flux, prompt, latent):
-    found, wanted = (invert(backbone, latent, prompt, FEW) for backbone in (host, core_flux))
+    found, wanted = (invert(backbone, latent.to(backbone.device), prompt, FEW) for backbone in (host, core_flux))
     assert off(found.z, wanted.z) < 1e-4 and not found.z.requires_grad

@@ -32,10 +32,11 @@ class Adapter:
         self.place, self.text_rows, self.blocks = layout.place, layout.text_rows, frozenset(blocks)
 
     def keys_values(self, subject: Subject, t: float) -> dict:
-        return self.attention(subject.tensors["tokens"] * (1 + t))
+        tokens = subject.tensors["tokens"]
+        return self.attention.to(tokens.device)(tokens * (1 + t))
 
     def query(self, block: tuple, q: Tensor, scale: Tensor | None) -> Tensor:
-        return self.attention.query(block, q, scale)
+        return self.attention.to(q.device).query(block, q, scale)
 
 
 def injection(layout: str, **other: Any) -> Injection:
@@ -62,9 +63,9 @@ def test_native_and_diffusers_agree_in_velocity_features_and_gradient(
     with torch.no_grad():
         expected = core.velocity(latent, 0.6, prompt, guidance=2.0)
         assert not torch.allclose(expected, core_flux.velocity(latent, 0.6, prompt, guidance=2.0))
-        torch.testing.assert_close(native.velocity(latent, 0.6, prompt, guidance=2.0), expected, rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(native.velocity(latent, 0.6, prompt, guidance=2.0).cpu(), expected, rtol=1e-4, atol=1e-5)
     for one, other in zip(features(native, latent, prompt), features(core, latent, prompt), strict=True):
-        torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-4 * float(other.abs().max()))
+        torch.testing.assert_close(one.cpu(), other, rtol=1e-4, atol=1e-4 * float(other.abs().max()))
 
 
 def test_the_model_it_was_put_on_stays_as_it_was(make_flux: Callable[..., Any], prompt: Any, latent: Tensor) -> None:

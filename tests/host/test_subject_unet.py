@@ -85,7 +85,7 @@ def test_native_and_diffusers_agree_with_two_adapters_one_of_them_in_an_area(cor
     with torch.no_grad():
         expected = live.noise(Z, 321, PROMPT)
         assert not torch.allclose(expected, core.noise(Z, 321, PROMPT))
-        torch.testing.assert_close(host.noise(Z, 321, PROMPT), expected, rtol=1e-4, atol=1e-4)
+        torch.testing.assert_close(host.noise(Z, 321, PROMPT).cpu(), expected, rtol=1e-4, atol=1e-4)
 
 
 def test_a_ksampler_follows_the_adapter_and_the_model_it_was_put_on_is_bit_identical(native: Any) -> None:

@@ -106,7 +106,7 @@ def test_the_optimisers_own_calls_load_them_too_and_offloaded_ones_still_work(
     model, loaded = make_flux(), LoadedAdapter(made())
     (patcher,) = loaded.working.weights(model.load_device)
     injected = inject(model, loaded)
-    plain = with_subjects(model, [Injection(made(), subject())])
+    plain = with_subjects(model, [Injection(made().to(model.load_device), subject())])
     with torch.no_grad():
         expected = ComfyTransformer(plain).velocity(latent, 0.6, prompt)
         assert torch.equal(ComfyTransformer(injected).velocity(latent, 0.6, prompt), expected)
@@ -120,7 +120,10 @@ def test_they_are_freed_with_the_last_model_that_has_them(make_flux: Callable[..
     model, loaded = make_flux(), LoadedAdapter(made())
     injected = inject(model, loaded)
     sampled(injected, prompt)
-    held = len(comfy.model_management.current_loaded_models)
+    # Models of other tests go first.
+    gc.collect()
+    comfy.model_management.cleanup_models_gc()
+    held = len(comfy.model_management.loaded_models())
     del injected, loaded
     gc.collect()
     comfy.model_management.cleanup_models_gc()
@@ -167,7 +170,7 @@ def test_weights_loaded_in_inference_mode_give_the_gradient_of_ordinary_ones(
                 return torch.autograd.grad(found[0].square().sum(), leaf)[0]
 
     model = make_flux()
-    expected = gradient(with_subjects(model, [Injection(made(kind), subject())]))
+    expected = gradient(with_subjects(model, [Injection(made(kind).to(model.load_device), subject())]))
     with torch.inference_mode():
         # As a prompt of ComfyUI runs.
         loaded = LoadedAdapter(made(kind))

@@ -60,7 +60,7 @@ def model(plain):
 
 
 def off(found, wanted):
-    found, wanted = found.detach(), wanted.detach()
+    found, wanted = found.detach().cpu(), wanted.detach().cpu()
     return float((found - wanted).abs().max() / wanted.abs().max())
 
 
@@ -105,7 +105,7 @@ def test_a_native_model_learns_a_lora_that_comfyui_loads(plain, model, prompt, z
     with torch.inference_mode(inference):
         host = ComfyUNet(model)
         with host.session(), torch.enable_grad():
-            learnt = train_lora(host, host.module, z.clone(), prompt, settings)
+            learnt = train_lora(host, host.module, z.to(host.device, copy=True), prompt, settings)
     assert len(learnt.layers) == len(wanted.layers)
     assert all(bool(up.any()) for _, up in learnt.layers.values())
     patched, _ = comfy.sd.load_lora_for_models(model, None, to_state(learnt), 1.0, 0.0)
