@@ -21,6 +21,7 @@ import torch
 from torch import Tensor
 
 from ..choices import check_choices
+from ..device import sent_to
 from ..instruction.operations import PointOperation
 from .bodies import SHARE, carry_bodies
 from .geometry import Size, cell_centres
@@ -87,7 +88,7 @@ def latent_warp(
     carried = torch.ones(size[1], size[0], dtype=torch.bool) if area is None else resample(area, size) > 0
     if settings.motion == "interpolated":
         offset, _ = moves.pull(settings.ratio, size, centres)
-        drawn = blend(z, (centres + offset).to(z.device), signal)
+        drawn = blend(z, sent_to(centres + offset, z.device), signal)
         return torch.where(carried.to(z.device), drawn, z)
 
     offset, _ = moves.push(settings.ratio, size, centres)
@@ -98,7 +99,7 @@ def latent_warp(
         sources = carried & ~on_handle
     goal = centres + offset
     goal = torch.stack((goal[..., 0].clamp(0.5, size[0] - 0.5), goal[..., 1].clamp(0.5, size[1] - 0.5)), dim=-1)
-    out, reached = splat(z, goal.to(z.device), source=sources)
+    out, reached = splat(z, sent_to(goal, z.device), source=sources)
     still = ~carried.to(z.device) & ~reached
     out, known = torch.where(still, z, out), reached | still
     return fill_pure(out, known, z) if settings.fill == "pure" else fill_in_place(out, known)
@@ -111,7 +112,7 @@ def _bodies(
     size = (z.shape[-1], z.shape[-2])
     carried = carry_bodies(points, picture, size, settings.radius * min(picture), settings.ratio)
     allowed = torch.ones(size[1], size[0], dtype=torch.bool) if area is None else resample(area, size) > 0
-    source, landed, left = (v.to(z.device) for v in (carried.source, carried.landed & allowed, carried.left & allowed))
+    source, landed, left = (sent_to(v, z.device) for v in (carried.source, carried.landed & allowed, carried.left & allowed))
     moved = blend(z, source, signal) if settings.motion == "interpolated" else sample(z, source, mode="nearest")
     still = z if signal is None else signal.to(z)
     ground = fill_pure(still, ~left, still) if settings.fill == "pure" else fill_in_place(still, ~left)

@@ -12,6 +12,8 @@ from typing import Literal, Protocol
 import torch
 from torch import Tensor
 
+from ..device import sent_to
+
 
 class HasBackward(Protocol):
     """Anything that knows, for each cell of a grid of `size` (w, h), where its content comes from (a DragField)."""
@@ -60,7 +62,7 @@ def sample(
     if mode not in ("bilinear", "nearest") or padding not in ("border", "zeros"):
         raise ValueError(f"cannot sample with {mode=} and {padding=}: use bilinear or nearest, border or zeros")
     height, width = image.shape[-2:]
-    x, y = (xy.to(image.device) - 0.5).unbind(-1)
+    x, y = (sent_to(xy, image.device) - 0.5).unbind(-1)
     if padding == "border":
         x, y = x.clamp(0, width - 1), y.clamp(0, height - 1)
     flat = image.flatten(2)
@@ -111,7 +113,7 @@ def splat(
     flat = image.flatten(2)
     taking = torch.ones(cells, dtype=torch.bool) if source is None else source.flatten()
     origin = taking.to(image.device).nonzero().squeeze(1)
-    x, y = (forward.to(image.device).flatten(0, 1)[origin] - 0.5).unbind(-1)
+    x, y = (sent_to(forward, image.device).flatten(0, 1)[origin] - 0.5).unbind(-1)
 
     if collisions == "first":
         x, y = x.round(), y.round()

@@ -17,6 +17,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ..device import sent_to
+
 TILE = 256
 """Places read at a time."""
 
@@ -78,7 +80,7 @@ def make_reader(
     for column, share in zip(columns.split(tile), shares.split(tile), strict=True):
         touched, at = _numbered(column, share)
         weights = torch.zeros(len(share), len(touched), dtype=shares.dtype).scatter_add_(1, at, share)
-        tiles.append(Tile(*(part.to(device, non_blocking=True) for part in (cells[touched], touched, weights))))
+        tiles.append(Tile(*(sent_to(part, device, non_blocking=True) for part in (cells[touched], touched, weights))))
     return Reader(cells.to(device, non_blocking=True), tuple(tiles))
 
 

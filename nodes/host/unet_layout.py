@@ -102,7 +102,7 @@ def schedule_of(patcher: Any) -> tuple[NoiseSchedule, str]:
             f"ModelSampling node in front, or {FAMILY}"
         )
     with torch.inference_mode(False):
-        sigmas = sampling.sigmas.detach().clone().double().cpu()
+        sigmas = sampling.sigmas.detach().cpu().double().clone()
         schedule = NoiseSchedule(1 / (1 + sigmas**2))
     return schedule, "v_prediction" if isinstance(sampling, comfy.model_sampling.V_PREDICTION) else "epsilon"
 

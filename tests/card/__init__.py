@@ -3,7 +3,8 @@
     device = tests.card.install()        # builds it first (g++, ninja; a minute), once a version of torch
 
 A tensor on it does not meet one on the CPU, a model moved there gets new numbers in its parameters, a backward pass runs in a thread of its
-own, `.numpy()` is refused. What it computes is what the CPU computes, at the price of copies.
+own, `.numpy()` is refused. What it computes is what the CPU computes, at the price of copies. With CARD_WITHOUT_FLOAT64 set it has no
+float64, as the cards of Apple and Intel have none.
 """
 
 from __future__ import annotations

@@ -84,14 +84,23 @@ Tensor on_cpu(const Tensor& x) {
 
 bool here(const Tensor& x) { return x.defined() && x.device().type() == CARD; }
 
+// As Apple's and Intel's cards have none.
+void refuse_float64(std::optional<at::ScalarType> dtype) {
+  static const bool refused = std::getenv("CARD_WITHOUT_FLOAT64") != nullptr;
+  const auto asked = c10::dtype_or_default(dtype);
+  TORCH_CHECK(!refused || (asked != at::kDouble && asked != at::kComplexDouble), "this device has no float64");
+}
+
 Tensor empty(c10::IntArrayRef size, std::optional<at::ScalarType> dtype, std::optional<at::Layout>, std::optional<at::Device>,
              std::optional<bool>, std::optional<at::MemoryFormat> format) {
+  refuse_float64(dtype);
   return at::detail::empty_generic(size, &allocator, c10::DispatchKeySet(c10::DispatchKey::MTIA),
                                    c10::dtype_or_default(dtype), format);
 }
 
 Tensor empty_strided(c10::IntArrayRef size, c10::IntArrayRef stride, std::optional<at::ScalarType> dtype, std::optional<at::Layout>,
                      std::optional<at::Device>, std::optional<bool>) {
+  refuse_float64(dtype);
   return at::detail::empty_strided_generic(size, stride, &allocator, c10::DispatchKeySet(c10::DispatchKey::MTIA),
                                            c10::dtype_or_default(dtype));
 }

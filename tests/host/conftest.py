@@ -100,6 +100,9 @@ def _compute_on(device: torch.device) -> None:
     management.get_total_memory = lambda dev=None, torch_total_too=False: total(torch.device("cpu"), torch_total_too)
     management.get_torch_device = lambda: device
     management.get_all_torch_devices = lambda exclude_current=False: [] if exclude_current else [device]
+    if os.environ.get("CARD_WITHOUT_FLOAT64"):
+        # For which ComfyUI's own code makes way on these.
+        management.is_device_mps = lambda dev: getattr(dev, "type", None) == device.type
     management.vram_state = management.VRAMState.NORMAL_VRAM
 
 

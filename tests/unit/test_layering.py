@@ -27,8 +27,8 @@ MAY_IMPORT = {
     "__init__": {"nodes"},
 }
 ROOMS = (
-    "choices", "instruction", "field", "picture", "self_drags", "progress", "model", "sampling", "optimise", "adapters", "backbones",
-    "edits", "metrics", "check", "training", "formats", "intent", "demo",
+    "choices", "device", "instruction", "field", "picture", "self_drags", "progress", "model", "sampling", "optimise", "adapters",
+    "backbones", "edits", "metrics", "check", "training", "formats", "intent", "demo",
 )  # fmt: skip
 """What core consists of, from below: a room imports those before it. `core/backbones` opens models that `core/demo` trained, when asked."""
 OPENS_WHEN_ASKED = {("backbones", "demo")}
