@@ -63,5 +63,7 @@ def is_out_of_memory(error: BaseException) -> bool:
 def free_everything() -> None:
     """Have ComfyUI unload all models and give what is cached back; a MODEL in use is loaded again by its next call."""
     gc.collect()
-    comfy.model_management.unload_all_models()
-    comfy.model_management.soft_empty_cache()
+    # A weight made in inference mode and moved out of it is of no use to anybody any more.
+    with torch.inference_mode():
+        comfy.model_management.unload_all_models()
+        comfy.model_management.soft_empty_cache()

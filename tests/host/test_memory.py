@@ -22,7 +22,7 @@ from dragfield.core.sampling.sampler import FlowSampler
 from dragfield.nodes.host.bank_on_host import SentBlocks, device_bytes, move_to_host, sent_ahead
 from dragfield.nodes.host.comfy_transformer import ComfyTransformer
 from dragfield.nodes.host.memory import KEPT_BY_MAP, PLANS, Walk, activation_bytes, choose, read_saving
-from dragfield.nodes.host.out_of_memory import OutOfMemory, is_out_of_memory, with_one_retry
+from dragfield.nodes.host.out_of_memory import OutOfMemory, free_everything, is_out_of_memory, with_one_retry
 
 WALK = Walk(tokens=4608, width=3072, double=19, single=0, dtype=torch.bfloat16, maps=1)
 SETTINGS = RegionDragSettings(transport_steps=2, intensify_steps=1)
@@ -188,6 +188,20 @@ def test_running_out_once_is_followed_by_one_lean_try_with_the_same_result(make_
     out = OutAt(monkeypatch, where, call)
     assert torch.allclose(with_one_retry(backbone, work), wanted, atol=1e-6)
     assert (out.raised, tries) == (1, [PLANS[0], PLANS[-1]])
+
+
+def test_what_is_freed_in_a_session_is_still_of_use_afterwards(make_flux, latent, prompt):
+    with torch.inference_mode():
+        model = make_flux()
+        backbone = ComfyTransformer(model)
+        with backbone.session():
+            before = backbone.velocity(latent, 0.6, prompt)
+            free_everything()
+            # What the host itself would do with it then, wherever it is now.
+            layer = model.model.diffusion_model.img_in
+            with torch.inference_mode():
+                layer(torch.zeros(1, layer.in_features, dtype=layer.weight.dtype, device=layer.weight.device))
+            assert torch.equal(backbone.velocity(latent, 0.6, prompt), before)
 
 
 def test_running_out_twice_ends_in_one_sentence_of_advice(make_flux, latent, prompt, monkeypatch):
