@@ -28,7 +28,6 @@ class Measured:
     rotation_error_deg: |angle|, rotations only.  psnr_truth_db, psnr_truth_mask_db: over the picture, and inside the mask.
     background_max_abs: largest difference to the source outside of the mask.  source_left: how much of the object still stands where it
     was: 0 = the truth is there, 1 = the source is; None where source and truth hardly differ there.
-    psnr_truth_seam_db: inside the mask within SEAM px of where the region's outline was and is: seams, joints, what was uncovered there.
     psnr_truth_seam_db: inside the mask within SEAM px of where the outline of the region was and is: seams, joints, what was uncovered.
     """
 
