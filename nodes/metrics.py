@@ -142,8 +142,8 @@ class DragMetrics(io.ComfyNode):
             # Equal for all pictures where the one before and the truth are.
             sources = max(len(image) for image in (before, truth) if image is not None)
             unedited = [measured(i, before) for i in range(sources)] * (count // sources)
-        origin = "connected" if mask is not None else "the drag's own editable area" if given else "made as published, for none is connected,"
-        notes = [REMINDER, f"The mask is {origin} and covers {area.mean():.0%} of the picture."]
+        origin = "made as published" if not given else "the drag's own editable area" if mask is None else "the one connected"
+        notes = [REMINDER, f"The mask, {origin}, covers {area.mean():.0%} of the picture."]
         notes += [DEMO_NOTE] * (networks.dift == DEMO_UNET)
         text = "\n".join([*lines(taken, edited, unedited), *notes])
         numbers = {
