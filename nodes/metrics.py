@@ -85,7 +85,7 @@ class DragMetrics(io.ComfyNode):
                 ),
             ],
             outputs=[
-                io.String.Output("text", tooltip="Each metric with its unit, the unedited picture's value, and which direction is better."),
+                io.String.Output("text", tooltip="A table: value, unedited picture's, unit, which is better. See Preview as Text."),
                 io.String.Output("numbers", tooltip="Everything as JSON."),
                 io.String.Output("table", tooltip="A line for each picture and metric, as CSV."),
             ],

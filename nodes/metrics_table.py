@@ -1,4 +1,4 @@
-"""Metrics of edited pictures, each beside its value for the unedited one, in lines of words and as CSV."""
+"""Metrics of edited pictures, each beside its value for the unedited one, as aligned text and as CSV."""
 
 from __future__ import annotations
 
@@ -11,15 +11,19 @@ from ..core.metrics.table import Metric, Value, mean_value
 
 Values = dict[str, Value]
 """Of one picture, by metric."""
+ROW = "{:<17} {:>9} {:>9}  {:<6}  {:<6}"
 
 
 def lines(taken: Sequence[Metric], edited: Sequence[Values], unedited: Sequence[Values]) -> list[str]:
-    """A line for each metric; of a batch the mean first, then each picture under its heading."""
-    found = []
+    """A row for each metric below the head of the columns; of a batch the mean first, then each picture under its heading.
+
+    "-" stands where a metric says nothing of an edit.
+    """
+    found = [ROW.format("metric", "value", "unedited", "unit", "better")]
     for heading, one, still in _blocks(taken, edited, unedited):
         if len(edited) > 1:
             found.append(f"mean of {len(edited)} pictures" if heading == "mean" else f"picture {heading}")
-        found += [_line(metric, one[metric.name], still[metric.name]) for metric in taken]
+        found += [_row(metric, one[metric.name], still[metric.name]) for metric in taken]
     return found
 
 
@@ -47,13 +51,11 @@ def _blocks(taken: Sequence[Metric], edited: Sequence[Values], unedited: Sequenc
     return [*([("mean", means(taken, edited), means(taken, unedited))] if len(each) > 1 else []), *each]
 
 
-def _line(metric: Metric, value: Value, still: Value) -> str:
-    if mean_value(value) is None:
-        return f"{metric.name}: says nothing of this edit"
-    each = f"; each operation: {', '.join(f'{v:.4g}' for v in value)}" if isinstance(value, list) and len(value) > 1 else ""
-    return f"{metric.name}: {_amount(metric, value)} (unedited {_amount(metric, still)}), {metric.better} is better{each}"
+def _row(metric: Metric, value: Value, still: Value) -> str:
+    each = f"  operations: {', '.join(map(_short, value))}" if isinstance(value, list) and len(value) > 1 else ""
+    return ROW.format(metric.name, _short(value), _short(still), metric.unit, metric.better) + each
 
 
-def _amount(metric: Metric, value: Value) -> str:
+def _short(value: Value) -> str:
     one = mean_value(value)
-    return "-" if one is None else f"{one:.4g} {metric.unit}".rstrip()
+    return "-" if one is None else f"{one:.4g}"

@@ -97,18 +97,21 @@ def test_with_nothing_more_connected_all_that_can_be_taken_is_and_equals_core() 
     assert numbers["pictures"] == [of_core(ALONE, judged())]
     assert numbers["unedited"] == [of_core(ALONE, judged(BEFORE))]
     assert [row["metric"] for row in table] == ALONE
-    for row, line in zip(table, text.splitlines(), strict=False):
+    head, *lines = text.splitlines()
+    assert head.split() == ["metric", "value", "unedited", "unit", "better"]
+    for row, line in zip(table, lines, strict=False):
         metric, value = METRICS[row["metric"]], mean_value(numbers["pictures"][0][row["metric"]])
         assert row["value"] == ("" if value is None else str(value)) and (row["unit"], row["better"]) == (metric.unit, metric.better)
-        said = f"{metric.name}: says nothing" if value is None else f"{metric.name}: {value:.4g} {metric.unit}".rstrip()
-        assert line.startswith(said) and (value is None or f"{metric.better} is better" in line)
+        still = mean_value(numbers["unedited"][0][row["metric"]])
+        said = ["-" if v is None else f"{v:.4g}" for v in (value, still)]
+        assert line.split()[: 4 + len(metric.unit.split())] == [metric.name, *said, *metric.unit.split(), metric.better]
 
 
 def test_each_operation_has_a_value_of_its_own() -> None:
     text, numbers, _ = taken(metrics="arrival")
     values = numbers["pictures"][0]["arrival"]
     assert len(values) == 2 and numbers["mean"]["arrival"] == sum(values) / 2
-    assert f"each operation: {values[0]:.4g}, {values[1]:.4g}" in text
+    assert f"lower   operations: {values[0]:.4g}, {values[1]:.4g}" in text
 
 
 def test_a_truth_brings_its_metrics_and_a_mask_counts_where_it_fades_too() -> None:
