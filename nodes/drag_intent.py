@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import os
-from pathlib import Path
-
-import folder_paths
 import numpy as np
 import torch
 from comfy_api.latest import io, ui
@@ -15,6 +11,7 @@ from ..core.intent import chat, geometry, local
 from ..core.intent.answer import Intent, moving
 from ..core.intent.request import Request, make_request
 from . import intent_store, wire
+from .host.models_folder import folder_in_models
 from .host.progress import ComfyProgress
 from .host.room import device_with_room_for
 from .host.user_settings import setting
@@ -112,19 +109,10 @@ def _asked(request: Request, instruction: DragInstruction, backend: str, model: 
         url = setting("Dragfield.Intent.Url", "DRAGFIELD_API_URL", OLLAMA)
         endpoint = chat.Endpoint(url, model, setting("Dragfield.Intent.Key", "DRAGFIELD_API_KEY"), timeout=timeout)
         return chat.ask(endpoint, request, instruction, ComfyProgress.stop_if_cancelled)
-    folder = _folder(model)
+    folder = folder_in_models(MODELS, model)
     device = device_with_room_for(folder)
     dtype = torch.float32 if device.type == "cpu" else torch.bfloat16
     return local.ask(folder, request, instruction, device=str(device), dtype=dtype, should_stop=ComfyProgress.stop_if_cancelled)
-
-
-def _folder(name: str) -> Path:
-    """The model's folder, which a shared workflow must not lead out of the models directory."""
-    root = Path(folder_paths.models_dir) / MODELS
-    path = Path(os.path.normpath(root / name))
-    if path == root or not path.is_relative_to(root):
-        raise ValueError(f"the model {name[:60]!r} is not a folder inside {MODELS} of ComfyUI's models directory; copy or link it there")
-    return path
 
 
 def _lines(intent: Intent, instruction: DragInstruction) -> list[str]:

@@ -21,6 +21,7 @@ from .host.loaded_picture import add_route
 from .invert import FireFlowInvert
 from .latent_warp import LatentWarp
 from .masked_denoise import GradientMaskedDenoise
+from .metrics import DragMetrics
 from .model_check import ModelCheck
 from .mutual_attention import MutualSelfAttention
 from .paste_back import PasteBack
@@ -54,6 +55,7 @@ NODES: list[type[io.ComfyNode]] = [
     PasteBack,
     DragEdit,
     DragReport,
+    DragMetrics,
     ModelCheck,
     FireFlowSampler,
     LoadSubjectAdapter,

@@ -60,28 +60,20 @@ class DragReport(io.ComfyNode):
         truth: torch.Tensor | None = None,
     ) -> io.NodeOutput:  # fmt: skip
         size = wire.image_size(before)
-        for name, image in (("edited", after), ("true", truth)):
-            if image is not None and wire.image_size(image) != size:
-                found = wire.image_size(image)
-                raise ValueError(
-                    f"the {name} picture is {found[0]} x {found[1]} px but the one before {size[0]} x {size[1]}: make them the same size"
-                )
-        counts = sorted({len(image) for image in (before, after, truth) if image is not None} - {1})
-        if len(counts) > 1:
-            raise ValueError(f"batches of {' and '.join(map(str, counts))} pictures do not belong together: give one, or as many of each")
+        count = wire.count_of(before, edited=after, true=truth)
         asked = wire.read_field(drag, size).drag
         area = None if mask is None else wire.bool_mask(mask, size, above=0.0)
         nodes = upstream(cls.hidden.prompt, cls.hidden.unique_id, "after") if cls.hidden else []
         judged: list[tuple[list[Arrival], dict]] = []
         drawn = []
-        for i in range(max(len(before), len(after))):
-            old, new = (wire.array_of(image[i if len(image) > 1 else 0]) for image in (before, after))
+        for i in range(count):
+            old, new = (wire.array_at(image, i) for image in (before, after))
             found = arrivals(old, new, asked)
             numbers = {"operations": [_numbers(one) | {"advice": advice(one, nodes)} for one in found]}
             if area is not None and not area.all():
                 numbers["background_max_difference"] = float(np.abs(new - old)[~area].max())
             if truth is not None:
-                real = wire.array_of(truth[i if len(truth) > 1 else 0])
+                real = wire.array_at(truth, i)
                 where = np.ones(old.shape[:2], dtype=bool) if area is None else area
                 numbers |= {"truth_db": psnr(new[where], real[where]), "unedited_truth_db": psnr(old[where], real[where])}
             judged.append((found, numbers))

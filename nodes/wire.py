@@ -28,6 +28,28 @@ def image_size(image: Tensor) -> Size:
     return (image.shape[2], image.shape[1])
 
 
+def count_of(before: Tensor, **others: Tensor | None) -> int:
+    """How many pictures are judged, of IMAGEs that belong together: each has one picture, which counts for all, or that many.
+
+    others: by their names in a sentence; None for one that is not connected.  Raises ValueError for other sizes and other numbers.
+    """
+    size, images = image_size(before), {name: image for name, image in others.items() if image is not None}
+    for name, image in images.items():
+        if (found := image_size(image)) != size:
+            raise ValueError(
+                f"the {name} picture is {found[0]} x {found[1]} px but the one before {size[0]} x {size[1]}: make them the same size"
+            )
+    counts = sorted({len(image) for image in (before, *images.values())} - {1})
+    if len(counts) > 1:
+        raise ValueError(f"batches of {' and '.join(map(str, counts))} pictures do not belong together: give one, or as many of each")
+    return counts[0] if counts else 1
+
+
+def array_at(image: Tensor, i: int) -> np.ndarray:
+    """Picture i of a batch, or the only one that there is, as `array_of`."""
+    return array_of(image[i if len(image) > 1 else 0])
+
+
 def pictures(image: Tensor) -> Iterator[Tensor]:
     """The pictures of an IMAGE one by one, float32 [1, 3, H, W]; alpha is dropped. What arrived is not written to."""
     for one in image:

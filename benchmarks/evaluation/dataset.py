@@ -13,7 +13,6 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from ...core.field.masks import adaptive_gradient_mask
 from ...core.formats.picture_file import decode
 from ...core.instruction import DragInstruction
 from ...core.instruction.guarded_json import InstructionError
@@ -86,12 +85,3 @@ class Dataset:
             except InstructionError as error:
                 wrong[name] = str(error)
         return wrong
-
-
-def made_mask(drag: Drag, given: np.ndarray | None) -> tuple[np.ndarray, bool]:
-    """The mask of a case, and whether it was given: DragFlow's adaptive mask stands in where a data set has none."""
-    return (adaptive_gradient_mask(drag), False) if given is None else (given, True)
-
-
-def point_operations(drag: Drag) -> tuple[Operation, ...]:
-    return tuple(Operation(point.handle, point.target) for point in drag.points)

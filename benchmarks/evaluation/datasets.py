@@ -25,8 +25,8 @@ from ...core.formats import drag100, dragbench, real_motion, red_bench
 from ...core.formats.picture_file import size_of
 from ...core.formats.sample import Sample, read_bytes, read_mask
 from ...core.instruction import DragInstruction
-from ...core.metrics.judged import Operation
-from .dataset import Case, Dataset, made_mask, point_operations
+from ...core.metrics.judged import Operation, made_mask, operations_of
+from .dataset import Case, Dataset
 
 PICTURES = (".png", ".jpg", ".jpeg", ".webp")
 SUITES = ("redbench", "dragbench", "dragbench-dr", "drag100", "real-motion", "folder")
@@ -78,7 +78,7 @@ def _red_case(folder: Path) -> Case:
     if by_regions is None and by_points is None:
         raise ValueError("instruction.json asks for no operation at all; give region_operations or point_operations")
     if by_regions is None:
-        operations = point_operations(points.drag())
+        operations = operations_of(points.drag())
     drag = drag if drag.regions else points.drag()
     return Case(folder.name, regions.picture, size, by_regions, by_points, operations, *made_mask(drag, given))
 
@@ -92,17 +92,12 @@ def _numbered(folder: Path, kind: str, size: tuple[int, int], count: int) -> lis
 def _points_case(sample: Sample) -> Case:
     """A sample of points with the data set's own mask; an instruction of our own may hold regions too."""
     drag = sample.drag()
-    regions = tuple(Operation.of_region(r, _middle(r.mask)) for r in drag.regions if r.task != "pin")
-    operations = (*regions, *point_operations(drag))
+    operations = operations_of(drag)
     if not operations:
         raise ValueError("the drag moves nothing; give it a region or a point that goes somewhere")
-    told = (sample.instruction, None) if regions else (None, sample.instruction)
+    by_regions = any(operation.motion is not None for operation in operations)
+    told = (sample.instruction, None) if by_regions else (None, sample.instruction)
     return Case(sample.name, sample.picture, sample.size, *told, operations, *made_mask(drag, drag.editable))
-
-
-def _middle(mask: np.ndarray) -> tuple[float, float]:
-    ys, xs = np.nonzero(mask)
-    return float(xs.mean()) + 0.5, float(ys.mean()) + 0.5
 
 
 def _bench_names(folder: Path) -> dict[str, Path]:

@@ -17,7 +17,7 @@ from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any
 
-from ...core.metrics.table import METRICS
+from ...core.metrics.table import METRICS, mean_value
 from .store import Row, write
 
 RED_BENCH = {"if_bg": ("IF_bg  ⬆️", 3, 3), "if_s2t": ("IF_s2t ⬆️", 3, 3), "if_s2s": ("IF_s2s ⬇️", 3, 3), "md1": ("MD_1   ⬇️", 3, 2),
@@ -36,8 +36,7 @@ class Mean:
 
 def value_of(row: Row, metric: str) -> float | None:
     """One number for a sample: the mean of its operations where a metric judges each."""
-    value = row.values.get(metric)
-    return (fmean(value) if value else None) if isinstance(value, list) else value
+    return mean_value(row.values.get(metric))
 
 
 def mean_of(rows: Sequence[Row], metric: str) -> Mean | None:

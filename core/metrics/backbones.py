@@ -10,7 +10,7 @@ from dataclasses import dataclass, fields
 from functools import cached_property
 from pathlib import Path
 
-from ..adapters.vision import TransformersVision
+from ..adapters.vision import TransformersVision, VisionEncoder
 from .dift import Dift
 from .perceptual import LPIPS
 
@@ -18,12 +18,13 @@ from .perceptual import LPIPS
 @dataclass(frozen=True)
 class Backbones:
     """lpips: AlexNet's weights as torchvision saves them; lpips_heads: LPIPS's, None for an installed library's.  clip: folder of a CLIP
-    vision model, as transformers saves it.  dift: folder of a Stable Diffusion model in diffusers layout.  device: where they run.
+    vision model, as transformers saves it, or an encoder with the `side` of its square in px.  dift: folder of a Stable Diffusion model in
+    diffusers layout.  device: where they run.
     """
 
     lpips: Path | None = None
     lpips_heads: Path | None = None
-    clip: Path | None = None
+    clip: Path | VisionEncoder | None = None
     dift: Path | None = None
     device: str = "cpu"
 
@@ -32,7 +33,7 @@ class Backbones:
         return need == "" or getattr(self, need) is not None
 
     def paths(self) -> dict[str, str]:
-        """Those that are there, by name."""
+        """Files and folders that are there, by name."""
         return {f.name: str(value) for f in fields(self) if isinstance(value := getattr(self, f.name), Path)}
 
     def check(self) -> None:
@@ -56,9 +57,11 @@ class Backbones:
         return LPIPS.load(self.lpips, self.lpips_heads).to(self.device)
 
     @cached_property
-    def clip_network(self) -> TransformersVision:
+    def clip_network(self) -> VisionEncoder:
         import torch
 
+        if not isinstance(self.clip, Path):
+            return self.clip
         return TransformersVision.load(self.clip, device=self.device, dtype=torch.float32)
 
     @cached_property

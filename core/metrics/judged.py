@@ -10,8 +10,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..field.geometry import Motion, Point, rotation_angle
-from ..field.masks import moved_as_published
+from ..field.geometry import Motion, Point, centroid, rotation_angle
+from ..field.masks import adaptive_gradient_mask, moved_as_published
 from ..instruction.operations import Drag, RegionOperation
 
 
@@ -70,3 +70,17 @@ class Judged:
     def size(self) -> tuple[int, int]:
         """(width, height) px."""
         return self.before.shape[1], self.before.shape[0]
+
+
+def operations_of(drag: Drag) -> tuple[Operation, ...]:
+    """What a drag asks for: its regions but for pins, each from the centroid of its mask, then its points."""
+    regions = (Operation.of_region(region, centroid(region.mask)) for region in drag.regions if region.task != "pin")
+    return (*regions, *(Operation(point.handle, point.target) for point in drag.points))
+
+
+def made_mask(drag: Drag, given: np.ndarray | None) -> tuple[np.ndarray, bool]:
+    """Where a picture might change, bool [H, W], and whether it was given: DragFlow's adaptive mask (D.2) stands in where there is none.
+
+    Raises: ValueError if nothing might.
+    """
+    return (adaptive_gradient_mask(drag), False) if given is None else (given, True)

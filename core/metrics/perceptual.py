@@ -55,7 +55,9 @@ class LPIPS(nn.Module):
         of an installed torchmetrics or lpips.  Raises: ValueError for files that are none of these."""
         made = cls()
         weights = {name: value for name, value in _read(alexnet).items() if name.startswith("features.")}
-        heads = heads or _packaged_heads()
+        heads = heads or packaged_heads()
+        if heads is None:
+            raise ValueError("LPIPS's heads are not here; run: pip install torchmetrics, or name their file by --lpips-heads")
         found = _read(heads)
         try:
             made.features.load_state_dict({name.removeprefix("features."): value for name, value in weights.items()})
@@ -138,12 +140,13 @@ def _scaled(picture: Tensor) -> Tensor:
     return F.interpolate(picture, (SIDE, SIDE), mode="bilinear", align_corners=False)
 
 
-def _packaged_heads() -> Path:
+def packaged_heads() -> Path | None:
+    """LPIPS's heads in an installed library; None where there is none."""
     for library, place in HEADS:
         spec = find_spec(library)
         if spec is not None and spec.origin is not None and (file := Path(spec.origin).parent / place).is_file():
             return file
-    raise ValueError("LPIPS's heads are not here; run: pip install torchmetrics, or name their file by --lpips-heads")
+    return None
 
 
 def _read(path: Path) -> dict[str, Tensor]:

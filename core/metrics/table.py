@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
+from statistics import fmean
 from typing import Literal
 
 from . import matching, perceptual, pixels
@@ -19,13 +20,16 @@ Value = float | list[float] | None
 
 @dataclass(frozen=True)
 class Metric:
-    """better: which direction is.  needs: the network, "" for none.  pooled: its mean is over all operations of a data set, not samples."""
+    """better: which direction is.  needs: the network, "" for none.  pooled: its mean is over all operations of a data set, not samples.
+    unit: of its value, "" for none.  of_truth: whether it compares with the picture's truth, and says nothing without one."""
 
     name: str
     better: Literal["higher", "lower"]
     measure: Callable[[Judged, Backbones], Value]
     needs: str = ""
     pooled: bool = False
+    unit: str = ""
+    of_truth: bool = False
 
 
 def _plain(measure: Callable[[Judged], Value]) -> Callable[[Judged, Backbones], Value]:
@@ -43,13 +47,13 @@ def _clip(edit: Judged, backbones: Backbones) -> float:
 METRICS: dict[str, Metric] = {
     metric.name: metric
     for metric in (
-        Metric("psnr_source", "higher", _plain(pixels.psnr_source)),
+        Metric("psnr_source", "higher", _plain(pixels.psnr_source), unit="dB"),
         Metric("ssim_source", "higher", _plain(pixels.ssim_source)),
-        Metric("psnr_background", "higher", _plain(pixels.psnr_background)),
-        Metric("max_background", "lower", _plain(pixels.max_background)),
-        Metric("psnr_truth", "higher", _plain(pixels.psnr_truth)),
-        Metric("ssim_truth", "higher", _plain(pixels.ssim_truth)),
-        Metric("arrival", "lower", _plain(pixels.arrival)),
+        Metric("psnr_background", "higher", _plain(pixels.psnr_background), unit="dB"),
+        Metric("max_background", "lower", _plain(pixels.max_background), unit="of 255"),
+        Metric("psnr_truth", "higher", _plain(pixels.psnr_truth), unit="dB", of_truth=True),
+        Metric("ssim_truth", "higher", _plain(pixels.ssim_truth), of_truth=True),
+        Metric("arrival", "lower", _plain(pixels.arrival), unit="px"),
         *(Metric(f"dai_{radius}", "lower", _plain(partial(dai, radius=radius))) for radius in RADII),
         *(Metric(f"dai_{radius}_published", "lower", _plain(partial(dai_published, radius=radius))) for radius in RADII),
         Metric("if", "higher", _by("lpips_network", perceptual.fidelity), "lpips"),
@@ -57,11 +61,23 @@ METRICS: dict[str, Metric] = {
         Metric("if_s2t", "higher", _by("lpips_network", perceptual.source_to_target), "lpips"),
         Metric("if_s2s", "lower", _by("lpips_network", perceptual.source_to_source), "lpips"),
         Metric("clip", "higher", _clip, "clip"),
-        Metric("md", "lower", _by("dift_network", matching.mean_distance), "dift", pooled=True),
-        Metric("md1", "lower", _by("dift_network", matching.within_mask), "dift"),
-        Metric("md2", "lower", _by("dift_network", matching.normalised), "dift"),
+        Metric("md", "lower", _by("dift_network", matching.mean_distance), "dift", pooled=True, unit="px"),
+        Metric("md1", "lower", _by("dift_network", matching.within_mask), "dift", unit="px"),
+        Metric("md2", "lower", _by("dift_network", matching.normalised), "dift", unit="%"),
     )
 }
+
+
+def mean_value(value: Value) -> float | None:
+    """One number for an edit: the mean of its operations where a metric judges each."""
+    return (fmean(value) if value else None) if isinstance(value, list) else value
+
+
+def check_known(names: Sequence[str]) -> None:
+    """Raises: ValueError for an unknown metric, naming all."""
+    for name in names:
+        if name not in METRICS:
+            raise ValueError(f"metric {name!r} is unknown: use some of {', '.join(METRICS)}")
 
 
 def chosen(names: Sequence[str], backbones: Backbones) -> tuple[str, ...]:
@@ -69,9 +85,8 @@ def chosen(names: Sequence[str], backbones: Backbones) -> tuple[str, ...]:
 
     Raises: ValueError for an unknown metric and for one whose network is not named.
     """
+    check_known(names)
     for name in names:
-        if name not in METRICS:
-            raise ValueError(f"metric {name!r} is unknown: use some of {', '.join(METRICS)}")
         if not backbones.has(METRICS[name].needs):
             raise ValueError(f"metric {name} needs a network: name it by --{METRICS[name].needs}, or leave the metric out")
     return tuple(names) or tuple(name for name, metric in METRICS.items() if backbones.has(metric.needs))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ from ...core.adapters.contract import SubjectAdapter
 from ...core.adapters.face import FacePlaces, InstalledFaces
 from ...core.adapters.vision import IMAGENET, TransformersVision, prepared
 from .autoencoder import ComfyAutoencoder
+from .models_folder import folder_in_models
 from .room import device_with_room_for
 
 TYPES = {"clip": "clip_vision_model", "siglip": "siglip_vision_model", "dinov2": "dinov2"}
@@ -49,7 +49,7 @@ def encoders_for(
                     f"{adapter.kind} needs SigLIP's pooled vector, which ComfyUI's CLIP vision leaves out: name a folder in siglip_folder, "
                     "of SigLIP so400m 384, inside models/clip_vision"
                 )
-            folder = _folder(siglip_folder)
+            folder = folder_in_models("clip_vision", siglip_folder)
             found[name] = TransformersVision.load(folder, side=384, device=str(device_with_room_for(folder)))
         else:
             connected = dinov2 if name == "dinov2" else clip_vision
@@ -83,6 +83,11 @@ class ComfyVision:
         if found != TYPES[name]:
             raise ValueError(f"the CLIP vision model connected as {name} is a {found}: connect a {TYPES[name]} (see the tooltip)")
         self._clip, self._name, self._device = clip_vision, name, device
+
+    @property
+    def side(self) -> int:
+        """Of the square that it looks at, px."""
+        return self._clip.image_size
 
     def embeds(self, picture: Tensor) -> Tensor:
         """See VisionEncoder."""
@@ -119,11 +124,3 @@ class ComfyVision:
                 found[-2] = network.get_intermediate_layers(given, [end], apply_norm=True)[0]
         # Each is (patches, class token).
         return [self._given(found[k - 1][0]) for k in layers]
-
-
-def _folder(name: str) -> Path:
-    root = Path(folder_paths.models_dir) / "clip_vision"
-    path = Path(os.path.normpath(root / name.strip()))
-    if path == root or not path.is_relative_to(root):
-        raise ValueError(f"the folder {name[:60]!r} is not inside clip_vision of ComfyUI's models directory; copy or link it there")
-    return path

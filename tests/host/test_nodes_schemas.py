@@ -19,7 +19,7 @@ import dragfield
 ROOT = Path(__file__).resolve().parents[2]
 SNAPSHOT = Path(__file__).with_name("node_schemas.json")
 WORDS = {"tooltip", "display_name"}
-FILES = {("DragfieldLoadSubjectAdapter", "file"), ("DragfieldLoadReadoutHead", "file")}
+FILES = {("DragfieldLoadSubjectAdapter", "file"), ("DragfieldLoadReadoutHead", "file"), ("DragfieldMetrics", "lpips")}
 """Choices that are the files found."""
 
 

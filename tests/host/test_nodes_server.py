@@ -173,6 +173,9 @@ def test_every_demo_workflow_drags_its_object_to_where_it_belongs(server: Any, o
     assert comfy.failure(history) is None
     reports = [history["outputs"][i]["text"][0] for i, n in prompt.items() if n["class_type"] == "DragfieldReport"]
     assert all("background: untouched" in report and "did not arrive" not in report for report in reports), reports
+    metrics = [history["outputs"][i]["text"][0] for i, n in prompt.items() if n["class_type"] == "DragfieldMetrics"]
+    for rows in ({row.split()[0]: row.split() for row in one.splitlines()} for one in metrics):
+        assert rows["max_background"][1:3] == ["0", "0"] and float(rows["psnr_truth"][1]) > float(rows["psnr_truth"][2])
     for truth in demo_truth.expected(prompt):
         saved = server.picture(history["outputs"][truth.saved]["images"][0])
         assert saved.startswith(b"\x89PNG")

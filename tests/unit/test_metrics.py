@@ -10,12 +10,13 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from dragfield.core.field.masks import adaptive_gradient_mask
 from dragfield.core.instruction.operations import Drag, PointOperation, RegionOperation
 from dragfield.core.metrics.backbones import Backbones
 from dragfield.core.metrics.clip_similarity import clip_similarity, cropped
 from dragfield.core.metrics.dai import dai, dai_published
 from dragfield.core.metrics.dift import ENSEMBLE, TIMESTEP, Dift
-from dragfield.core.metrics.judged import Judged, Operation
+from dragfield.core.metrics.judged import Judged, Operation, made_mask, operations_of
 from dragfield.core.metrics.matching import mean_distance, normalised, similarity, within_mask
 from dragfield.core.metrics.perceptual import LPIPS, background_fidelity, carried, fidelity, source_to_source, source_to_target
 from dragfield.core.metrics.table import METRICS, chosen
@@ -457,6 +458,28 @@ def test_every_metric_says_which_direction_is_better_and_needs_what_can_be_named
     assert chosen((), Backbones()) == tuple(name for name, metric in METRICS.items() if not metric.needs)
     with pytest.raises(ValueError, match="metric md needs a network: name it by --dift"):
         chosen(("md",), Backbones())
+
+
+def test_an_encoder_that_is_there_already_is_taken_as_it_is(clip) -> None:
+    edit = judged(noise(), noise(1))
+    assert METRICS["clip"].measure(edit, Backbones(clip=clip)) == clip_similarity(edit, clip, clip.side)
+    Backbones(clip=clip).check()
+
+
+def test_operations_are_regions_from_their_centroids_and_points_but_no_pins() -> None:
+    mask = region().source
+    drag = Drag(SIZE, (RegionOperation(mask, "pin"), RegionOperation(mask, "relocation", (56.5, 30.5))), (PointOperation((1, 2), (3, 4)),))
+    carried_region, point = operations_of(drag)
+    assert (carried_region.start, carried_region.target) == ((30.0, 28.0), (56.5, 30.5)) and carried_region.motion.shift == (26.5, 2.5)
+    assert (point.start, point.target, point.motion) == ((1, 2), (3, 4), None)
+
+
+def test_a_mask_is_made_where_none_is_given() -> None:
+    drag = Drag(SIZE, (RegionOperation(region().source, "relocation", (56.5, 30.5)),))
+    made, given = made_mask(drag, None)
+    assert not given and np.array_equal(made, adaptive_gradient_mask(drag))
+    own = np.ones(SIZE[::-1], bool)
+    assert made_mask(drag, own) == (own, True)
 
 
 def test_networks_that_are_not_there_are_refused(tmp_path: Path) -> None:
