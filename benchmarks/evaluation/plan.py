@@ -27,8 +27,8 @@ DECIDING = {"suite": "--suite", "model": "--model", "seed": "--seed", "longest":
 class Plan:
     """See `dragfield bench --help`.
 
-    methods: the rows, in order, by names of methods or of variants.  threads: of torch on a CPU, since sums in another order end in other
-    bits.
+    methods: the rows, in order, by names of methods or of variants.  base: that which an ablation table compares the others with; None:
+    no such table.  threads: of torch on a CPU, since sums in another order end in other bits.
     """
 
     suite: str
@@ -45,6 +45,7 @@ class Plan:
     backbones: Backbones = Backbones()
     variants: tuple[Variant, ...] = ()
     readout: Path | None = None
+    base: str | None = None
 
     @classmethod
     def make(cls, *, metrics: tuple[str, ...] = (), backbones: Backbones | None = None, **told) -> Plan:
@@ -54,6 +55,8 @@ class Plan:
         plan = cls(metrics=chosen(metrics, backbones), backbones=backbones, **told)
         open_dataset(plan.suite, plan.data)
         plan.editors()
+        if plan.base is not None and plan.base not in plan.methods:
+            raise ValueError(f"--ablate {plan.base} is none of the rows: use one of {', '.join(plan.methods)}")
         return plan
 
     def editors(self) -> Editors:
