@@ -156,8 +156,8 @@ def _markdown(found: Ablation) -> str:
 def legend(found: Ablation) -> str:
     """What a cell says, in words."""
     return (
-        f"Mean over a row's samples; in brackets the mean difference to {found.base} over the n samples that both have, ± its standard "
-        "error; * beyond two of them."
+        f"Mean over a row's samples; in brackets the mean difference to the base ({found.base}) over the n samples that both have, ± its "
+        "standard error; * beyond two standard errors."
     )
 
 
