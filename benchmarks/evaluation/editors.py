@@ -28,9 +28,11 @@ from ...core.formats.picture_file import decode
 from ...core.instruction import DragInstruction
 from ...core.model.backbone import Conditioning
 from ...core.model.blocks import choose_blocks
+from ...core.model.noise_schedule import scaled_linear
 from ...core.model.readout import ReadoutHead, load_readout
 from ...core.picture.preview import preview
 from ...core.picture.working_size import to_picture, to_tensor, working_size
+from ...core.sampling.ddim import ddim_times
 from ...core.sampling.inversion import InversionSettings
 from ...core.sampling.schedules import flux_schedule, sampling_times
 from .dataset import Case
@@ -119,8 +121,8 @@ class Editors:
         variant = self._variants[name]
         try:
             preset = preset_named(variant.preset, bundled=self.bundled)
-            if variant.preset == "published" and not self._method(name).published:
-                raise ValueError(f"nobody published {variant.method} under this name: leave the preset out")
+            if variant.preset != "auto" and preset == "published" and not self._method(name).published:
+                raise ValueError(f"nobody published {variant.method}: leave the preset out")
             run, settings = method_settings(variant.method, preset, bundled=self.bundled)
             if "seed" in variant.settings:
                 raise ValueError("each sample has a seed of its own, from --seed and its name: leave seed out")
@@ -243,9 +245,12 @@ def rehearse(settings: Any) -> None:
     """What else would end an edit only once it has begun. Raises: ValueError."""
     if isinstance(settings, DragFlowSettings):
         check_ties(settings)
-    if isinstance(settings.inversion, InversionSettings):
-        sampling_times(flux_schedule(1, settings.inversion.steps), settings.inversion.skip)
-        choose_blocks(settings.inversion.kv_blocks, 1, 1)
+    inversion = settings.inversion
+    if isinstance(inversion, InversionSettings):
+        sampling_times(flux_schedule(1, inversion.steps), inversion.skip)
+        choose_blocks(inversion.kv_blocks, 1, 1)
+    else:
+        ddim_times(scaled_linear(), inversion.steps, inversion.strength)
 
 
 class _Models(dict):

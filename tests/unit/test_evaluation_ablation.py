@@ -199,6 +199,21 @@ def test_settings_that_can_not_be_are_refused_before_a_model_is_read(told: dict,
         Editors(("v",), variants=(Variant("v", "dragflow", settings=told),))
 
 
+def test_a_walk_of_points_that_can_not_be_is_refused_too() -> None:
+    for told, sentence in (({"inversion.strength": 2}, "strength = 2.0 is outside"), ({"drag_steps": 0}, "a drag at 0 timesteps")):
+        with pytest.raises(ValueError, match=f"variant v: {re.escape(sentence)}"):
+            Editors(("v",), variants=(Variant("v", "directdrag", settings=told),))
+
+
+@pytest.mark.parametrize("option", ["--variants", "--ablation", "--ablate", "--readout"])
+def test_suites_of_drawn_cases_know_no_variants(option: str) -> None:
+    typer = pytest.importorskip("typer.testing")
+    from dragfield.cli.app import app
+
+    refused = typer.CliRunner().invoke(app, ["bench", "--suite", "demo", option, "dragflow"])
+    assert refused.exit_code == 2 and f"{option} is of data sets" in refused.output
+
+
 @pytest.mark.parametrize(
     ("told", "sentence"),
     [
