@@ -22,7 +22,7 @@ from PIL import Image
 from ...core.formats.picture_file import decode
 from ...core.metrics.table import METRICS
 from ...core.picture.preview import overlay
-from .ablation import Ablation, legend, row_name
+from .ablation import Ablation, row_name
 from .dataset import Dataset
 from .datasets import open_dataset
 from .plan import Plan
@@ -107,7 +107,7 @@ def _ablation(found: Ablation) -> dict[str, Any]:
                 "pairs": 0 if change is None else change.count, "left": step.left_out, "beyond": step.beyond}  # fmt: skip
 
     rows = {row_name(found, method): {m: cell(step) for m, step in steps.items()} for method, steps in found.steps.items()}
-    return {"legend": legend(found), "metrics": list(found.steps[found.base]), "rows": rows}
+    return {"base": found.base, "metrics": list(found.steps[found.base]), "rows": rows}
 
 
 def _mean(mean: Mean) -> dict[str, float | None]:
