@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from .bench_sets import SETS, evaluate
+from .bench_sets import SETS, Rows, evaluate
 from .console import choose_device, err, out, progress_bar
 from .tables import table
 
@@ -30,7 +30,9 @@ def bench(
     suite: Annotated[SUITES, typer.Option(help="What to measure.")] = "demo",
     cases: Annotated[int, typer.Option(min=1, help="demo suites: how many fresh cases are drawn.")] = 48,
     seed: Annotated[int, typer.Option(min=0, help="demo suites: which cases are drawn; data sets: of what edits draw.")] = 0,
-    methods: Annotated[str, typer.Option(help="demo suites, real, data sets: only these, separated by commas.")] = "",
+    methods: Annotated[
+        str, typer.Option(help="demo suites, real, data sets: only these, separated by commas; data sets: names of variants too.")
+    ] = "",
     world: Annotated[Literal["scenes", "figures"], typer.Option(help="demo: scenes like those trained on, or figures.")] = "scenes",
     data: Annotated[
         Path | None, typer.Option(help="real, frames: folder of pairs of frames of known outcome; data sets: folder of their samples.")
@@ -54,6 +56,21 @@ def bench(
     dift: Annotated[
         str | None, typer.Option(help="data sets: folder of Stable Diffusion 2.1, for md, md1, md2; 'demo' for the bundled UNet.")
     ] = None,
+    variants: Annotated[
+        Path | None,
+        typer.Option(help='data sets: JSON of methods by settings, {"NAME": {"method": "dragflow", "settings": {"drag.rate": 0.1}}}.'),
+    ] = None,
+    ablation: Annotated[
+        Literal["dragflow", "directdrag"] | None,
+        typer.Option(help="data sets: the rows of that paper's ablation, as far as they can be made here."),
+    ] = None,
+    ablate: Annotated[
+        str | None,
+        typer.Option(help="data sets: write an ablation table against this row; the first that is no floor, with variants or --ablation."),
+    ] = None,
+    readout: Annotated[
+        Path | None, typer.Option(help="data sets: directdrag's readout head for --model; the bundled model has one.")
+    ] = None,
     longest: Annotated[int | None, typer.Option(help="data sets: work at this longest side, px; else as `dragfield edit`.")] = None,
     dtype: Annotated[
         Literal["auto", "float32", "bfloat16", "float16"], typer.Option(help="data sets: auto is bfloat16 on a GPU, float32 else.")
@@ -75,8 +92,14 @@ def bench(
     if suite in SETS:
         networks = {"lpips": lpips, "lpips_heads": lpips_heads, "clip": clip, "dift": dift}
         spread = None if engine == "local" else (workers, gpus, cluster)
-        evaluate(suite, data, out_folder, methods, metrics, networks, model, seed, limit, longest, device, dtype, retry, compare, spread)
+        rows = Rows(methods, variants, ablation, ablate)
+        evaluate(
+            suite, data, out_folder, rows, metrics, networks, model, readout, seed, limit, longest, device, dtype, retry, compare, spread
+        )
         return
+    of_sets = {"--variants": variants, "--ablation": ablation, "--ablate": ablate, "--readout": readout}
+    if given := [name for name, value in of_sets.items() if value is not None]:
+        raise ValueError(f"{', '.join(given)} is of data sets ({', '.join(SETS)}); leave it out with --suite {suite}")
     if json_path is not None and json_path.is_dir():
         raise ValueError(f"{json_path} is a folder; --json takes the file to write")
     chosen = [name.strip() for name in methods.split(",") if name.strip()]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 from .console import Report, choose_device, err, out, progress_bar
@@ -15,9 +16,19 @@ QUIET = 30.0
 """Seconds between two lines of progress where there is no terminal."""
 
 
+@dataclass(frozen=True)
+class Rows:
+    """What is run and compared, as it was asked for: methods and variants by name, a file of variants, a paper's ablation, the base."""
+
+    methods: str = ""
+    variants: Path | None = None
+    ablation: str | None = None
+    base: str | None = None
+
+
 def evaluate(
-    suite: str, data: Path | None, folder: Path | None, methods: str, metrics: str, networks: dict, model: str | None, seed: int,
-    limit: int | None, longest: int | None, device: str, dtype: str, retry: bool, compare: Path | None, spread: tuple | None,
+    suite: str, data: Path | None, folder: Path | None, rows: Rows, metrics: str, networks: dict, model: str | None, readout: Path | None,
+    seed: int, limit: int | None, longest: int | None, device: str, dtype: str, retry: bool, compare: Path | None, spread: tuple | None,
 ) -> None:
     """Raises ValueError for what is missing or wrong, before a model is read."""
     if data is None:
@@ -34,13 +45,29 @@ def evaluate(
     if networks["dift"] is not None:
         networks["dift"] = WEIGHTS if networks["dift"] == "demo" else Path(networks["dift"])
     plan = Plan.make(
-        suite=suite, data=data, methods=listed(methods or FLOORS + ",dragfield"), metrics=listed(metrics), model=model or "demo", seed=seed,
+        suite=suite, data=data, **chosen(rows, model, readout), metrics=listed(metrics), model=model or "demo", readout=readout, seed=seed,
         limit=limit, longest=longest, device=where, dtype=dtype, backbones=Backbones(**networks, device=where),
     )  # fmt: skip
     with told() as progress:
         outcome = run(plan, folder, engine=engine, retry=retry, compare=compare, progress=progress)
     show(outcome)
     out.print(f"results in {folder}, to be looked at: {folder / 'report.html'}", markup=False)
+
+
+def chosen(rows: Rows, model: str | None, readout: Path | None) -> dict:
+    """The methods, variants and base of a plan. Without --methods: the floors, and all variants where there are some."""
+    from ..benchmarks.evaluation.ablation import SETS as ABLATIONS
+    from ..benchmarks.evaluation.variants import read_variants
+
+    if rows.ablation == "directdrag" and model not in (None, "demo") and readout is None:
+        raise ValueError(f"--ablation directdrag has rows with readout guidance, for which {model} has no head: give one by --readout")
+    variants = (() if rows.variants is None else read_variants(rows.variants)) + ABLATIONS.get(rows.ablation or "", ())
+    all_of_them = ",".join(variant.name for variant in variants) or "dragfield"
+    methods = listed(rows.methods or f"{FLOORS},{all_of_them}")
+    base = rows.base
+    if base is None and variants:
+        base = next((name for name in methods if name not in listed(FLOORS)), methods[0])
+    return {"methods": methods, "variants": variants, "base": base}
 
 
 def engine_of(spread: tuple[int, float | None, str | None] | None, device: str):
@@ -64,6 +91,7 @@ def listed(words: str) -> tuple[str, ...]:
 
 def show(outcome) -> None:
     """The means of a run as a table, and what failed."""
+    from ..benchmarks.evaluation.ablation import in_words, legend, row_name
     from ..benchmarks.evaluation.summary import mean_of, of_method, told
 
     plan, rows = outcome.plan, []
@@ -73,6 +101,11 @@ def show(outcome) -> None:
         rows.append({"method": method, **{metric: None if mean is None else mean.value for metric, mean in means.items()}})
     samples = len({row.sample for row in outcome.rows})
     out.print(table(f"{plan.suite}: {samples} samples, seed {plan.seed}, model {plan.model}; means", rows))
+    if outcome.ablation is not None:
+        found = outcome.ablation
+        cells = {method: {metric: in_words(step) for metric, step in steps.items()} for method, steps in found.steps.items()}
+        out.print(table("ablation", ({"method": row_name(found, method), **of} for method, of in cells.items())))
+        out.print(legend(found), markup=False)
     failed = [row for row in outcome.rows if row.errors]
     for row in failed[:5]:
         err.print(f"{row.method} on {row.sample}: {told(row)}", markup=False)

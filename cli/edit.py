@@ -214,16 +214,10 @@ def chosen(
     method: str, preset: Preset, lean: bool, seed: int, *, bundled: bool
 ) -> tuple[Callable[..., Edit], DragFlowSettings | DragFieldSettings]:
     """The method and its settings. `lean` keeps what attention saw in main memory."""
-    from ..core.demo.dragflow_settings import DRAGFIELD, DRAGFLOW
-    from ..core.edits.dragfield import DragFieldSettings, dragfield
-    from ..core.edits.dragflow import PUBLISHED, DragFlowSettings, dragflow
+    from ..core.demo.method_settings import method_settings
 
-    if method == "dragfield":
-        run, settings = dragfield, replace(DRAGFIELD if bundled else DragFieldSettings(), seed=seed)
-    elif preset == "published":
-        run, settings = dragflow, PUBLISHED
-    else:
-        run, settings = dragflow, replace(DRAGFLOW if bundled else DragFlowSettings(), seed=seed)
+    run, settings = method_settings(method, preset, bundled=bundled)
+    settings = replace(settings, seed=seed)
     if lean:
         settings = replace(settings, inversion=replace(settings.inversion, kv_placement="cpu"))
     return run, settings

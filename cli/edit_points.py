@@ -32,9 +32,8 @@ def edit_points(
     import torch
 
     from ..core.backbones.unet_folder import encode_unet_prompts, load_unet_models
-    from ..core.demo.directdrag_settings import DIRECTDRAG
+    from ..core.demo.method_settings import method_settings
     from ..core.demo.unet import WEIGHTS
-    from ..core.edits.directdrag import PUBLISHED, DirectDragSettings, directdrag
     from ..core.edits.frames import frames
     from ..core.edits.point_edit import points_of
     from ..core.model.readout import load_readout
@@ -43,7 +42,7 @@ def edit_points(
     from ..core.training.lora import LoraSettings, applied, train_lora
 
     published = preset == "published"
-    settings = PUBLISHED if published else DIRECTDRAG if model is None else DirectDragSettings()
+    run_drag, settings = method_settings("directdrag", preset, bundled=model is None)
     size = picture.size if published and not longest else working_size(picture.size, longest or (256 if model is None else 1024))
     placed = drag.rasterise(*size)
     points_of(placed)
@@ -67,7 +66,7 @@ def edit_points(
             )
             stack.enter_context(applied(backbone.model, learnt))
         run = RunContext(lambda at: progress(at.done, at.total, at.stage))
-        edits = list(frames(directdrag, count, backbone, autoencoder, image, placed, cond, settings, head=head, run=run))
+        edits = list(frames(run_drag, count, backbone, autoencoder, image, placed, cond, settings, head=head, run=run))
     lacks = [] if head is not None else ["the readout guidance: give a head for this model as --readout"]
     lacks += ["the single-image LoRA"] if published and not learns else []
     lacks += [f"the picture's own size: --longest {longest} makes it smaller before"] if published and longest else []

@@ -16,14 +16,20 @@ from ...core.metrics.backbones import Backbones
 from ...core.metrics.table import chosen
 from .datasets import open_dataset
 from .editors import Editors
+from .variants import Variant
 
-DECIDING = {"suite": "--suite", "model": "--model", "seed": "--seed", "longest": "--longest", "dtype": "--dtype"}
+DECIDING = {"suite": "--suite", "model": "--model", "seed": "--seed", "longest": "--longest", "dtype": "--dtype",
+            "readout": "--readout"}  # fmt: skip
 """What decides the value of a sample, and the option that says it."""
 
 
 @dataclass(frozen=True)
 class Plan:
-    """See `dragfield bench --help`. threads: of torch on a CPU, since sums in another order end in other bits."""
+    """See `dragfield bench --help`.
+
+    methods: the rows, in order, by names of methods or of variants.  base: that which an ablation table compares the others with; None:
+    no such table.  threads: of torch on a CPU, since sums in another order end in other bits.
+    """
 
     suite: str
     data: Path
@@ -37,6 +43,9 @@ class Plan:
     dtype: str = "auto"
     threads: int = field(default_factory=torch.get_num_threads)
     backbones: Backbones = Backbones()
+    variants: tuple[Variant, ...] = ()
+    readout: Path | None = None
+    base: str | None = None
 
     @classmethod
     def make(cls, *, metrics: tuple[str, ...] = (), backbones: Backbones | None = None, **told) -> Plan:
@@ -46,10 +55,15 @@ class Plan:
         plan = cls(metrics=chosen(metrics, backbones), backbones=backbones, **told)
         open_dataset(plan.suite, plan.data)
         plan.editors()
+        if plan.base is not None and plan.base not in plan.methods:
+            raise ValueError(f"--ablate {plan.base} is none of the rows: use one of {', '.join(plan.methods)}")
         return plan
 
     def editors(self) -> Editors:
-        return Editors(self.methods, self.model, device=self.device, dtype=self.dtype, longest=self.longest)
+        return Editors(
+            self.methods, self.model, variants=self.variants, readout=self.readout, device=self.device, dtype=self.dtype,
+            longest=self.longest,
+        )  # fmt: skip
 
     def names(self) -> tuple[str, ...]:
         """The samples that are wanted."""
@@ -60,7 +74,10 @@ class Plan:
         networks = self.backbones.paths()
         if "lpips" in networks:
             networks.setdefault("lpips_heads", "of an installed library")
-        return {name: getattr(self, name) for name in DECIDING} | {"backbones": networks}
+        told = {name: getattr(self, name) for name in DECIDING}
+        told["readout"] = None if self.readout is None else str(self.readout)
+        variants = {variant.name: variant.told() for variant in self.variants if variant.name in self.methods}
+        return told | {"backbones": networks, "variants": variants}
 
 
 def seed_of(seed: int, *words: str) -> int:

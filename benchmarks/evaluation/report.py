@@ -22,6 +22,7 @@ from PIL import Image
 from ...core.formats.picture_file import decode
 from ...core.metrics.table import METRICS
 from ...core.picture.preview import overlay
+from .ablation import Ablation, row_name
 from .dataset import Dataset
 from .datasets import open_dataset
 from .plan import Plan
@@ -35,9 +36,11 @@ SIDE = 1024
 """Longest side of the pictures that are written for the page, px."""
 
 
-def write_report(out: Path, plan: Plan, rows: Sequence[Row], other: Path | None = None) -> Path:
-    """Write the page of a run. other: folder of another run of the same suite. -> the page's file.  Raises: ValueError for a folder without
-    a run, or one of another suite."""
+def write_report(out: Path, plan: Plan, rows: Sequence[Row], other: Path | None = None, ablation: Ablation | None = None) -> Path:
+    """Write the page of a run. other: folder of another run of the same suite.  ablation: shown as a table of its own. -> the page's file.
+
+    Raises: ValueError for a folder without a run, or one of another suite.
+    """
     others = compared(other, plan)
     samples = list(dict.fromkeys(row.sample for row in rows))
     columns = {method: _column(out, out, of_method(rows, method), plan.metrics) for method in plan.methods}
@@ -58,6 +61,7 @@ def write_report(out: Path, plan: Plan, rows: Sequence[Row], other: Path | None 
         "samples": samples,
         "columns": columns,
         "differences": differences,
+        "ablation": None if ablation is None else _ablation(ablation),
         "pictures": _pictures(out, open_dataset(plan.suite, plan.data), samples),
     }
     text = json.dumps(data, ensure_ascii=False, allow_nan=False).replace("<", "\\u003c")
@@ -94,6 +98,16 @@ def _cell(out: Path, folder: Path, row: Row, metrics: Sequence[str]) -> dict[str
 def _difference(metrics: Sequence[str], rows: Sequence[Row], name: str, others: Sequence[Row], less: str) -> dict[str, Any]:
     means = {m: _mean(mean) for m in metrics if (mean := paired(rows, others, m)) is not None}
     return {"of": name, "less": less, "means": means}
+
+
+def _ablation(found: Ablation) -> dict[str, Any]:
+    def cell(step) -> dict[str, Any]:
+        change = step.difference
+        return {"mean": None if step.mean is None else step.mean.value, "difference": None if change is None else _mean(change),
+                "pairs": 0 if change is None else change.count, "left": step.left_out, "beyond": step.beyond}  # fmt: skip
+
+    rows = {row_name(found, method): {m: cell(step) for m, step in steps.items()} for method, steps in found.steps.items()}
+    return {"base": found.base, "metrics": list(found.steps[found.base]), "rows": rows}
 
 
 def _mean(mean: Mean) -> dict[str, float | None]:

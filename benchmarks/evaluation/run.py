@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ...core.metrics.table import METRICS
+from .ablation import Ablation, ablation, write_ablation
 from .datasets import open_dataset
 from .plan import Plan
 from .report import compared, write_report
@@ -33,12 +34,13 @@ def local(plan: Plan, tasks: Iterable[Task], prompts: Sequence[tuple[str, str]])
 @dataclass(frozen=True)
 class Outcome:
     """plan: with all metrics that are known.  rows: of every method and sample wanted, those of earlier runs too.  done: how many this run
-    did.  unreadable: what is wrong with samples that can't be read."""
+    did.  unreadable: what is wrong with samples that can't be read.  ablation: where the plan has a base."""
 
     plan: Plan
     rows: tuple[Row, ...]
     done: int
     unreadable: dict[str, str]
+    ablation: Ablation | None = None
 
 
 def run(
@@ -74,8 +76,10 @@ def run(
         # What earlier runs measured is shown too.
         shown = replace(plan, metrics=tuple(m for m in METRICS if m in plan.metrics or any(m in row.values for row in rows)))
         write_tables(out, plan.suite, plan.methods, shown.metrics, rows)
-        write_report(out, shown, rows, compare)
-    return Outcome(shown, rows, done, unreadable)
+        steps = None if plan.base is None else ablation(rows, plan.methods, shown.metrics, plan.base)
+        write_ablation(out, steps)
+        write_report(out, shown, rows, compare, steps)
+    return Outcome(shown, rows, done, unreadable, steps)
 
 
 def shown_time(seconds: float) -> str:

@@ -62,7 +62,15 @@ class Store:
             if both.get(name, path) != path:
                 option = name.replace("_", "-")
                 raise ValueError(f"--out {folder} was measured with --{option} {both[name]}, this run names {path}: give another --out")
-        self._asked = mine | {"backbones": both | mine["backbones"]}
+        # Variants may be added, and keep what their name stood for.
+        variants = (known or {}).get("variants", {})
+        for name, told in mine["variants"].items():
+            if variants.get(name, told) != told:
+                raise ValueError(
+                    f"--out {folder} holds a variant {name} with {_in_words(variants[name])}, this one has {_in_words(told)}: give it "
+                    "another name, or another --out"
+                )
+        self._asked = mine | {"backbones": both | mine["backbones"], "variants": dict(sorted((variants | mine["variants"]).items()))}
 
     def begin(self) -> None:
         """Make the folder, note the plan, and clear away what was being written when an earlier run was killed."""
@@ -123,6 +131,11 @@ def write(path: Path, data: bytes) -> None:
 
 def to_json(data: Any) -> bytes:
     return (json.dumps(data, ensure_ascii=False, indent=1, default=str) + "\n").encode()
+
+
+def _in_words(variant: Mapping[str, Any]) -> str:
+    settings = ", ".join(f"{name} = {json.dumps(value)}" for name, value in variant["settings"].items())
+    return f"{variant['method']} ({variant['preset']}; {settings or 'nothing changed'})"
 
 
 def _row(folder: Path) -> Row | None:

@@ -65,20 +65,20 @@ def of_method(rows: Sequence[Row], method: str) -> list[Row]:
 def write_tables(out: Path, suite: str, methods: Sequence[str], metrics: Sequence[str], rows: Sequence[Row]) -> None:
     """Write the CSV files anew."""
     header = ["method", "sample", *metrics, "error"]
-    lines = [[row.method, row.sample, *(_plain(value_of(row, m)) for m in metrics), told(row)] for row in rows]
-    write(out / "results.csv", _csv([header, *lines]))
+    lines = [[row.method, row.sample, *(plain(value_of(row, m)) for m in metrics), told(row)] for row in rows]
+    write(out / "results.csv", csv_of([header, *lines]))
     header = ["method", "samples", "failed", *(f"{m}{part}" for m in metrics for part in ("", " error", " count"))]
     lines = []
     for method in methods:
         mine = of_method(rows, method)
         means = [mean_of(mine, m) for m in metrics]
-        figures = [v for mean in means for v in (("", "", 0) if mean is None else (_plain(mean.value), _plain(mean.error), mean.count))]
+        figures = [v for mean in means for v in (("", "", 0) if mean is None else (plain(mean.value), plain(mean.error), mean.count))]
         lines.append([method, len(mine), sum("edit" in row.errors for row in mine), *figures])
-    write(out / "means.csv", _csv([header, *lines]))
+    write(out / "means.csv", csv_of([header, *lines]))
     if suite == "redbench" and set(RED_BENCH) <= set(metrics):
         (out / "published").mkdir(exist_ok=True)
         for method in methods:
-            write(out / "published" / f"{method}.csv", _csv(as_published([r for r in of_method(rows, method) if "edit" not in r.errors])))
+            write(out / "published" / f"{method}.csv", csv_of(as_published([r for r in of_method(rows, method) if "edit" not in r.errors])))
 
 
 def as_published(rows: Sequence[Row]) -> list[list[Any]]:
@@ -108,11 +108,11 @@ def _mean(values: Sequence[float]) -> Mean | None:
     return Mean(fmean(values), stdev(values) / len(values) ** 0.5 if len(values) > 1 else None, len(values))
 
 
-def _plain(value: float | None) -> str:
+def plain(value: float | None) -> str:
     return "" if value is None else repr(round(value, 6))
 
 
-def _csv(lines: Sequence[Sequence[Any]]) -> bytes:
+def csv_of(lines: Sequence[Sequence[Any]]) -> bytes:
     text = io.StringIO(newline="")
     csv.writer(text, lineterminator="\n").writerows(lines)
     return text.getvalue().encode()

@@ -214,15 +214,21 @@ def supervised(
         raise ValueError("paste_back needs the drag in the working picture's pixels: use masks_at = 'working', or paste_back = False")
     cut = cut_shape(working)
     if settings.ties == "grid_sample":
-        if settings.field.deformation == "stretch" or settings.shadows != "none" or (settings.kv and settings.kv_where == "kept"):
-            raise ValueError(
-                "ties = 'grid_sample' knows rigid regions alone: use field = FieldSettings(deformation='rigid'), shadows = 'none' and "
-                "kv_where = 'all' with it"
-            )
+        check_ties(settings)
         return PublishedRegions(drag, cut, rounded=settings.rounding == "cut")
     if field is not None:
         return field
     return DragField.from_drag(drag, settings.field, rounded_at=cut if settings.rounding == "cut" else None)
+
+
+def check_ties(settings: DragFlowSettings) -> None:
+    """Raises ValueError where the published ties are asked for beside what they don't know."""
+    stretched, kept = settings.field.deformation == "stretch", settings.kv and settings.kv_where == "kept"
+    if settings.ties == "grid_sample" and (stretched or settings.shadows != "none" or kept):
+        raise ValueError(
+            "ties = 'grid_sample' knows rigid regions alone: use field = FieldSettings(deformation='rigid'), shadows = 'none' and "
+            "kv_where = 'all' with it"
+        )
 
 
 def with_shadows(field: DragField, image: Tensor, find_shadow: FindShadow) -> DragField:

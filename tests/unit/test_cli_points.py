@@ -58,7 +58,7 @@ def test_a_model_of_ones_own_is_dragged_as_published_at_any_size(tmp_path: Path,
 
 
 def test_published_learns_the_picture_first_and_tuned_only_if_asked(tmp_path: Path, sd_folder: Path, monkeypatch) -> None:  # noqa: F811
-    from dragfield.core.edits import directdrag as method
+    from dragfield.core.edits import frames
     from dragfield.core.training import lora
 
     learnt, train = [], lora.train_lora
@@ -67,11 +67,11 @@ def test_published_learns_the_picture_first_and_tuned_only_if_asked(tmp_path: Pa
         learnt.append(settings)
         return train(backbone, module, z0, cond, settings, **more)
 
-    def at_once(backbone, autoencoder, image, drag, cond, settings, **more):
+    def at_once(*arguments, **more):
         raise ValueError("enough")
 
     monkeypatch.setattr(lora, "train_lora", watched)
-    monkeypatch.setattr(method, "directdrag", at_once)
+    monkeypatch.setattr(frames, "frames", at_once)
     for arguments in (["--preset", "published"], ["--preset", "tuned"], ["--preset", "tuned", "--lora"]):
         assert "enough" in edited(tmp_path, "--model", sd_folder, *arguments)[0].stderr
     assert [(one.rank, one.steps, one.batch, one.whole) for one in learnt] == [(16, 70, 4, False), (16, 70, 4, True)]

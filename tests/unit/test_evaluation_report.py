@@ -38,7 +38,7 @@ def runs(tmp_path_factory) -> tuple[Path, Path]:
         drag100.write(folder / "data" / name, picture, Drag((64, 48), (), (PointOperation((20.5, 20.5), (30.5 + 5 * i, 22.5)),)))
     (folder / "data" / "broken" / "points.json").write_text("{}")
     for name, seed in (("one", 0), ("two", 1)):
-        plan = Plan.make(suite="drag100", data=folder / "data", methods=("no_edit", "pixel_warp"), seed=seed)
+        plan = Plan.make(suite="drag100", data=folder / "data", methods=("no_edit", "pixel_warp"), seed=seed, base="no_edit")
         run(plan, folder / name, compare=folder / "one" if name == "two" else None)
     return folder / "one", folder / "two"
 
@@ -54,6 +54,14 @@ def test_every_row_is_in_the_page(runs: tuple[Path, Path]) -> None:
     assert "psnr_truth" not in data["metrics"] and data["first"] == "arrival"
     (difference,) = data["differences"]
     assert (difference["of"], difference["less"]) == ("pixel_warp", "no_edit") and difference["means"]["arrival"]["value"] < 0
+
+
+def test_the_ablation_is_in_the_page_and_in_its_tables(runs: tuple[Path, Path]) -> None:
+    found = told(runs[0] / "report.html")["ablation"]
+    assert list(found["rows"]) == ["no_edit (base)", "pixel_warp"] and found["metrics"][-1].startswith("dai")
+    cell = found["rows"]["pixel_warp"]["arrival"]
+    assert (cell["pairs"], cell["left"], cell["beyond"]) == (2, 1, "better") and cell["difference"]["value"] < 0
+    assert "2, 1 left out" in (runs[0] / "ablation.md").read_text("utf-8") and (runs[0] / "ablation.csv").is_file()
 
 
 def test_another_run_stands_beside_and_is_subtracted_from_its_namesake(runs: tuple[Path, Path]) -> None:
@@ -104,6 +112,11 @@ def test_the_page_works_in_a_browser_without_a_complaint(runs: tuple[Path, Path]
         for i in range(pictures.count()):
             pictures.nth(i).scroll_into_view_if_needed()
             pictures.nth(i).evaluate("image => image.decode()")
+        # The ablation: a difference on the two samples that could be read, green.
+        assert page.locator("#ablation tbody tr td:first-child").all_text_contents() == ["no_edit (base)", "pixel_warp"]
+        at = page.locator("#ablation thead th").all_text_contents().index("arrival ↓") + 1
+        cell = page.locator(f"#ablation tbody tr:last-child td:nth-child({at})")
+        assert cell.text_content().endswith("n 2, 1 left out") and cell.locator(".best").text_content().startswith("-")
         # Before and after under the slider.
         page.get_by_role("button", name="pixel_warp on a, before and after", exact=True).click()
         assert page.locator("dialog").is_visible() and page.locator("#named").text_content() == "pixel_warp on a"
