@@ -15,6 +15,7 @@ import { EMPTY } from "./drag/wire.mjs";
 import * as graph from "./comfy/graph.mjs";
 import { Runs } from "./comfy/runs.mjs";
 import { handOn, keepShown, tell } from "./comfy/widget.mjs";
+import * as words from "./comfy/words.mjs";
 
 const WIDGET = "DRAGFIELD_CANVAS";
 const REPORT = "DragfieldReport";
@@ -417,6 +418,11 @@ app.registerExtension({
     api.addEventListener("execution_error", ({ detail }) => tellFailure(detail ?? {}));
   },
 
+  /** What a workflow said is there again when it is. */
+  onNodeOutputsUpdated(outputs) {
+    for (const [id, output] of Object.entries(outputs)) words.show(app.graph?.getNodeById(id), output);
+  },
+
   getCustomWidgets() {
     return {
       [WIDGET](node, name, spec) {
@@ -427,6 +433,7 @@ app.registerExtension({
   },
 
   nodeCreated(node) {
+    words.listen(node);
     if (node.comfyClass !== "DragfieldCanvas") return;
     node.setSize([Math.max(node.size[0], WIDTH), Math.max(node.size[1], HEIGHT)]);
   },
