@@ -42,7 +42,7 @@ SETS: dict[str, tuple[Variant, ...]] = {
 """The papers' ablations, each row adding a part to the one before. Nothing is pasted back: a pasted background would look kept.
 
 dragflow: points alone, region supervision, the background held by the gradient mask (its last row, the adapter, can't be told here; its
-points are dragged as ours are, since the published baseline was not released). directdrag: Table 3 without GoodDrag's row.
+points are dragged as ours are: of the published baseline only the numbers are known here). directdrag: Table 3 without GoodDrag's row.
 """
 
 
