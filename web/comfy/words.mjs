@@ -46,6 +46,8 @@ function added(node) {
     setValue: (/** @type {string} */ value) => (box.value = value),
     getMinHeight: () => HEIGHT,
     serialize: false,
+    // Templates open at a zoom at which the classic renderer shows grey boxes instead.
+    hideOnZoom: false,
   });
   // Neither in the prompt nor in the file: it is the result of a run.
   widget.serialize = false;
