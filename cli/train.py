@@ -65,6 +65,25 @@ def flux(
 
 
 @app.command()
+def few_steps(
+    folder: Folder = Path("runs/few_steps"),
+    teacher: Annotated[Path | None, typer.Option(help="Folder of the demo model to learn from; left out: the bundled one.")] = None,
+    student_steps: Annotated[int, typer.Option(min=1, help="Steps from noise to the picture that it shall walk.")] = 4,
+    steps: Steps = 500,
+    minutes: Minutes = float("inf"),
+    device: Device = "auto",
+) -> None:
+    """Train a student of demo-flux that draws in few steps, to measure what drags make of distilled models."""
+    from ..core.demo.flux import WEIGHTS
+    from ..core.demo.train_few_steps import train
+
+    trained = train(
+        folder, teacher or WEIGHTS, student_steps=student_steps, steps=steps, minutes=minutes, device=choose_device(device), report=out.print
+    )
+    out.print(f"weights in {trained}")
+
+
+@app.command()
 def adapter(
     folder: Folder = Path("runs/adapter"),
     flux: Annotated[Path, typer.Option(help="Weights of the trained transformer.")] = Path("runs/flux/transformer"),

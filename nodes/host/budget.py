@@ -55,12 +55,15 @@ class Budget:
         self._make_room()
         return sent_ahead(bank, self._patcher.load_device)
 
-    def settle(self, walk: Walk) -> int:
-        """Choose the plan for gradients through `walk`. -> bytes to reserve."""
+    def settle(self, walk: Walk, beside: int = 0) -> int:
+        """Choose the plan for gradients through `walk`. -> bytes to reserve.
+
+        beside: bytes of what else comes to the device for it, a ControlNet's weights and what it takes while it runs.
+        """
         self._walk = walk
         if not self._settled:
             held = sum(device_bytes(bank) for bank in self._banks)
-            self.plan = choose(walk, room_beside(self._patcher), held, self.saving)
+            self.plan = choose(walk, room_beside(self._patcher) - beside, held, self.saving)
         self._make_room()
         return self.need(walk)
 

@@ -153,8 +153,8 @@ class ComfyFlow(PreparedModel):
             hook.remove()
 
     def _reserve(self, x: Tensor) -> int:
-        """Bytes besides what ComfyUI reserves for such a call: as much again once memory ran out."""
-        return (self._caution - 1) * int(self._patcher.model.memory_required(x.shape))
+        """Bytes for such a call where ComfyUI's own reserve was too little: twice that once memory ran out."""
+        return 0 if self._caution == 1 else self._caution * int(self._patcher.model.memory_required([2 * x.shape[0], *x.shape[1:]]))
 
     def _check_answer(self, v: Tensor) -> None:
         # Once a session: a look at the values waits for the device.

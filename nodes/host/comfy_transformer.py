@@ -138,7 +138,7 @@ class ComfyTransformer(ComfyFlow):
         z = usable(z).to(self.device)
         z = z if z.dtype == torch.float64 else z.float()
         x = with_time_axis(z) if self._time_axis else z
-        self._load(x, entries, self._need(self._walk(z, entries, reader)) if flows else 0)
+        self._load(x, entries, self._need(self._walk(z, entries, reader), entries) if flows else 0)
         conds, options = self._prepare(entries, x)
         if self.guidance_distilled:
             conds = with_guidance(conds, guidance)
@@ -198,12 +198,13 @@ class ComfyTransformer(ComfyFlow):
         ):
             yield
 
-    def _need(self, walk: Walk) -> int:
+    def _need(self, walk: Walk, entries: Native) -> int:
         """Bytes to reserve for gradients through `walk`; a new plan is made whenever the model is about to be loaded for it."""
         if self._patcher in comfy.model_management.loaded_models() and self.budget.need(walk) <= self._reserved:
             return self.budget.need(walk)
         self._weights = None
-        return self.budget.settle(walk)
+        extra, runs = self._additional(entries)
+        return self.budget.settle(walk, runs + sum(one.model_size() for one in extra))
 
     def drag_walk(self, cells: tuple[int, int], cond: ComfyConditioning | Conditioning) -> Walk:
         """What a drag iteration on a latent of (h, w) cells passes through, with this prompt and the taps by default."""

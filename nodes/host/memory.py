@@ -1,5 +1,8 @@
 """How an edit fits into a device's memory: what a gradient through a model takes, and what is given up when it is too much.
 
+There is one account: what `activation_bytes` says is all that a call with a gradient takes beside the weights, what an ordinary one takes
+included. A plan is chosen for which that fits, and no more than that is asked of ComfyUI.
+
 With frozen layers and PyTorch's attention a block keeps about 14 (double) or 15 (single) token-by-width tensors for the backward pass,
 measured on ComfyUI's own blocks. Three savings can be made, the cheapest first:
 
@@ -96,7 +99,8 @@ def choose(walk: Walk, room: int, bank_bytes: int = 0, saving: Saving = "auto") 
 
 
 def room_beside(patcher: Any) -> int:
-    """Bytes of the MODEL's device that are free, or that ComfyUI can free by unloading other models, once this one is there in full."""
+    """Bytes of the MODEL's device that a call can have once the MODEL is there in full: free ones, and those of other models that ComfyUI
+    can unload, less what it leaves alone in any case (--reserve-vram)."""
     device = patcher.load_device
     free = comfy.model_management.get_free_memory(device)
     if comfy.model_management.is_device_cpu(device):
@@ -104,4 +108,5 @@ def room_beside(patcher: Any) -> int:
         return int(free)
     loaded = [entry for entry in comfy.model_management.current_loaded_models if entry.model is not None and entry.device == device]
     coming = patcher.model_size() + sum(one.model_size() for one in patcher.model_patches_models())
-    return int(free + sum(entry.model_loaded_memory() for entry in loaded) - coming)
+    reserved = comfy.model_management.extra_reserved_memory()
+    return int(free + sum(entry.model_loaded_memory() for entry in loaded) - coming - reserved)

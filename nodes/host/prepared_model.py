@@ -56,22 +56,21 @@ class PreparedModel:
                 self._close()
 
     def _load(self, z: Tensor, entries: Native, need: int) -> None:
-        """Have the model on its device with room for this call and `need` bytes more; again when something took its place meanwhile.
+        """Have the model on its device with room for this call; again when something took its place meanwhile.
 
-        In inference mode, as ComfyUI loads: weights made in it and moved out of it are of no use any more, see `_restore_moved`.
+        need: bytes that the call takes in all, where that is more than ComfyUI itself reserves for one. In inference mode, as ComfyUI
+        loads: weights made in it and moved out of it are of no use any more, see `_restore_moved`.
         """
         model = self._patcher.model
         wanted = [self._patcher, *self._patcher.model_patches_models()]
         coming = not all(one in comfy.model_management.loaded_models() for one in wanted) or need > self._reserved
         if coming:
-            ordinary = model.memory_required([2 * z.shape[0], *z.shape[1:]])
-            named = {"positive": [entry[1] for entry in entries]}
-            extra, inference = comfy.sampler_helpers.get_additional_models(named, self._patcher.model_dtype())
+            extra, inference = self._additional(entries)
             with torch.inference_mode():
                 comfy.model_management.load_models_gpu(
                     [self._patcher, *extra],
-                    memory_required=ordinary + need + inference,
-                    minimum_memory_required=model.memory_required(z.shape) + need + inference,
+                    memory_required=max(model.memory_required([2 * z.shape[0], *z.shape[1:]]), need) + inference,
+                    minimum_memory_required=max(model.memory_required(z.shape), need) + inference,
                 )
             self._reserved = need
         if coming or not self._running:
@@ -79,6 +78,11 @@ class PreparedModel:
         if not self._running:
             self._patcher.pre_run()
             self._running = True
+
+    def _additional(self, entries: Native) -> tuple[list[Any], int]:
+        """Models that the entries bring along (ControlNets), and the bytes that those take while they run."""
+        named = {"positive": [entry[1] for entry in entries]}
+        return comfy.sampler_helpers.get_additional_models(named, self._patcher.model_dtype())
 
     def _prepare(self, entries: Native, z: Tensor) -> tuple[list[dict], dict[str, Any]]:
         """The entries and the model's options as sampling takes them; the options are the call's own."""

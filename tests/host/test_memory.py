@@ -21,7 +21,7 @@ from dragfield.core.sampling.inversion import InversionSettings
 from dragfield.core.sampling.sampler import FlowSampler
 from dragfield.nodes.host.bank_on_host import SentBlocks, device_bytes, move_to_host, sent_ahead
 from dragfield.nodes.host.comfy_transformer import ComfyTransformer
-from dragfield.nodes.host.memory import KEPT_BY_MAP, PLANS, Walk, activation_bytes, choose, read_saving
+from dragfield.nodes.host.memory import KEPT_BY_MAP, PLANS, SHARE, Walk, activation_bytes, choose, read_saving
 from dragfield.nodes.host.out_of_memory import OutOfMemory, free_everything, is_out_of_memory, with_one_retry
 
 WALK = Walk(tokens=4608, width=3072, double=19, single=0, dtype=torch.bfloat16, maps=1)
@@ -98,15 +98,18 @@ def test_the_user_s_word_counts_more_than_what_is_free():
         read_saving("sometimes")
 
 
-def told(monkeypatch, free, model):
-    """Have ComfyUI believe that so many bytes are free in RAM, and on its device beside the model, which isn't there yet."""
+def told(monkeypatch, free, model, reserved=0):
+    """Have ComfyUI believe that so many bytes are free in RAM, and on its device beside the model, which isn't there yet.
+
+    reserved: how many of them it leaves to others.
+    """
 
     def get(dev=None, torch_free_too=False):
         has = free if dev is None or dev.type == "cpu" else free + model.model_size()
         return (has, has) if torch_free_too else has
 
-
     monkeypatch.setattr("comfy.model_management.get_free_memory", get)
+    monkeypatch.setattr("comfy.model_management.extra_reserved_memory", lambda: reserved)
 
 
 def test_a_backbone_looks_at_what_is_free_and_asks_comfyui_for_what_it_needs(make_flux, latent, prompt, monkeypatch):
@@ -125,8 +128,31 @@ def test_a_backbone_looks_at_what_is_free_and_asks_comfyui_for_what_it_needs(mak
         dragged(backbone, latent, prompt)
         assert backbone.budget.plan == plan
         ordinary = backbone._patcher.model.memory_required([2, *latent.shape[1:]])
-        assert max(asked) == ordinary + activation_bytes(walk, plan)
+        assert max(asked) == max(ordinary, activation_bytes(walk, plan))
         asked.clear()
+
+
+def test_whatever_plan_is_chosen_for_want_of_room_leaves_the_whole_model_on_the_device(make_flux, latent, prompt, monkeypatch):
+    """What is asked of ComfyUI for it is no more than it was chosen for; what others shall have (--reserve-vram) counts too."""
+    asked, reserved = [], 10_000 if comfy.model_management.get_torch_device().type != "cpu" else 0
+    load = comfy.model_management.load_models_gpu
+
+    def loading(models, memory_required=0, minimum_memory_required=None, **kwargs):
+        asked.append((memory_required, minimum_memory_required))
+        return load(models, memory_required=memory_required, minimum_memory_required=minimum_memory_required, **kwargs)
+
+    monkeypatch.setattr("comfy.model_management.load_models_gpu", loading)
+    walk, chosen = Walk(24 + 5, 32, 2, 0, torch.float32, len(default_taps(2))), set()
+    for plan in PLANS[:-1]:
+        model, free = make_flux(), reserved + int(activation_bytes(walk, plan) / SHARE) + 1
+        model.model.memory_usage_factor = 0.0
+        told(monkeypatch, free, model, reserved)
+        backbone = ComfyTransformer(model)
+        dragged(backbone, latent, prompt)
+        chosen.add(backbone.budget.plan)
+        assert max(minimum for _, minimum in asked) <= max(wanted for wanted, _ in asked) <= free - reserved
+        asked.clear()
+    assert chosen == {PLANS[0], PLANS[2]}
 
 
 def test_a_bank_is_made_where_there_is_room_for_it(make_flux, latent, monkeypatch):
