@@ -173,6 +173,7 @@ def paths_of(output: Path, frames: int) -> list[Path]:
 
 def write(results: list[Edit], picture: Image.Image, paths: list[Path], method: str, *, truncated: bool, pasted: bool) -> None:
     """Save edits, in order, and say what they took. pasted: into the picture, which keeps all pixels elsewhere."""
+    from ..core.edits.edit import straying_in_words
     from ..core.formats.picture_file import save
     from ..core.picture.working_size import to_picture
 
@@ -185,6 +186,8 @@ def write(results: list[Edit], picture: Image.Image, paths: list[Path], method: 
     out.print(f"{method}: {seconds:.1f} s, {evaluations} at {width} x {height} px", markup=False)
     if result.own_pixels:
         out.print(f"{result.own_pixels:.0%} of what could change shows the picture's own pixels, moved or kept", markup=False)
+    if said := straying_in_words(max(result.strayed for result in results)):
+        out.print(said, markup=False)
     lossy = "" if exact else f"; a {path.suffix} keeps no pixel exactly, let --output end in .png for a background that is bit for bit"
     what = f"result in {path}" if len(paths) == 1 else f"{len(paths)} frames in {paths[0]} to {path.name}"
     out.print(f"{what}{lossy}", markup=False)

@@ -77,9 +77,8 @@ def few_steps(
     from ..core.demo.flux import WEIGHTS
     from ..core.demo.train_few_steps import train
 
-    trained = train(
-        folder, teacher or WEIGHTS, student_steps=student_steps, steps=steps, minutes=minutes, device=choose_device(device), report=out.print
-    )
+    chosen = {"student_steps": student_steps, "steps": steps, "minutes": minutes, "device": choose_device(device)}
+    trained = train(folder, teacher or WEIGHTS, **chosen, report=out.print)
     out.print(f"weights in {trained}")
 
 

@@ -18,7 +18,7 @@ from comfy_api.latest import io, ui
 from ..core.edits.directdrag import PointEditSettings, directdrag
 from ..core.edits.dragfield import DragFieldSettings, dragfield
 from ..core.edits.dragflow import DragFlowSettings, dragflow
-from ..core.edits.edit import Edit
+from ..core.edits.edit import Edit, straying_in_words
 from ..core.edits.frames import MOST, frames
 from ..core.edits.state import State
 from ..core.instruction.operations import Drag
@@ -33,6 +33,7 @@ from .guides import ReadoutHeadType
 from .host.autoencoder import ComfyAutoencoder
 from .host.comfy_flow import needs_level
 from .host.conditioning import ComfyConditioning
+from .host.node_text import show_text
 from .host.out_of_memory import with_one_retry
 from .host.progress import ComfyProgress
 from .host.recognised_backbone import Backbone, backbone_for
@@ -271,7 +272,9 @@ class DragEdit(io.ComfyNode):
             with_one_retry(backbone, partial(one.edit, picture, small, state))
             for picture, state in zip(wire.pictures(image), trajectory.branches, strict=True)
         ]
-        images = torch.cat([wire.image_of(picture) for picture, _ in done])
+        if said := straying_in_words(max(strayed for *_, strayed in done)):
+            show_text(said, cls.hidden.unique_id)
+        images = torch.cat([wire.image_of(picture) for picture, *_ in done])
         return io.NodeOutput(images, wire.mask_of(done[0][1]), trajectory, ui=ui.PreviewImage(images, cls=cls))
 
 
@@ -327,8 +330,9 @@ class _Editor:
     fade: float
     count: int
 
-    def edit(self, picture: torch.Tensor, drag: Drag, state: State) -> tuple[torch.Tensor, np.ndarray]:
-        """One picture [1, 3, H, W] edited, [count, 3, H, W] along the drag, and the weight float32 [H, W] of the edits in it.
+    def edit(self, picture: torch.Tensor, drag: Drag, state: State) -> tuple[torch.Tensor, np.ndarray, float]:
+        """One picture [1, 3, H, W] edited, [count, 3, H, W] along the drag, the weight float32 [H, W] of the edits in it, and how far they
+        strayed, see `Edit`.
 
         drag: on what the window shows.
         """
@@ -338,8 +342,7 @@ class _Editor:
             part = crop(picture, self.window).to(self.backbone.device)
             settings = replace(self.settings, inversion=inversion.settings)
             how = {"settings": settings, "inversion": inversion, "run": self.progress.run()}
-            made = [
-                stitch(picture, edit.image.to(picture.device), edit.mask, self.window, self.fade)
-                for edit in frames(self.method, self.count, self.backbone, self.autoencoder, part, drag, **how)
-            ]
-            return torch.cat([whole for whole, _ in reversed(made)]), np.maximum.reduce([weight for _, weight in made])
+            edits = list(frames(self.method, self.count, self.backbone, self.autoencoder, part, drag, **how))
+            made = [stitch(picture, edit.image.to(picture.device), edit.mask, self.window, self.fade) for edit in edits]
+            weight = np.maximum.reduce([weight for _, weight in made])
+            return torch.cat([whole for whole, _ in reversed(made)]), weight, max(edit.strayed for edit in edits)

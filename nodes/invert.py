@@ -17,7 +17,7 @@ from .host.progress import ComfyProgress
 from .host.recognised_backbone import flow_backbone
 from .presets import dragflow_preset, dragflow_settings, preset_input, preset_problem, tell_preset
 from .trajectory import Trajectory
-from .types import CATEGORY, TrajectoryType
+from .types import CATEGORY, TrajectoryType, negative_inputs
 
 
 class FireFlowInvert(io.ComfyNode):
@@ -65,6 +65,7 @@ class FireFlowInvert(io.ComfyNode):
                 preset_input(
                     "Published: 'auto' remembers content layers, and the prompt's tokens of single blocks too.", advanced=True
                 ),
+                *negative_inputs(optional=True),
             ],
             outputs=[
                 TrajectoryType.Output("trajectory", tooltip="For Latent Warp, the optimizer, Gradient-Masked Denoise and Drag Edit."),
@@ -87,7 +88,7 @@ class FireFlowInvert(io.ComfyNode):
     @classmethod
     def execute(
         cls, model, positive, latent, steps: int, skip: int, guidance: float, remember: str, remember_on: str, sigmas=None,
-        preset: str = "auto",
+        preset: str = "auto", negative=None, cfg: float = 1.0,
     ) -> io.NodeOutput:  # fmt: skip
         backbone = flow_backbone(model)
         chosen = dragflow_preset(preset, model, flow=True)
@@ -99,7 +100,7 @@ class FireFlowInvert(io.ComfyNode):
         if blocks != "none":
             needs_level(backbone, 3, "remembering", ("remember 'auto' or 'none'",))
         settings = replace(base, steps=steps, skip=skip, guidance=guidance, kv_blocks=blocks)
-        prompt = models.prompt_of(positive)
+        prompt = models.prompt_of(positive, negative, cfg)
         progress = ComfyProgress(model, backbone=backbone)
         pictures = models.model_latents(model, latent)
         times = backbone.times(pictures[0], steps) if sigmas is None else tuple(sigmas.tolist())

@@ -13,6 +13,7 @@ import torch
 from comfy_api.latest import io
 
 from ..core.edits.denoise import denoise, undragged_path
+from ..core.edits.edit import straying_in_words
 from ..core.edits.state import DenoiseSettings, State, Tokens, last
 from ..core.field.masks import to_latent
 from ..core.model.attention import Pairing
@@ -117,21 +118,22 @@ class GradientMaskedDenoise(io.ComfyNode):
         sampler, original = (sampler_of(backbone, cond, guidance=settings.guidance) for cond in (prompt, trajectory.prompt))
         alone = sampler_of(backbone, prompt, guidance=whole.recon_guidance)
         tell_preset(cls, chosen)
-        latents = []
+        states = []
         with backbone.session():
             for branch in trajectory.branches:
                 state = models.ready(backbone, branch)
                 if area is not None:
                     state, settings = replace(state, mask=to_latent(area, trajectory.cells)), replace(settings, hold=True)
                 one = partial(denoised, sampler, original, alone if sampled else None, state, settings, run)
-                latents.append(with_one_retry(backbone, one))
-        return io.NodeOutput({**trajectory.latent, "samples": models.vae_latents(model, latents)})
+                states.append(with_one_retry(backbone, one))
+        tell_preset(cls, chosen, straying_in_words(max(float(state.strayed or 0) for state in states)))
+        return io.NodeOutput({**trajectory.latent, "samples": models.vae_latents(model, [state.z for state in states])})
 
 
 def denoised(
     sampler: Sampler, original: Sampler, alone: Sampler | None, state: State, settings: DenoiseSettings, run: RunContext
-) -> torch.Tensor:
-    """One picture's latent at time 0. alone: what the undragged picture is sampled with, as published; None: it is the inversion's own."""
+) -> State:
+    """One picture's state at time 0. alone: what the undragged picture is sampled with, as published; None: it is the inversion's own."""
     if alone is not None and state.mask is not None:
         state = undragged_path(alone, state, settings, run)
-    return last(denoise(sampler, state, run, settings=settings, original=original), state).z
+    return last(denoise(sampler, state, run, settings=settings, original=original), state)

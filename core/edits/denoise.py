@@ -35,7 +35,10 @@ def denoise(
     """From `state` on, to the picture or to the time of index `until`; yields the state after every step.
 
     settings: None for the state's own.  original: the prompt that the picture was inverted with, for what is looked at; None: `sampler`'s.
-    Outside of the state's mask the latent is the inversion's after every step, and what is held is the evidence's.
+    Outside of the state's mask the latent is the inversion's after every step, and what is held is the evidence's. How far a step had
+    led away there is known before that, at no cost: `State.strayed` is the root mean square of it, added up over the steps, as a part of
+    the picture's latent's. Near 0 the model comes back to the picture by itself; where it is large, what is made inside of the mask
+    belongs to another picture than what is held outside.
     """
     settings = settings or state.denoising
     times = state.inversion.times
@@ -47,8 +50,9 @@ def denoise(
         kv, passes = looks.at(index - 1)
         before = walk.nfe
         walk = sampler.step(walk, times[index], kv)
+        strayed = _strayed(walk, state, index, settings)
         walk = _held(walk, state, index, settings)
-        state = state.moved_to(walk.z, index=index, slope=walk.slope, forward=walk.nfe - before + passes)
+        state = state.moved_to(walk.z, index=index, slope=walk.slope, forward=walk.nfe - before + passes, strayed=strayed)
         run.tell("denoise", index - state.first, len(times) - 1 - state.first, state.z)
         yield state
 
@@ -100,6 +104,16 @@ class _Looks:
         t = int(self._times[index])
         self._original.backbone.noise(self._path[index], t, self._original.cond, kv=self._bank.capture())
         return self._bank.hold(eta=self._share), 1
+
+
+def _strayed(walk: Walk, state: State, index: int, settings: DenoiseSettings) -> Tensor | None:
+    """`State.strayed` after a step; a number on the device, which nobody waits for."""
+    if not settings.hold or state.open is None:
+        return state.strayed
+    inversion, outside = state.inversion, (~state.open).to(walk.z)
+    off = ((walk.z - inversion.path[index]).square() * outside).sum() / (outside.sum().clamp(min=1) * walk.z.shape[1])
+    off = (off / inversion.z0.square().mean()).sqrt()
+    return off if state.strayed is None else state.strayed + off
 
 
 def _held(walk: Walk, state: State, index: int, settings: DenoiseSettings) -> Walk:

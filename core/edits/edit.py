@@ -23,6 +23,9 @@ from ..sampling.inversion import Inversion, InversionSettings, invert
 from ..sampling.sampler import is_flow
 from .state import State
 
+STRAYS = 0.25
+"""From here on a round trip is said not to close: docs/performance.md, "Few steps"."""
+
 AnyInversion = Inversion | DDIMInversion
 AnyBackbone = FlowBackbone | NoiseBackbone
 
@@ -36,7 +39,7 @@ class Edit:
     drag: the last state of the optimisation, None where there was none.  nfe_forward, nfe_backward: network passes of this edit, an
     inversion that was handed in not counted.  seconds: wall time.  own_pixels: how much of the mask shows the picture's own pixels, pasted
     there or kept, in [0, 1]; what the model made alone is 0.  progress: how much of the drag's way it shows.
-    dragged: the latent that frames beside it can go on from; None: there is none.
+    dragged: the latent that frames beside it can go on from; None: there is none.  strayed: as `State.strayed`, 0 for nothing held.
     """
 
     image: Tensor
@@ -51,6 +54,7 @@ class Edit:
     own_pixels: float = 0.0
     progress: float = 1.0
     dragged: State | None = None
+    strayed: float = 0.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -137,5 +141,15 @@ def finished(
         reconstruction=autoencoder.decode(state.inversion.path[-1]) if frame.beside is None else frame.beside.reconstruction,
         inversion=inversion, drag=state.drag,
         nfe_forward=spent + state.nfe_forward, nfe_backward=state.nfe_backward, seconds=time.perf_counter() - began, own_pixels=own_pixels,
-        progress=frame.progress, dragged=dragged,
+        progress=frame.progress, dragged=dragged, strayed=0.0 if state.strayed is None else float(state.strayed),
     )  # fmt: skip
+
+
+def straying_in_words(strayed: float) -> str:
+    """What to say of an edit whose steps led away from the picture so far, as `State.strayed` has it; "" below `STRAYS`."""
+    if strayed < STRAYS:
+        return ""
+    return (
+        f"this model does not come back to the picture by itself: where nothing moves its steps led away by {strayed:.0%}, which was put "
+        "right, but seams may show; more steps, less guidance or a higher skip help"
+    )

@@ -85,6 +85,7 @@ class State:
     slope: what the last step ended with, see `Walk`.  held: None: nothing.  drag: the last state of what dragged.
     denoising: how it is to become a picture.  first: index where the edit began.
     nfe_forward, nfe_backward: network passes since the inversion.
+    strayed: how far denoising steps have led away from the inversion's own way where they are held to it, see `denoise`; None: none has.
     """
 
     inversion: Inversion | DDIMInversion
@@ -99,6 +100,7 @@ class State:
     first: int = 0
     nfe_forward: int = 0
     nfe_backward: int = 0
+    strayed: Tensor | None = None
 
     @property
     def t(self) -> float:

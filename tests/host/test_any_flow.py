@@ -13,6 +13,7 @@ from drag_case import SIDE, DragCase, run
 from sampled import T, off, sampled_velocity
 
 from dragfield.core.instruction import DragInstruction, DrawnRegion
+from dragfield.core.sampling.inversion import InversionSettings, invert
 from dragfield.nodes import models
 from dragfield.nodes.drag_edit import DragEdit
 from dragfield.nodes.host.comfy_flow import ComfyFlow
@@ -152,6 +153,19 @@ def test_an_inversion_comes_back_and_any_sampler_starts_there(case: DragCase) ->
 
 
 @pytest.mark.parametrize("patcher", ["unknown"], indirect=True)
+@pytest.mark.parametrize("cfg", [1.0, 3.0])
+def test_an_inversion_goes_by_the_guided_velocity(case: DragCase, cfg: float) -> None:
+    z, negative = case.vae.encode(case.image), conditioning(3)
+    trajectory = inverted(case, negative=negative, cfg=cfg)[0]
+    plain = inverted(case)[0]
+    state, backbone = trajectory.branches[0], ComfyFlow(case.model)
+    prompt = ComfyConditioning(conditioning(), negative, cfg)
+    settings = InversionSettings(6, 2, kv_blocks="none")
+    wanted = invert(backbone, models.model_latents(case.model, {"samples": z})[0], prompt, settings, times=backbone.times(z, 6))
+    assert torch.equal(state.z, wanted.z)
+    assert torch.equal(state.z, plain.branches[0].z) == (cfg == 1.0)
+
+
 def test_what_needs_more_than_a_velocity_says_so_before_anything_starts(case: DragCase) -> None:
     with torch.inference_mode():
         trajectory = inverted(case)[0]
