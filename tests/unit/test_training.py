@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -12,7 +13,7 @@ import torch
 from torch import nn
 from torch.nn import Linear
 
-from dragfield.core.demo import flux, train_autoencoder, train_flux, train_guidance
+from dragfield.core.demo import flux, train_autoencoder, train_few_steps, train_flux, train_guidance
 from dragfield.core.demo.autoencoder import AutoencoderConfig, DemoAutoencoder
 from dragfield.core.demo.optimisers import make_optimiser
 from dragfield.core.demo.plain_attention import PlainAttention
@@ -153,6 +154,28 @@ def test_the_second_phase_teaches_guidance_and_goes_on_where_it_was(small_world,
     assert checkpoint(tmp_path / "parts" / "guidance")["step"] == 2
     train_tiny_flux(tmp_path / "parts", vae, steps=2, optimiser="adamw", guidance_steps=4)
     assert checkpoint(tmp_path / "parts" / "guidance")["step"] == 4
+
+
+def test_a_few_step_student_begins_as_its_teacher_and_goes_on_where_it_was(small_world, vae, tmp_path):
+    teacher = tmp_path / "teacher"
+    train_tiny_flux(teacher, vae, steps=1, optimiser="adamw", guidance_steps=0)
+    shutil.copytree(vae, teacher / "vae")
+    how = {"pool": 4, "batch": 4, "optimiser": "adamw", "report": silent}
+    for name, steps in (("none", 0), ("whole", 3), ("parts", 1)):
+        train_few_steps.train(tmp_path / name, teacher, steps=steps, **how)
+    train_few_steps.train(tmp_path / "parts", teacher, steps=3, **how)
+    first, begun, taught = (flux.load(folder).backbone.model.state_dict() for folder in (teacher, tmp_path / "none", tmp_path / "whole"))
+    assert same(first, begun) and not same(first, taught)
+    assert checkpoint(tmp_path / "parts")["step"] == 3
+
+
+def test_a_student_s_target_is_the_mean_of_the_teacher_s_velocity_on_its_way():
+    # v = 2t: from t = 1 to 1/2 its mean is 3/2, which the midpoint rule has exactly.
+    teacher = SimpleNamespace(velocity=lambda z, t, cond, guidance: (2 * t)[:, None, None, None].expand_as(z))
+    here, there = torch.tensor([1.0, 0.5]), torch.tensor([0.5, 0.0])
+    for steps in (1, 3):
+        found = train_few_steps.mean_velocity(teacher, torch.randn(2, 4, 3, 3), here, there, None, torch.ones(2), steps)
+        torch.testing.assert_close(found, torch.tensor([1.5, 0.5])[:, None, None, None].expand(2, 4, 3, 3), atol=1e-5, rtol=0)
 
 
 def test_the_guided_target_is_the_teachers_own_at_one_and_classifier_free_beyond():
