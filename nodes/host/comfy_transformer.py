@@ -166,12 +166,14 @@ class ComfyTransformer(ComfyFlow):
                 # What other packs see of a block shall be its own, and a block that is computed again has to be what it was.
                 if not foreign and not (flows and self.budget.plan.checkpoint):
                     stack.enter_context(self._queries_alone(replaced_blocks(call), tokens))
-            stack.enter_context(self._gradient(to, reader, foreign) if flows else torch.no_grad())
-            if call is not OWN_KEYS_VALUES and not self.family.patched:
+            asked = call is not OWN_KEYS_VALUES and not self.family.patched
+            if asked:
                 stack.enter_context(numbered(self.family.double(self._network), self.family.single(self._network)))
+            stack.enter_context(self._gradient(to, reader, foreign) if flows else torch.no_grad())
+            if asked:
                 first = partial(self.family.first_of_picture, self._network)
-                before = to.get("optimized_attention_override")
-                to["optimized_attention_override"] = keys_values_override(call, tokens, first, before)
+                before, crosses = to.get("optimized_attention_override"), self.family.crosses
+                to["optimized_attention_override"] = keys_values_override(call, tokens, first, before, crosses=crosses)
             sigma = torch.full((z.shape[0],), float(t), device=z.device)
             v = comfy.samplers.calc_cond_batch(self._patcher.model, [conds], x, sigma, options)[0]
             return without_time_axis(v) if self._time_axis else v

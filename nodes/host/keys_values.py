@@ -12,7 +12,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 import torch
@@ -21,6 +20,7 @@ from torch import Tensor, nn
 
 from ...core.model.attention import KeysValues, KVCall
 from ...core.model.blocks import Block
+from .replaced_forwards import replaced_forwards
 
 NUMBER = "dragfield_block"
 """Where attention finds the block that it is in, see `numbered`."""
@@ -43,20 +43,27 @@ def keys_values_patch(call: KVCall, image_tokens: int) -> Callable[..., dict[str
 
 
 def keys_values_override(
-    call: KVCall, image_tokens: int, first_of: Callable[[dict[str, Any], int, int], int], before: Callable[..., Tensor] | None
+    call: KVCall,
+    image_tokens: int,
+    first_of: Callable[[dict[str, Any], int, int], int],
+    before: Callable[..., Tensor] | None,
+    *,
+    crosses: bool = False,
 ) -> Callable[..., Tensor]:
     """An "optimized_attention_override" that does the same where nothing is patched: inside of `numbered`, after position encoding.
 
     first_of: where the picture's tokens begin, see `Family.first_of_picture`.  before: the override that runs inside.
+    crosses: see `Family`.
     """
 
     def attend(chosen: Callable[..., Tensor], q: Tensor, k: Tensor, v: Tensor, *args: Any, **kwargs: Any) -> Tensor:
         options = kwargs.get("transformer_options") or {}
-        block = options.get(NUMBER)
+        # A second attention to the text finds no number any more.
+        block = options.pop(NUMBER, None) if crosses else options.get(NUMBER)
         heads_apart = kwargs.get("skip_reshape", False)
         length = k.shape[2 if heads_apart else 1]
-        # Attention over the picture alone, beside the one with the text, is the block's own.
-        if block is not None and length > image_tokens and _concerns(call, block):
+        # Attention over the picture alone, beside one together with the text, is the block's own.
+        if block is not None and (crosses or length > image_tokens) and _concerns(call, block):
             k, v = (k, v) if heads_apart else (k.flatten(2)[:, None], v.flatten(2)[:, None])
             text = first_of(options, length, image_tokens)
             first, end = text if block[0] == "double" else 0, text + image_tokens
@@ -71,18 +78,22 @@ def keys_values_override(
 
 @contextmanager
 def numbered(double: Iterable[nn.Module], single: Iterable[nn.Module]) -> Iterator[None]:
-    """While inside, attention is told which of these blocks it is in, through their transformer_options."""
-    blocks = {**{("double", i): block for i, block in enumerate(double)}, **{("single", i): block for i, block in enumerate(single)}}
+    """While inside, attention is told which of these blocks it is in, through their transformer_options; again when one is run again.
 
-    def tell(number: Block, _: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
-        return args, {**kwargs, "transformer_options": {**kwargs["transformer_options"], NUMBER: number}}
+    Entered before `checkpointed`, so that this is part of what is run again.
+    """
+    numbers = {id(block): (kind, i) for kind, blocks in (("double", double), ("single", single)) for i, block in enumerate(blocks)}
 
-    hooks = [block.register_forward_pre_hook(partial(tell, number), with_kwargs=True) for number, block in blocks.items()]
-    try:
+    def telling(block: nn.Module) -> Callable:
+        forward, number = block.forward, numbers[id(block)]
+
+        def run(*args: Any, transformer_options: dict[str, Any], **kwargs: Any) -> Any:
+            return forward(*args, transformer_options={**transformer_options, NUMBER: number}, **kwargs)
+
+        return run
+
+    with replaced_forwards((*double, *single), telling):
         yield
-    finally:
-        for hook in hooks:
-            hook.remove()
 
 
 @dataclass(frozen=True, eq=False)

@@ -20,7 +20,7 @@ from .replaced_forwards import replaced_forwards
 
 ADD_IN_PLACE = frozenset([torch.Tensor.add_, torch.Tensor.__iadd__])
 NORMS = (F.rms_norm, F.layer_norm, F.group_norm, torch.rms_norm, torch.layer_norm, torch.group_norm)
-SAVES_WEIGHTS = frozenset([F.linear, F.conv2d, *NORMS])
+SAVES_WEIGHTS = frozenset([F.linear, F.conv2d, F.conv3d, *NORMS])
 HANDLED = ADD_IN_PLACE | SAVES_WEIGHTS
 
 

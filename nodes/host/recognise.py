@@ -23,7 +23,7 @@ NAMES = {
     "Chroma": "Chroma",
     "HiDreamImageTransformer2DModel": "HiDream", "OmniGen2Transformer2DModel": "OmniGen 2", "SingleStreamDiT": "Krea 2", "Anima": "Anima",
     "WanModel": "Wan", "MMDiT": "AuraFlow", "HunyuanVideo": "Hunyuan", "Flux": "FLUX", "UNetModel": "Stable Diffusion",
-    "ChromaRadiance": "Chroma Radiance",
+    "ChromaRadiance": "Chroma Radiance", "Kandinsky5": "Kandinsky 5", "ErnieImageModel": "Ernie Image",
 }  # fmt: skip
 """What people call a diffusion model's class."""
 

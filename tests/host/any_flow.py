@@ -57,6 +57,20 @@ MODELS = {
             "patch": 2, "channels": 16, "txtlayers": 1, "txtheads": 2, "txtkvheads": 2,
         },
     ),
+    "Wan": (
+        comfy.supported_models.WAN21_T2V,
+        {
+            "image_model": "wan2.1", "model_type": "t2v", "dim": 48, "ffn_dim": 64, "freq_dim": 16, "text_dim": TEXT, "num_heads": 2,
+            "num_layers": 2, "in_dim": 16, "out_dim": 16,
+        },
+    ),
+    "Kandinsky 5": (
+        comfy.supported_models.Kandinsky5Image,
+        {
+            "image_model": "kandinsky5", "model_dim": 48, "ff_dim": 64, "time_dim": 16, "in_text_dim": TEXT, "in_text_dim2": 8,
+            "visual_embed_dim": 64, "num_text_blocks": 1, "num_visual_blocks": 2, "axes_dims": (8, 8, 8),
+        },
+    ),
 }  # fmt: skip
 
 

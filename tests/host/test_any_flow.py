@@ -18,6 +18,7 @@ from dragfield.nodes import models
 from dragfield.nodes.drag_edit import DragEdit
 from dragfield.nodes.host.comfy_flow import ComfyFlow
 from dragfield.nodes.host.conditioning import ComfyConditioning
+from dragfield.nodes.host.recognise import name_of
 from dragfield.nodes.host.recognised_backbone import backbone_for
 from dragfield.nodes.invert import FireFlowInvert
 from dragfield.nodes.latent_warp import LatentWarp
@@ -78,6 +79,8 @@ def test_it_exists_at_the_picture_and_goes_over_into_the_noise(patcher: Any) -> 
 
 
 def test_odd_sizes_come_back_as_they_were(patcher: Any) -> None:
+    if "Kandinsky" in name_of(patcher):
+        pytest.skip("ComfyUI's own class takes even sides alone")
     z = latent_of(patcher, (7, 11))
     assert ComfyFlow(patcher).velocity(z, T, ComfyConditioning(conditioning())).shape == z.shape
 
@@ -166,6 +169,7 @@ def test_an_inversion_goes_by_the_guided_velocity(case: DragCase, cfg: float) ->
     assert torch.equal(state.z, plain.branches[0].z) == (cfg == 1.0)
 
 
+@pytest.mark.parametrize("patcher", ["unknown"], indirect=True)
 def test_what_needs_more_than_a_velocity_says_so_before_anything_starts(case: DragCase) -> None:
     with torch.inference_mode():
         trajectory = inverted(case)[0]

@@ -7,6 +7,9 @@ keys and values in one of two:
 - `patched`: attention calls `attn1_patch` with the index of the block, and queries, keys and values [B, heads, tokens, head width] before
   position encoding; else they are replaced in `optimized_attention_override`, which sees them after it.
 
+Blocks in which the picture attends to itself alone, and then to the text by another attention (`crosses`), are "double" ones too: no text
+stands in their stream.
+
 Taps by default are DragFlow's for FLUX.1, in relative depth (core/model/taps.py): a guess, until somebody measures them on the family.
 """
 
@@ -32,7 +35,8 @@ class Shape:
 
 
 class Family(ABC):
-    """One family. name: as people call it.  turns: whether position encoding may be done in an attn1_patch (rotation.py).
+    """One family. name: as people call it.  turns: whether position encoding may be done in an attn1_patch (rotation.py).  crosses: whether
+    a block's first attention is the picture's to itself, and the text has another.
 
     `network` is the diffusion model, `options` the transformer_options that a block is called with.
     """
@@ -41,6 +45,7 @@ class Family(ABC):
     turns = False
     replaces = True
     patched = True
+    crosses = False
 
     @abstractmethod
     def holds(self, network: nn.Module | None) -> bool:
