@@ -73,10 +73,49 @@ MODELS = {
     ),
 }  # fmt: skip
 
+VELOCITY_ALONE = {
+    "Anima": (
+        comfy.supported_models.Anima,
+        {
+            "image_model": "anima", "max_img_h": 240, "max_img_w": 240, "max_frames": 128, "in_channels": 16, "out_channels": 16,
+            "patch_spatial": 2, "patch_temporal": 1, "model_channels": 48, "num_blocks": 2, "num_heads": 2, "crossattn_emb_channels": 1024,
+            "pos_emb_cls": "rope3d", "pos_emb_learnable": True, "use_adaln_lora": True, "adaln_lora_dim": 8,
+        },
+    ),
+    "HiDream": (
+        comfy.supported_models.HiDream,
+        {
+            "image_model": "hidream", "patch_size": 2, "in_channels": 16, "num_layers": 1, "num_single_layers": 1, "attention_head_dim": 24,
+            "num_attention_heads": 2, "caption_channels": [TEXT, TEXT], "text_emb_dim": 8, "axes_dims_rope": (8, 8, 8),
+            "llama_layers": [0, 1],
+        },
+    ),
+    "OmniGen 2": (
+        comfy.supported_models.Omnigen2,
+        {
+            "image_model": "omnigen2", "hidden_size": 48, "num_layers": 2, "num_refiner_layers": 1, "num_attention_heads": 2,
+            "num_kv_heads": 1, "axes_dim_rope": (8, 8, 8), "text_feat_dim": TEXT, "multiple_of": 16,
+        },
+    ),
+    "Ernie Image": (
+        comfy.supported_models.ErnieImage,
+        {
+            "image_model": "ernie", "hidden_size": 48, "num_attention_heads": 2, "num_layers": 2, "ffn_hidden_size": 64, "in_channels": 128,
+            "out_channels": 128, "text_in_dim": TEXT, "rope_axes_dim": (8, 8, 8),
+        },
+    ),
+    "AuraFlow": (
+        comfy.supported_models.AuraFlow,
+        {"cond_seq_dim": TEXT, "n_layers": 2, "n_double_layers": 1, "dim": 64, "n_heads": 2, "max_seq": 256},
+    ),
+}  # fmt: skip
+"""Of which nothing is known here but that ComfyUI samples them as flows."""
+
 
 def make(name: str) -> Any:
     """A MODEL of that kind; "unknown" is a class of this file's own."""
-    config = _Unknown({}) if name == "unknown" else MODELS[name][0](dict(MODELS[name][1]))
+    kind, given = (_Unknown, {}) if name == "unknown" else (MODELS | VELOCITY_ALONE)[name]
+    config = kind(dict(given))
     config.set_inference_dtype(torch.float32, None)
     model = config.get_model({}, device=CPU)
     generator = torch.Generator().manual_seed(0)
@@ -92,6 +131,17 @@ def make(name: str) -> Any:
 def conditioning(seed: int = 1, tokens: int = 5, **extra: Any) -> list:
     generator = torch.Generator().manual_seed(seed)
     return [[torch.randn(1, tokens, TEXT, generator=generator), {"pooled_output": torch.randn(1, 8, generator=generator), **extra}]]
+
+
+def words(name: str) -> list:
+    """A prompt with all that a class of `VELOCITY_ALONE` wants of one."""
+    if name == "Anima":
+        # Its adapter of the text is as wide as the real one.
+        text = torch.randn(1, 5, 1024, generator=torch.Generator().manual_seed(1))
+        return [[text, {"t5xxl_ids": torch.arange(5), "t5xxl_weights": torch.ones(5)}]]
+    states = torch.randn(1, 2, 5, TEXT, generator=torch.Generator().manual_seed(4))
+    more = {"HiDream": {"conditioning_llama3": states}, "OmniGen 2": {"attention_mask": torch.ones(1, 5, dtype=torch.long)}}
+    return conditioning(**more.get(name, {}))
 
 
 class _Convolved(nn.Module):

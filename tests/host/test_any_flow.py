@@ -7,7 +7,7 @@ from typing import Any
 import comfy.samplers
 import pytest
 import torch
-from any_flow import MODELS, conditioning, make
+from any_flow import MODELS, VELOCITY_ALONE, conditioning, make, words
 from comfy_extras.nodes_custom_sampler import BasicGuider, KSamplerSelect, SamplerCustomAdvanced
 from drag_case import SIDE, DragCase, run
 from sampled import T, off, sampled_velocity
@@ -33,20 +33,19 @@ DRAG = DragInstruction((DrawnRegion("relocation", SQUARE, (0.62, 0.5)),), size=(
 
 
 class Grey:
-    """A VAE of 16 channels, each a small grey picture; with a time axis where the model's latents have one."""
+    """A VAE each of whose channels is a small grey picture; with a time axis where the model's latents have one."""
 
-    latent_channels = 16
-
-    def __init__(self, timed: bool) -> None:
-        self.timed = timed
+    def __init__(self, timed: bool, channels: int = 16, factor: int = 8) -> None:
+        self.timed, self.latent_channels, self.factor = timed, channels, factor
 
     def encode(self, pixels: torch.Tensor) -> torch.Tensor:
-        z = torch.nn.functional.avg_pool2d(pixels.movedim(-1, 1), 8).mean(1, keepdim=True).expand(-1, 16, -1, -1) * 2 - 1
+        small = torch.nn.functional.avg_pool2d(pixels.movedim(-1, 1), self.factor).mean(1, keepdim=True)
+        z = small.expand(-1, self.latent_channels, -1, -1) * 2 - 1
         return z[:, :, None].clone() if self.timed else z.clone()
 
     def decode(self, samples: torch.Tensor) -> torch.Tensor:
         z = samples[:, :, 0] if self.timed else samples
-        grey = torch.nn.functional.interpolate((z.mean(1, keepdim=True) + 1) / 2, scale_factor=8).expand(-1, 3, -1, -1)
+        grey = torch.nn.functional.interpolate((z.mean(1, keepdim=True) + 1) / 2, scale_factor=self.factor).expand(-1, 3, -1, -1)
         pixels = grey.movedim(1, -1).clamp(0, 1)
         return pixels[:, None] if self.timed else pixels
 
@@ -167,6 +166,27 @@ def test_an_inversion_goes_by_the_guided_velocity(case: DragCase, cfg: float) ->
     wanted = invert(backbone, models.model_latents(case.model, {"samples": z})[0], prompt, settings, times=backbone.times(z, 6))
     assert torch.equal(state.z, wanted.z)
     assert torch.equal(state.z, plain.branches[0].z) == (cfg == 1.0)
+
+
+@pytest.mark.parametrize("name", list(VELOCITY_ALONE))
+def test_a_class_that_comfyui_brings_is_dragged_by_its_velocity(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("dragfield.nodes.drag_edit.ui.PreviewImage", lambda *_, **__: None)
+    # As the host makes models and runs nodes.
+    with torch.inference_mode():
+        model, prompt = make(name), words(name)
+        latents = model.get_model_object("latent_format")
+        vae = Grey(latents.latent_dimensions == 3, latents.latent_channels, latents.spacial_downscale_ratio)
+        image = torch.rand(1, SIDE, SIDE, 3, generator=torch.Generator().manual_seed(6))
+        z = torch.randn(1, latents.latent_channels, 8, 12, generator=torch.Generator().manual_seed(2))
+        backbone = backbone_for(model)
+        assert type(backbone) is ComfyFlow and name in name_of(model)
+        assert off(backbone.velocity(z, T, ComfyConditioning(prompt)), sampled_velocity(model, z, prompt)) < 1e-5
+        latent = {"samples": vae.encode(image)}
+        trajectory = run(FireFlowInvert, model=model, positive=prompt, latent=latent, steps=6, skip=2)[0]
+        what = {"model": model, "vae": vae, "image": image, "trajectory": trajectory, "drag": DRAG, "positive": prompt}
+        edit, mask, _ = run(DragEdit, **what, method="dragfield")
+    closed = mask[0] == 0
+    assert closed.any() and torch.equal(edit[0][closed], image[0][closed]) and not torch.equal(edit, image) and edit.isfinite().all()
 
 
 @pytest.mark.parametrize("patcher", ["unknown"], indirect=True)

@@ -121,6 +121,17 @@ def test_keys_and_values_replayed_change_no_bit_and_another_s_do(patcher: Any, z
     assert off(backbone.velocity(other, T, prompt, kv=bank.hold()), backbone.velocity(other, T, prompt)) > 1e-2
 
 
+@pytest.mark.parametrize("patcher", ["Wan", "Kandinsky 5"], indirect=True)
+def test_the_attention_to_the_text_stays_the_block_s_own_whatever_its_length(patcher: Any, z: torch.Tensor) -> None:
+    # As many tokens of text as of the picture.
+    prompts = [ComfyConditioning(conditioning(seed, tokens=24)) for seed in (1, 5)]
+    backbone = ComfyTransformer(patcher)
+    bank = bank_of(backbone)
+    v = backbone.velocity(z, T, prompts[0], kv=bank.capture())
+    assert torch.equal(backbone.velocity(z, T, prompts[0], kv=bank.hold()), v)
+    assert off(backbone.velocity(z, T, prompts[1], kv=bank.hold()), v) > 1e-2
+
+
 @pytest.mark.parametrize("patcher", ["Qwen-Image", "Z-Image", "Krea 2"], indirect=True)
 def test_reference_latents_count_and_stay_out_of_the_features(patcher: Any, z: torch.Tensor) -> None:
     reference = torch.randn(1, 16, 6, 4, generator=torch.Generator().manual_seed(9))

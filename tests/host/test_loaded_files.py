@@ -46,6 +46,15 @@ FILES = {
         },
         24,
     ),
+    "Wan": (comfy.supported_models.WAN21_T2V, {"image_model": "wan2.1", "dim": 256, "ffn_dim": 64, "num_heads": 2, "num_layers": 2}, 4096),
+    "Kandinsky 5": (
+        comfy.supported_models.Kandinsky5Image,
+        {
+            "image_model": "kandinsky5", "model_dim": 2560, "ff_dim": 64, "time_dim": 2560, "in_text_dim2": 768, "visual_embed_dim": 64,
+            "num_text_blocks": 1, "num_visual_blocks": 1, "axes_dims": (32, 48, 48), "rope_scale_factor": (1.0, 1.0, 1.0),
+        },
+        3584,
+    ),
 }  # fmt: skip
 
 
@@ -64,7 +73,8 @@ def test_a_loaded_model_gives_its_velocity_its_features_and_its_keys(name: str, 
     backbone = backbone_for(patcher)
     assert isinstance(backbone, ComfyTransformer) and backbone.family.name == name and backbone.level == 3
     generator = torch.Generator().manual_seed(1)
-    prompt = ComfyConditioning([[torch.randn(1, 5, text, generator=generator), {"pooled_output": torch.randn(1, 8, generator=generator)}]])
+    pooled = torch.randn(1, 768 if name == "Kandinsky 5" else 8, generator=generator)
+    prompt = ComfyConditioning([[torch.randn(1, 5, text, generator=generator), {"pooled_output": pooled}]])
     z = torch.randn(1, 16, 8, 8, generator=generator)
     v = backbone.velocity(z, T, prompt)
     assert v.abs().max() > 0 and off(v, sampled_velocity(patcher, z, prompt.positive)) < 1e-5
