@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import numpy as np
 from comfy_api.latest import io, ui
 
 from ..core.demo.case_points import point_drag_of
-from ..core.demo.cases import sample_case
 from ..core.instruction import DragInstruction
+from ..core.instruction.operations import Task
 from . import wire
 from .host.demo_model import load_demo_model
 from .host.demo_unet import load_demo_unet
+from .host.drawn_scene import WORLDS, drawn_case
 from .types import CATEGORY
 
 
@@ -65,6 +65,13 @@ class LoadDemoScene(io.ComfyNode):
                 io.Int.Input("seed", default=1, min=0, max=2**31 - 1, control_after_generate=True, tooltip="Which scene."),
                 io.Combo.Input("task", options=["relocation", "rotation", "deformation"], tooltip="What the drag does."),
                 io.Int.Input("size", default=256, min=64, max=512, step=16, tooltip="Side in pixels. The demo model knows 256."),
+                io.Combo.Input(
+                    "world",
+                    options=list(WORLDS),
+                    default="scenes",
+                    optional=True,
+                    tooltip="Objects on a ground, as the demo models know them, or figures with limbs, which they have never seen.",
+                ),
             ],
             outputs=[
                 io.Image.Output("image"),
@@ -77,8 +84,8 @@ class LoadDemoScene(io.ComfyNode):
         )
 
     @classmethod
-    def execute(cls, seed: int, task: str, size: int) -> io.NodeOutput:
-        case = sample_case(np.random.default_rng([seed, 0]), task, size)
+    def execute(cls, seed: int, task: Task, size: int, world: str = "scenes") -> io.NodeOutput:
+        case = drawn_case(seed, task, size, world)
         image = wire.image_of(case.source)
         drag = DragInstruction.from_drag(case.drag).to_json()
         points = DragInstruction.from_drag(point_drag_of(case)).to_json()

@@ -14,11 +14,12 @@ import cv2
 import numpy as np
 
 from dragfield.core.demo.case_points import point_drag_of
-from dragfield.core.demo.cases import DemoCase, sample_case
+from dragfield.core.demo.cases import DemoCase
 from dragfield.core.demo.measure import Measured, measure
 from dragfield.core.demo.scenes import UNIT, Scene, object_mask
 from dragfield.core.instruction import DragInstruction
 from dragfield.core.instruction.operations import RegionOperation
+from dragfield.nodes.host.drawn_scene import drawn_case
 
 METHODS = {
     "DragfieldRegionOptimizer": "dragflow", "DragfieldPointOptimizer": "directdrag", "DragfieldLatentWarp": "latent warp",
@@ -61,7 +62,7 @@ def expected(prompt: dict[str, Any]) -> Iterator[Expected]:
 
 def _cases(prompt: dict[str, Any], link: list[Any]) -> Iterator[DemoCase]:
     given = next(n["inputs"] for n in prompt.values() if n["class_type"] == "DragfieldLoadDemoScene")
-    own = sample_case(np.random.default_rng([given["seed"], 0]), given["task"], given["size"])
+    own = drawn_case(given["seed"], given["task"], given["size"], given.get("world", "scenes"))
     node = prompt[link[0]]
     while isinstance(node["inputs"].get("drag"), list):
         node = prompt[node["inputs"]["drag"][0]]

@@ -68,11 +68,11 @@ describe("the picture that comes in", () => {
       type: "DragfieldLoadDemoScene",
       inputs: [{ name: "seed", type: "INT", link }],
       outputs: [picture(), { name: "drag", type: "STRING" }],
-      widgets: Object.entries({ seed: 28, task: "relocation", size: 256 }).map(([name, value]) => ({ name, value })),
+      widgets: Object.entries({ seed: 28, task: "relocation", size: 256, world: "figures" }).map(([name, value]) => ({ name, value })),
     });
     const [, node] = graphOf([scene(), canvas()], [[0, 0, 1, 0]]);
     const { image, direct } = pictureOf(nothing, node, "image");
-    assert.deepEqual(image.scene, { part: "image", seed: "28", task: "relocation", size: "256" });
+    assert.deepEqual(image.scene, { part: "image", seed: "28", task: "relocation", size: "256", world: "figures" });
     assert.equal(direct, true);
     assert.equal(pictureOf(nothing, graphOf([scene(7), canvas()], [[0, 0, 1, 0]])[1], "image"), null);
   });

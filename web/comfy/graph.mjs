@@ -160,7 +160,7 @@ function sceneOf({ node, slot }) {
   if (node.type !== "DragfieldLoadDemoScene" || (part !== "image" && part !== "truth")) return null;
   /** @type {Record<string, string>} */
   const scene = { part };
-  for (const name of ["seed", "task", "size"]) {
+  for (const name of ["seed", "task", "size", "world"]) {
     const value = node.widgets?.find((/** @type {any} */ widget) => widget.name === name)?.value;
     if (value == null || isLinked(node, name)) return null;
     scene[name] = String(value);
