@@ -144,6 +144,24 @@ def words(name: str) -> list:
     return conditioning(**more.get(name, {}))
 
 
+class Grey:
+    """A VAE each of whose channels is a small grey picture; with a time axis where the model's latents have one."""
+
+    def __init__(self, timed: bool, channels: int = 16, factor: int = 8) -> None:
+        self.timed, self.latent_channels, self.factor = timed, channels, factor
+
+    def encode(self, pixels: torch.Tensor) -> torch.Tensor:
+        small = torch.nn.functional.avg_pool2d(pixels.movedim(-1, 1), self.factor).mean(1, keepdim=True)
+        z = small.expand(-1, self.latent_channels, -1, -1) * 2 - 1
+        return z[:, :, None].clone() if self.timed else z.clone()
+
+    def decode(self, samples: torch.Tensor) -> torch.Tensor:
+        z = samples[:, :, 0] if self.timed else samples
+        grey = torch.nn.functional.interpolate((z.mean(1, keepdim=True) + 1) / 2, scale_factor=self.factor).expand(-1, 3, -1, -1)
+        pixels = grey.movedim(1, -1).clamp(0, 1)
+        return pixels[:, None] if self.timed else pixels
+
+
 class _Convolved(nn.Module):
     """A network of nobody's class: no blocks, no patches, none of ComfyUI's wrappers inside."""
 

@@ -79,7 +79,7 @@ def failure(history: dict[str, Any]) -> dict[str, Any] | None:
 @contextmanager
 def serving(comfyui: str, base: Path, *arguments: str, port: int | None = None) -> Iterator[Server]:
     """A server with its folders under `base` and this checkout as its only pack; arguments: more of main.py's.  port: None: a free one."""
-    (base / "custom_nodes").mkdir(parents=True)
+    (base / "custom_nodes").mkdir(parents=True, exist_ok=True)
     (base / "custom_nodes" / PACK).symlink_to(ROOT, target_is_directory=True)
     # The picture that every ComfyUI has, which workflows load until they are given another.
     (base / "input").mkdir()

@@ -7,7 +7,7 @@ from typing import Any
 import comfy.samplers
 import pytest
 import torch
-from any_flow import MODELS, VELOCITY_ALONE, conditioning, make, words
+from any_flow import MODELS, VELOCITY_ALONE, Grey, conditioning, make, words
 from comfy_extras.nodes_custom_sampler import BasicGuider, KSamplerSelect, SamplerCustomAdvanced
 from drag_case import SIDE, DragCase, run
 from sampled import T, off, sampled_velocity
@@ -30,24 +30,6 @@ from dragfield.nodes.warm_start import WarmStart
 
 SQUARE = ((((0.2, 0.25), (0.5, 0.25), (0.5, 0.6), (0.2, 0.6)),),)
 DRAG = DragInstruction((DrawnRegion("relocation", SQUARE, (0.62, 0.5)),), size=(SIDE, SIDE)).to_json()
-
-
-class Grey:
-    """A VAE each of whose channels is a small grey picture; with a time axis where the model's latents have one."""
-
-    def __init__(self, timed: bool, channels: int = 16, factor: int = 8) -> None:
-        self.timed, self.latent_channels, self.factor = timed, channels, factor
-
-    def encode(self, pixels: torch.Tensor) -> torch.Tensor:
-        small = torch.nn.functional.avg_pool2d(pixels.movedim(-1, 1), self.factor).mean(1, keepdim=True)
-        z = small.expand(-1, self.latent_channels, -1, -1) * 2 - 1
-        return z[:, :, None].clone() if self.timed else z.clone()
-
-    def decode(self, samples: torch.Tensor) -> torch.Tensor:
-        z = samples[:, :, 0] if self.timed else samples
-        grey = torch.nn.functional.interpolate((z.mean(1, keepdim=True) + 1) / 2, scale_factor=self.factor).expand(-1, 3, -1, -1)
-        pixels = grey.movedim(1, -1).clamp(0, 1)
-        return pixels[:, None] if self.timed else pixels
 
 
 @pytest.fixture(params=[*MODELS, "unknown"])

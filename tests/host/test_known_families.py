@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 import torch
-from any_flow import MODELS, conditioning, make
+from any_flow import MODELS, Grey, conditioning, make
 from drag_case import SIDE, DragCase, run
 from sampled import T, off, sampled_velocity
-from test_any_flow import Grey, inverted
+from test_any_flow import inverted
 
 from dragfield.core.instruction import DragInstruction, DrawnPoints, DrawnRegion
 from dragfield.core.model.attention import KVBank, choose_blocks
