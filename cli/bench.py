@@ -17,10 +17,11 @@ from .tables import table
 SCENES = {
     "demo": ("demo", "METHODS"), "demo-points": ("points", "ROWS"), "combinations": ("combinations", "ROWS"), "frames": ("frames", ""),
     "self-drags": ("agreement", "SETTINGS"), "tuning": ("detuned", "DETUNED"),
+    "few-steps": ("few_steps", "ROWS"),
 }  # fmt: skip
 """Suites of drawn cases: their module, and where it lists its rows; "": it chooses itself."""
 SUITES = Literal[
-    "demo", "demo-points", "combinations", "frames", "demo-adapter", "real", "self-drags", "tuning", "speed", "point-speed",
+    "demo", "demo-points", "combinations", "frames", "demo-adapter", "real", "self-drags", "tuning", "few-steps", "speed", "point-speed",
     "redbench", "dragbench", "dragbench-dr", "drag100", "real-motion", "folder",
 ]  # fmt: skip
 SPEED = ("model", "size", "recipe", "seconds", "time_ratio", "memory_ratio", "flops_ratio", "flops_over_minimum")
@@ -42,7 +43,8 @@ def bench(
         Path | None, typer.Option(help="real: folder of a small autoencoder in TAESD's layout, for rows of latents.")
     ] = None,
     model: Annotated[
-        str | None, typer.Option(help="real: whole edits too, by a folder in diffusers layout, or 'demo'; data sets: 'demo' if left out.")
+        str | None,
+        typer.Option(help="real: whole edits too, by a folder in diffusers layout, or 'demo', as in data sets; few-steps: a student."),
     ] = None,
     sheet: Annotated[Path | None, typer.Option(help="real: a PNG of the worst pairs goes here.")] = None,
     out_folder: Annotated[
@@ -107,7 +109,8 @@ def bench(
         if suite in SCENES:
             module, rows = SCENES[suite]
             drawn = import_module(f"..benchmarks.{module}", __package__)
-            more = {"world": world} if suite == "demo" else {"data": data} if suite == "frames" else {}
+            own = {"demo": {"world": world}, "frames": {"data": data}, "few-steps": {"model": None if model is None else Path(model)}}
+            more = own.get(suite, {})
             report = drawn.run(cases, seed, chosen or (list(getattr(drawn, rows)) if rows else ()), **more, progress=progress)
         elif suite == "demo-adapter":
             from ..benchmarks import demo_adapter
