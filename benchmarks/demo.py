@@ -17,8 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..core.adapters.contract import Injection, Injections
-from ..core.demo.adapter import STRENGTH, WEIGHTS, DemoAdapter
+from ..core.demo.adapter import WEIGHTS, DemoAdapter, with_subject
 from ..core.demo.cases import DemoCase, sample_cases
 from ..core.demo.dragflow_settings import DRAGFIELD, DRAGFLOW, MARGIN
 from ..core.demo.figure_cases import sample_figure_cases
@@ -198,9 +197,7 @@ def judged(case: DemoCase, mask: np.ndarray, edit: Callable[[], Outcome]) -> dic
 
 def with_adapter(model: DemoFlux, adapter: DemoAdapter, picture: Tensor) -> FlowBackbone:
     """The model with a picture [1, 3, H, W] as the adapter's subject."""
-    with torch.no_grad():
-        subject = adapter.encode(picture, {"autoencoder": model.autoencoder})
-    return model.backbone.with_subjects(Injections([Injection(adapter, subject, STRENGTH)]))
+    return with_subject(model.backbone, model.autoencoder, adapter, picture)
 
 
 def case_mask(case: DemoCase) -> np.ndarray:

@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from .bench_sets import SETS, Rows, evaluate
+from .bench_sets import SETS, Rows, evaluate, judged_by
 from .console import choose_device, err, out, progress_bar
 from .tables import table
 
@@ -48,7 +48,8 @@ def bench(
     ] = None,
     sheet: Annotated[Path | None, typer.Option(help="real: a PNG of the worst pairs goes here.")] = None,
     out_folder: Annotated[
-        Path | None, typer.Option("--out", help="data sets: folder of the results; the same command goes on with what is there.")
+        Path | None,
+        typer.Option("--out", help="data sets: folder of the results; the same command goes on with what is there. speed: of its plot."),
     ] = None,
     limit: Annotated[int | None, typer.Option(min=1, help="data sets: only so many samples.")] = None,
     metrics: Annotated[str, typer.Option(help="data sets: only these, separated by commas; else all whose networks are named.")] = "",
@@ -58,6 +59,20 @@ def bench(
     dift: Annotated[
         str | None, typer.Option(help="data sets: folder of Stable Diffusion 2.1, for md, md1, md2; 'demo' for the bundled UNet.")
     ] = None,
+    dreamsim: Annotated[Path | None, typer.Option(help="data sets: folder that the library dreamsim fills, for dreamsim.")] = None,
+    judge: Annotated[
+        str | None,
+        typer.Option(help="data sets: a vision-language model by its name on a server, for gscore, gscore_drag. Pictures are sent there."),
+    ] = None,
+    judge_url: Annotated[
+        str | None,
+        typer.Option(
+            help="--judge: address of an OpenAI-compatible server; else DRAGFIELD_API_URL, else Ollama on this machine. Its key, if any, "
+            "is in DRAGFIELD_API_KEY."
+        ),
+    ] = None,
+    votes: Annotated[int, typer.Option(min=1, max=100, help="--judge: how often each edit is judged.")] = 1,
+    temperature: Annotated[float, typer.Option(min=0, max=2, help="--judge: 0 repeats itself best; GoodDrag's has 0.4.")] = 0.0,
     variants: Annotated[
         Path | None,
         typer.Option(help='data sets: JSON of methods by settings, {"NAME": {"method": "dragflow", "settings": {"drag.rate": 0.1}}}.'),
@@ -92,14 +107,15 @@ def bench(
 ) -> None:
     """Measure the methods side by side on drawn cases or data sets, or the cost of a drag iteration."""
     if suite in SETS:
-        networks = {"lpips": lpips, "lpips_heads": lpips_heads, "clip": clip, "dift": dift}
+        networks = {"lpips": lpips, "lpips_heads": lpips_heads, "clip": clip, "dift": dift, "dreamsim": dreamsim}
+        networks["judge"] = judged_by(judge, judge_url, votes, temperature)
         spread = None if engine == "local" else (workers, gpus, cluster)
         rows = Rows(methods, variants, ablation, ablate)
         evaluate(
             suite, data, out_folder, rows, metrics, networks, model, readout, seed, limit, longest, device, dtype, retry, compare, spread
         )
         return
-    of_sets = {"--variants": variants, "--ablation": ablation, "--ablate": ablate, "--readout": readout}
+    of_sets = {"--variants": variants, "--ablation": ablation, "--ablate": ablate, "--readout": readout, "--judge": judge}
     if given := [name for name, value in of_sets.items() if value is not None]:
         raise ValueError(f"{', '.join(given)} is of data sets ({', '.join(SETS)}); leave it out with --suite {suite}")
     if json_path is not None and json_path.is_dir():
@@ -128,9 +144,14 @@ def bench(
 
             report = point_speed.run(device=choose_device(device), progress=progress)
         else:
-            from ..benchmarks import speed
+            from ..benchmarks import growth, speed
 
-            report = speed.run(device=choose_device(device), progress=progress)
+            where = choose_device(device)
+            report = speed.run(device=where, progress=progress)
+            report["growth"] = growth.run(device=where, progress=progress)
+            if out_folder is not None:
+                growth.write(report["growth"], out_folder)
+                err.print(f"tables and a plot of how the cost grows in {out_folder}", markup=False)
     if json_path is not None:
         json_path.parent.mkdir(parents=True, exist_ok=True)
         json_path.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
@@ -170,3 +191,5 @@ def bench(
         out.print(table("", edits))
     else:
         out.print(table(f"{report['time_ratio']:.2f} x as fast on {report['device']}", report["cases"], SPEED))
+        if suite == "speed":
+            out.print(table("how the cost of an iteration grows; x: of the base's, in the same turns", growth.rows(report["growth"])))

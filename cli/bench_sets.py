@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -54,14 +55,26 @@ def evaluate(
     out.print(f"results in {folder}, to be looked at: {folder / 'report.html'}", markup=False)
 
 
+def judged_by(model: str | None, url: str | None, votes: int, temperature: float):
+    """The judge of a run, None where none is named. Raises: ValueError for an address that is none."""
+    if model is None:
+        return None
+    from ..core.intent.chat import OLLAMA
+    from ..core.metrics.judge import Judge
+
+    return Judge(url or os.environ.get("DRAGFIELD_API_URL", "").strip() or OLLAMA, model, votes, temperature)
+
+
 def chosen(rows: Rows, model: str | None, readout: Path | None) -> dict:
     """The methods, variants and base of a plan. Without --methods: the floors, and all variants where there are some."""
-    from ..benchmarks.evaluation.ablation import SETS as ABLATIONS
+    from ..benchmarks.evaluation.ablation import paper_rows
+    from ..benchmarks.evaluation.editors import BUNDLED
     from ..benchmarks.evaluation.variants import read_variants
 
-    if rows.ablation == "directdrag" and model not in (None, "demo") and readout is None:
+    bundled = model in (None, BUNDLED)
+    if rows.ablation == "directdrag" and not bundled and readout is None:
         raise ValueError(f"--ablation directdrag has rows with readout guidance, for which {model} has no head: give one by --readout")
-    variants = (() if rows.variants is None else read_variants(rows.variants)) + ABLATIONS.get(rows.ablation or "", ())
+    variants = (() if rows.variants is None else read_variants(rows.variants)) + paper_rows(rows.ablation, bundled=bundled)
     all_of_them = ",".join(variant.name for variant in variants) or "dragfield"
     methods = listed(rows.methods or f"{FLOORS},{all_of_them}")
     base = rows.base

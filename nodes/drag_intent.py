@@ -9,6 +9,7 @@ from comfy_api.latest import io, ui
 from ..core.instruction import DragInstruction
 from ..core.intent import chat, geometry, local
 from ..core.intent.answer import Intent, moving
+from ..core.intent.chat import OLLAMA
 from ..core.intent.request import Request, make_request
 from . import intent_store, wire
 from .host.models_folder import folder_in_models
@@ -18,7 +19,6 @@ from .host.user_settings import setting
 from .types import CATEGORY, drag_input
 
 GEOMETRY, SERVER, FOLDER = "geometry", "server", "local model"
-OLLAMA = "http://localhost:11434/v1"
 MODELS = "LLM"
 """The folder inside ComfyUI's models directory in which vision-language models are looked for."""
 

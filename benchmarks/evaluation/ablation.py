@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from ...core.demo.adapter import STRENGTH
 from ...core.metrics.table import METRICS
 from .store import Row, write
 from .summary import Mean, csv_of, mean_of, of_method, paired, plain, value_of
@@ -31,6 +32,7 @@ SETS: dict[str, tuple[Variant, ...]] = {
         Variant("dragflow-points", "directdrag_flow", settings=_BARE | {"hold_background": False, "paste_back": False}),
         Variant("dragflow-region", "dragflow", settings={"hard_mask": False, "paste_back": False}),
         Variant("dragflow-background", "dragflow", settings={"paste_back": False}),
+        Variant("dragflow-adapter", "dragflow", settings={"paste_back": False}, adapter=STRENGTH),
     ),
     "directdrag": (
         Variant("directdrag-baseline", "directdrag", settings=_BARE | {"paste_back": False}),
@@ -41,9 +43,15 @@ SETS: dict[str, tuple[Variant, ...]] = {
 }  # fmt: skip
 """The papers' ablations, each row adding a part to the one before. Nothing is pasted back: a pasted background would look kept.
 
-dragflow: points alone, region supervision, the background held by the gradient mask (its last row, the adapter, can't be told here; its
-points are dragged as ours are: of the published baseline only the numbers are known here). directdrag: Table 3 without GoodDrag's row.
+dragflow: points alone, region supervision, the background held by the gradient mask, the subject adapter, which is there for the bundled
+model alone (its points are dragged as ours are: of the published baseline only the numbers are known here). directdrag: Table 3 without
+GoodDrag's row.
 """
+
+
+def paper_rows(name: str | None, *, bundled: bool) -> tuple[Variant, ...]:
+    """The rows of a paper's ablation that can be made on the bundled model, or on another; none for None."""
+    return tuple(variant for variant in SETS.get(name or "", ()) if bundled or variant.adapter is None)
 
 
 @dataclass(frozen=True)

@@ -4,12 +4,13 @@
 |---|---|---|
 | redbench | ReD Bench: a folder for each sample | regions; `mask.png` and `temp/mask_*__K.png` are taken where they are, else made |
 | dragbench | DragBench: CATEGORY/SAMPLE, by JSON or the published pickle | points |
-| dragbench-dr | DragBench-DR: the same with its regions' pickle beside, which is not read | points |
+| dragbench-dr | DragBench-DR: the same with its regions' pickle beside | regions where that pickle is, else points |
 | drag100 | Drag100: a folder for each sample | points |
 | real-motion | pairs of real frames | the object's region; the second frame is the truth |
 | folder | NAME.json beside NAME.png (or .jpg, .jpeg, .webp) | what the instruction says |
 
-How DragFlow made regions, tasks and prompts of DragBench-DR was never released, so its numbers on it can't be had from the files.
+How DragFlow made regions, tasks and prompts of DragBench-DR was never released, so its numbers on it can't be had from the files; ours are
+made by `core/formats/dragbench_regions.py`.
 """
 
 from __future__ import annotations
@@ -21,7 +22,8 @@ from pathlib import Path
 
 import numpy as np
 
-from ...core.formats import drag100, dragbench, real_motion, red_bench
+from ...core.field.geometry import centroid
+from ...core.formats import drag100, dragbench, dragbench_regions, real_motion, red_bench
 from ...core.formats.picture_file import size_of
 from ...core.formats.sample import Sample, read_bytes, read_mask
 from ...core.instruction import DragInstruction
@@ -109,6 +111,20 @@ def _bench_names(folder: Path) -> dict[str, Path]:
     return found
 
 
+def _regions_case(folder: Path) -> Case:
+    """By regions for methods that take them and for the judges, by the sparse points for the others."""
+    by_points = dragbench.read(folder)
+    if not (folder / dragbench_regions.FILE).is_file():
+        return _points_case(by_points)
+    found = dragbench_regions.read(folder)
+    sample, drag = found.sample, found.sample.drag()
+    operations = tuple(
+        Operation.of_region(region, centroid(region.mask), landed) for region, landed in zip(drag.regions, found.landed, strict=True)
+    )
+    mask = made_mask(drag, drag.editable)
+    return Case(sample.name, sample.picture, sample.size, sample.instruction, by_points.instruction, operations, *mask)
+
+
 def _folder_names(folder: Path) -> dict[str, Path]:
     return {path.stem: path for path in sorted(folder.glob("*.json")) if _picture_of(path) is not None}
 
@@ -137,7 +153,7 @@ Found = dict[str, Path]
 _READERS: dict[str, tuple[Callable[[Path], Found], Callable[[Path], Case], str]] = {
     "redbench": (_red_names, _red_case, "SAMPLE/instruction.json"),
     "dragbench": (_bench_names, lambda p: _points_case(dragbench.read(p)), "CATEGORY/SAMPLE/drag_instruction.json or meta_data.pkl"),
-    "dragbench-dr": (_bench_names, lambda p: _points_case(dragbench.read(p)), "CATEGORY/SAMPLE/meta_data.pkl"),
+    "dragbench-dr": (_bench_names, _regions_case, "CATEGORY/SAMPLE/meta_data.pkl"),
     "drag100": (lambda p: _with_file(p, "points.json"), lambda p: _points_case(drag100.read(p)), "SAMPLE/points.json"),
     "real-motion": (lambda p: _with_file(p, "pair.json"), _motion_case, "PAIR/pair.json"),
     "folder": (_folder_names, _folder_case, "NAME.json with its picture beside it"),

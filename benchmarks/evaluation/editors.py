@@ -19,6 +19,7 @@ from PIL import Image
 
 from ...core.demo import flux as demo_flux
 from ...core.demo import unet as demo_unet
+from ...core.demo.adapter import DemoAdapter, with_subject
 from ...core.demo.method_settings import method_settings
 from ...core.edits.dragflow import DragFlowSettings, check_ties
 from ...core.edits.edit import Edit
@@ -128,6 +129,8 @@ class Editors:
                 raise ValueError("each sample has a seed of its own, from --seed and its name: leave seed out")
             settings = with_settings(settings, variant.settings)
             rehearse(settings)
+            if variant.adapter is not None and (not self.bundled or self._method(name).network != "flux"):
+                raise ValueError("a subject adapter is there for the bundled FLUX alone: leave adapter out")
         except ValueError as error:
             raise ValueError(f"variant {name}: {error}") from None
         return run, settings
@@ -188,7 +191,10 @@ class Editors:
             settings = replace(settings, masks_at="working") if method == "dragflow" else settings
         network = METHODS[method].network
         more: dict[str, Any] = {"head": self._heads[network]} if METHODS[method].takes == "points" else {}
-        edit: Edit = run(*self._models[network], image, drag, *words, settings=settings, **more)
+        backbone, autoencoder = self._models[network]
+        if (strength := self._variants[name].adapter) is not None:
+            backbone = with_subject(backbone, autoencoder, self._adapter, image, strength)
+        edit: Edit = run(backbone, autoencoder, image, drag, *words, settings=settings, **more)
         mask = edit.mask if settings.paste_back else None
         made = to_picture(edit.image, picture, mask, truncated=published)
         return Made(made, edit.seconds, edit.nfe_forward, edit.nfe_backward)
@@ -217,6 +223,10 @@ class Editors:
     @cached_property
     def _models(self) -> _Models:
         return _Models(self.folders, self.device, self.dtype)
+
+    @cached_property
+    def _adapter(self) -> DemoAdapter:
+        return DemoAdapter.load().to(self.device, self.dtype)
 
     @cached_property
     def _heads(self) -> dict[str, ReadoutHead | None]:

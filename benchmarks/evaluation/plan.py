@@ -71,7 +71,7 @@ class Plan:
 
     def deciding(self) -> dict:
         """What has to be the same for a run to be taken up again."""
-        networks = self.backbones.paths()
+        networks = self.backbones.names()
         if "lpips" in networks:
             networks.setdefault("lpips_heads", "of an installed library")
         told = {name: getattr(self, name) for name in DECIDING}

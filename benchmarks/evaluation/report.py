@@ -92,7 +92,8 @@ def _cell(out: Path, folder: Path, row: Row, metrics: Sequence[str]) -> dict[str
     picture = None
     if "edit" not in row.errors:
         picture = Path(os.path.relpath(folder / "samples" / row.method / row.sample / "edited.png", out)).as_posix()
-    return {"values": {m: value_of(row, m) for m in metrics}, "error": told(row), "seconds": row.seconds, "picture": picture}
+    return {"values": {m: value_of(row, m) for m in metrics}, "error": told(row), "seconds": row.seconds, "picture": picture,
+            "words": [vote["words"] for vote in row.remarks.get("judge", {}).get("votes", ())]}  # fmt: skip
 
 
 def _difference(metrics: Sequence[str], rows: Sequence[Row], name: str, others: Sequence[Row], less: str) -> dict[str, Any]:

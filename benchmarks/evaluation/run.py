@@ -104,7 +104,7 @@ def _task(store: Store, plan: Plan, method: str, name: str, retry: bool) -> Task
     edited = None if row is None else store.edited(method, name)
     if edited is None:
         return Task(method, name, metrics)
-    return Task(method, name, metrics, edited, dict(row.values), dict(row.errors))
+    return Task(method, name, metrics, edited, dict(row.values), dict(row.errors), dict(row.remarks))
 
 
 def _checked(plan: Plan, names: list[str], count: int) -> tuple[list[tuple[str, str]], dict[str, str]]:

@@ -4,7 +4,7 @@
     OUT/samples/METHOD/SAMPLE/edited.png      the result
                               cost.json       seconds and network passes
                               edit.json       {"seed", "error"}: written last, the edit is done
-                              metrics.json    {"values": {METRIC: value}, "errors": {METRIC: sentence}}
+                              metrics.json    {"values": {METRIC: value}, "errors": {METRIC: sentence}}; "remarks" of metrics
 
 Every file is written beside its place and then moved there, so that a run may be killed at any point: what is named is whole. All but
 cost.json and the page that shows it is the same bit for bit however often a run was stopped. One run at a time writes to a folder.
@@ -16,7 +16,7 @@ import json
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +29,8 @@ ORDER = ("edited.png", "cost.json", "edit.json", "metrics.json")
 
 @dataclass(frozen=True)
 class Row:
-    """What is known of one method on one sample. values: as metrics give them.  errors: of the edit by "edit", of metrics by name."""
+    """What is known of one method on one sample. values: as metrics give them.  errors: of the edit by "edit", of metrics by name.
+    remarks: what metrics said beyond their values."""
 
     method: str
     sample: str
@@ -38,6 +39,7 @@ class Row:
     seconds: float | None = None
     nfe_forward: int = 0
     nfe_backward: int = 0
+    remarks: Mapping[str, Any] = field(default_factory=dict)
 
 
 class Store:
@@ -135,7 +137,8 @@ def to_json(data: Any) -> bytes:
 
 def _in_words(variant: Mapping[str, Any]) -> str:
     settings = ", ".join(f"{name} = {json.dumps(value)}" for name, value in variant["settings"].items())
-    return f"{variant['method']} ({variant['preset']}; {settings or 'nothing changed'})"
+    adapter = f"; adapter at {variant['adapter']:g}" if "adapter" in variant else ""
+    return f"{variant['method']} ({variant['preset']}; {settings or 'nothing changed'}{adapter})"
 
 
 def _row(folder: Path) -> Row | None:
@@ -144,7 +147,7 @@ def _row(folder: Path) -> Row | None:
         return None
     cost, metrics = _read(folder / "cost.json") or {}, _read(folder / "metrics.json") or {"values": {}, "errors": {}}
     errors = ({"edit": told["error"]} if told["error"] else {}) | metrics["errors"]
-    return Row(folder.parent.name, folder.name, metrics["values"], errors, **cost)
+    return Row(folder.parent.name, folder.name, metrics["values"], errors, remarks=metrics.get("remarks", {}), **cost)
 
 
 def _read(path: Path) -> Any:

@@ -1,10 +1,12 @@
-"""Variants of a method: a name, the method, and what of its settings differs.
+"""Variants of a method: a name, the method, what of its settings differs, and whether a subject adapter is at work.
 
     {"short": {"method": "dragflow", "settings": {"drag.transport_steps": 10}},
-     "no_kv": {"method": "dragflow", "preset": "published", "settings": {"inversion.kv_blocks": "none"}}}
+     "no_kv": {"method": "dragflow", "preset": "published", "settings": {"inversion.kv_blocks": "none"}},
+     "held":  {"method": "dragflow", "adapter": 1.0}}
 
 A setting is named as the field of the method's settings (`DragFlowSettings`, ...), that of a part with a dot; null is None. What is left
-out is as the preset has it. A name is a row of every table and a folder of results.
+out is as the preset has it. adapter is the strength of the bundled model's subject adapter, with the picture as its own subject. A name is
+a row of every table and a folder of results.
 """
 
 from __future__ import annotations
@@ -22,17 +24,20 @@ from ...core.formats.sample import read_bytes
 from ...core.instruction.guarded_json import load_json, show
 
 NAME = re.compile(r"[A-Za-z0-9]([A-Za-z0-9_.+-]{0,62}[A-Za-z0-9_+-])?")
+MOST = 5.0
+"""Of an adapter's strength; 1 is as it was trained."""
 WORDS = {bool: "true or false", int: "a whole number", float: "a number", str: "a word", NoneType: "null"}
 
 
 @dataclass(frozen=True)
 class Variant:
-    """settings: what differs from the preset, by name."""
+    """settings: what differs from the preset, by name.  adapter: its strength while inverting, dragging and denoising; None: none."""
 
     name: str
     method: str
     preset: PresetChoice = "auto"
     settings: Mapping[str, Any] = field(default_factory=dict)
+    adapter: float | None = None
 
     def __post_init__(self) -> None:
         if not NAME.fullmatch(self.name):
@@ -40,10 +45,13 @@ class Variant:
                 f"a variant can't be named {show(self.name)}: use 1 to 64 letters, digits, _ . + or -, with a letter or digit first and no "
                 "dot last"
             )
+        if self.adapter is not None and not 0 < self.adapter <= MOST:
+            raise ValueError(f"variant {self.name}: an adapter at strength {self.adapter:g}; use a number above 0, at most {MOST:g}")
 
     def told(self) -> dict[str, Any]:
         """All that decides what it makes, as it stands in JSON."""
-        return {"method": self.method, "preset": self.preset, "settings": dict(sorted(self.settings.items()))}
+        told = {"method": self.method, "preset": self.preset, "settings": dict(sorted(self.settings.items()))}
+        return told if self.adapter is None else told | {"adapter": self.adapter}
 
 
 def read_variants(path: Path) -> tuple[Variant, ...]:
@@ -58,12 +66,15 @@ def _variant(name: str, told: Any) -> Variant:
     if not isinstance(told, dict) or not isinstance(told.get("method"), str):
         raise ValueError(f"variant {name} names no method: give an object with \"method\" and \"settings\"")
     for key in told:
-        if key not in ("method", "preset", "settings"):
-            raise ValueError(f"variant {name} has {show(key)}, which is unknown: use method, preset or settings")
+        if key not in ("method", "preset", "settings", "adapter"):
+            raise ValueError(f"variant {name} has {show(key)}, which is unknown: use method, preset, settings or adapter")
     preset, settings = told.get("preset", "auto"), told.get("settings", {})
     if not isinstance(preset, str) or not isinstance(settings, dict):
         raise ValueError(f"variant {name}: preset is a word and settings an object, got {show(preset)} and {show(settings)}")
-    return Variant(name, told["method"], preset, settings)
+    adapter = told.get("adapter")
+    if isinstance(adapter, bool) or not isinstance(adapter, int | float | None):
+        raise ValueError(f"variant {name}: adapter is {show(adapter)}; give its strength, a number such as 1.0, or leave it out")
+    return Variant(name, told["method"], preset, settings, adapter)
 
 
 def with_settings(settings: Any, changes: Mapping[str, Any], within: str = "") -> Any:

@@ -22,7 +22,8 @@ from .store import to_json
 
 @dataclass(frozen=True)
 class Task:
-    """metrics: those to take.  edited: the result as PNG where it is there already.  values, errors: of metrics, as known before."""
+    """metrics: those to take.  edited: the result as PNG where it is there already.  values, errors, remarks: as known
+    before."""
 
     method: str
     sample: str
@@ -30,6 +31,7 @@ class Task:
     edited: bytes | None = None
     values: dict = field(default_factory=dict)
     errors: dict = field(default_factory=dict)
+    remarks: dict = field(default_factory=dict)
 
 
 Files = dict[str, bytes]
@@ -75,7 +77,7 @@ class Worker:
         return {"edited.png": buffer.getvalue(), "cost.json": to_json(cost), "edit.json": to_json({"seed": seed, "error": None})}
 
     def _measured(self, task: Task, edited: bytes) -> bytes:
-        values, errors = dict(task.values), dict(task.errors)
+        values, errors, remarks = dict(task.values), dict(task.errors), dict(task.remarks)
         try:
             self.plan.backbones.prepare(prompt for prompt, _ in self._prompts)
             judged = self._judged(self._case(task.sample), edited, task.sample)
@@ -88,8 +90,8 @@ class Worker:
                     values[name] = METRICS[name].measure(judged, self.plan.backbones)
                 except Exception as error:
                     errors[name] = sentence(error)
-        # In the table's order, so that metrics added later make the same file.
-        return to_json({"values": {m: values[m] for m in METRICS if m in values}, "errors": {m: errors[m] for m in METRICS if m in errors}})
+            remarks |= judged.remarks
+        return _as_file(values, errors, remarks)
 
     def _judged(self, case: Case, edited: bytes, sample: str):
         with Image.open(io.BytesIO(edited)) as picture:
@@ -99,8 +101,14 @@ class Worker:
 def failed(plan: Plan, task: Task, error: str) -> Files:
     """The files of an edit that could not be made; of a result that could not be judged, where the edit was there."""
     if task.edited is not None:
-        return {"metrics.json": to_json({"values": task.values, "errors": task.errors | dict.fromkeys(task.metrics, error)})}
+        return {"metrics.json": _as_file(task.values, task.errors | dict.fromkeys(task.metrics, error), task.remarks)}
     return {"edit.json": to_json({"seed": seed_of(plan.seed, task.sample), "error": error})}
+
+
+def _as_file(values: dict, errors: dict, remarks: dict) -> bytes:
+    """In the table's order, so that metrics added later make the same file."""
+    ordered = {name: {m: told[m] for m in METRICS if m in told} for name, told in (("values", values), ("errors", errors))}
+    return to_json(ordered | ({"remarks": dict(sorted(remarks.items()))} if remarks else {}))
 
 
 def sentence(error: Exception) -> str:

@@ -16,10 +16,10 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.nn import Conv2d
 
-from ..adapters.contract import Subject
+from ..adapters.contract import Injection, Injections, Subject
 from ..adapters.resampler import Resampler
 from ..adapters.tokens import TokenAttention, TokenLayout
-from ..model.backbone import Autoencoder
+from ..model.backbone import Autoencoder, FlowBackbone
 from ..model.blocks import Block
 from .flux import CONFIG
 
@@ -27,6 +27,15 @@ WEIGHTS = Path(__file__).parent / "weights" / "demo-flux-subject" / "adapter.saf
 WIDTH, QUERIES, GRID = 96, 64, 16
 STRENGTH = 1.0
 """As trained."""
+
+
+@torch.no_grad()
+def with_subject(
+    backbone: FlowBackbone, autoencoder: Autoencoder, adapter: DemoAdapter, picture: Tensor, strength: float = STRENGTH
+) -> FlowBackbone:  # fmt: skip
+    """demo-flux with a picture [1, 3, H, W] in [0, 1] as the adapter's subject, in every call."""
+    subject = adapter.encode(picture, {"autoencoder": autoencoder})
+    return backbone.with_subjects(Injections([Injection(adapter, subject, strength)]))
 
 
 class DemoAdapter(nn.Module):

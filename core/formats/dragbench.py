@@ -38,7 +38,7 @@ def read(folder: str | Path) -> Sample:
         source = "meta_data.pkl"
         data = load_plain(read_bytes(folder / source), source)
         data = fields(data, ("prompt", "points", "mask"), source, strict=False)
-        mask = _pickled_mask(data["mask"], size) if "mask" in data else None
+        mask = pickled_mask(data["mask"], size, source) if "mask" in data else None
     pairs = from_alternating(data.get("points"), size, f"points of {source}")
     prompt = text(data.get("prompt", ""), f"prompt of {source}", MAX_PROMPT)
     editable = None if mask is None else trace(mask)
@@ -58,8 +58,9 @@ def write(folder: str | Path, picture: Image.Image | Path, drag: Drag) -> None:
     write_mask(folder / "mask.png", np.ones(drag.size[::-1], bool) if drag.editable is None else drag.editable)
 
 
-def _pickled_mask(mask: object, size: tuple[int, int]) -> np.ndarray:
+def pickled_mask(mask: object, size: tuple[int, int], source: str) -> np.ndarray:
+    """The mask of a pickle, bool [H, W]. Raises: InstructionError for one that is none of its picture."""
     if not isinstance(mask, np.ndarray) or mask.shape != size[::-1] or mask.dtype.kind not in "buif":
         shape = getattr(mask, "shape", None)
-        raise InstructionError(f"mask of meta_data.pkl has the shape {shape}; its picture needs {size[::-1]}, mend it")
+        raise InstructionError(f"mask of {source} has the shape {shape}; its picture needs {size[::-1]}, mend it")
     return mask > 0

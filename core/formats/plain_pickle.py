@@ -4,7 +4,7 @@ A pickle is a program, and DragBench ships its drags as pickles. Here it may bui
 bytes and numbers; the few names that numpy writes for arrays lead to the small recorders below, never to numpy's own
 constructors, and any other name is refused. The program is first read through without running it, which settles that
 no length or memo index is larger than the file explains and that tuples cannot nest until hashing one exhausts the
-stack.
+stack: what each operation takes and leaves is followed, and how deep tuples lie in it at most.
 """
 
 from __future__ import annotations
@@ -34,27 +34,68 @@ _REFUSED = frozenset(
 )
 MAX_TUPLES = 3000
 """Tuples of one pickle; every point of a drag is one, and few things else."""
+MAX_NESTED = 100
+"""Tuples within tuples."""
 
 
-def load_plain(data: bytes, what: str) -> Any:
-    """The object of a pickle that holds plain data only; tuples come as lists, arrays as numpy arrays.
+def load_plain(data: bytes, what: str, tuples: int = MAX_TUPLES) -> Any:
+    """The object of a pickle that holds plain data only; tuples come as lists, arrays as numpy arrays. tuples: at most so many.
 
     Raises: InstructionError for anything else: other classes or functions, damaged or bloated pickles.
     """
-    tuples = 0
+    found, nested = 0, _Nesting()
     try:
         for count, (opcode, argument, _) in enumerate(pickletools.genops(data)):
-            tuples += "TUPLE" in opcode.name
+            found += "TUPLE" in opcode.name
             if opcode.name in _REFUSED:
                 raise InstructionError(f"{what} uses the pickle operation {opcode.name}; only plain data is read, "
                                        "convert it to JSON")
-            if opcode.name in ("PUT", "BINPUT", "LONG_BINPUT") and argument > count or tuples > MAX_TUPLES:
+            if opcode.name in ("PUT", "BINPUT", "LONG_BINPUT") and argument > count or found > tuples:
+                raise InstructionError(f"{what} is a pickle larger or deeper than a drag; convert it to JSON")
+            if nested.after(opcode, argument) > MAX_NESTED:
                 raise InstructionError(f"{what} is a pickle larger or deeper than a drag; convert it to JSON")
         return _finish(_Reader(io.BytesIO(data), what).load(), what, {})
     except InstructionError:
         raise
     except Exception as error:
         raise InstructionError(f"{what} is a damaged pickle ({type(error).__name__}); convert it to JSON") from None
+
+
+class _Nesting:
+    """How deep tuples lie in each object on a pickle's stack, at most: a tuple one deeper than the deepest of what it is made of, anything
+    else as deep as what it is made of."""
+
+    def __init__(self) -> None:
+        self._stack: list[int | None] = []
+        """None is a mark."""
+        self._memo: dict[int, int] = {}
+
+    def after(self, opcode: pickletools.OpcodeInfo, argument: Any) -> int:
+        """Follow one operation. -> the depth of what it leaves on top. Raises: IndexError and the like where it takes what is not there."""
+        name, stack = opcode.name, self._stack
+        if name in ("PUT", "BINPUT", "LONG_BINPUT", "MEMOIZE"):
+            self._memo[len(self._memo) if argument is None else int(argument)] = stack[-1]
+        elif name in ("GET", "BINGET", "LONG_BINGET"):
+            stack.append(self._memo[int(argument)])
+        elif name == "MARK":
+            stack.append(None)
+        elif name == "POP":
+            stack.pop()
+        elif name == "DUP":
+            stack.append(stack[-1])
+        else:
+            self._other(opcode)
+        return stack[-1] or 0 if stack else 0
+
+    def _other(self, opcode: pickletools.OpcodeInfo) -> None:
+        stack, before, taken = self._stack, list(opcode.stack_before), [0]
+        if pickletools.markobject in before:
+            while (depth := stack.pop()) is not None:
+                taken.append(depth)
+            before = before[: before.index(pickletools.markobject)]
+        taken += [stack.pop() for _ in before]
+        depth = max(taken) + ("TUPLE" in opcode.name)
+        stack += [depth] * len(opcode.stack_after)
 
 
 class _Reader(pickle.Unpickler):

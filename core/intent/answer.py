@@ -106,7 +106,7 @@ def read_intent(text: str, instruction: DragInstruction) -> Intent:
 
     Raises: AnswerError when there is no JSON object in it, or no candidate that can be done.
     """
-    data = _object(text)
+    data = json_object(text)
     listed = data.get("candidates")
     if not isinstance(listed, list):
         raise AnswerError(f"the answer's candidates are {show(listed)}, not a list")
@@ -122,7 +122,7 @@ def read_intent(text: str, instruction: DragInstruction) -> Intent:
             candidates.append(candidate)
     if not candidates:
         raise AnswerError(f"the answer has no candidate that can be done ({refused or 'the list is empty'})")
-    return Intent(_text(data.get("background_prompt", "")), tuple(candidates[:CANDIDATES]))
+    return Intent(one_line(data.get("background_prompt", "")), tuple(candidates[:CANDIDATES]))
 
 
 def schema(regions: int) -> dict[str, Any]:
@@ -153,7 +153,7 @@ def schema(regions: int) -> dict[str, Any]:
     }
 
 
-def _object(text: str) -> dict[str, Any]:
+def json_object(text: str) -> dict[str, Any]:
     """The outermost JSON object in a text that may have words or a fence around it."""
     if not isinstance(text, str) or not text.strip():
         raise AnswerError("the answer is empty")
@@ -185,7 +185,7 @@ def _candidate(entry: Any, instruction: DragInstruction) -> Candidate:
             raise AnswerError(f"a task is {show(task)}, not one of {', '.join(TASKS)}")
         tasks.append(task)
         anchors.append(_anchor(one.get("anchor")) if isinstance(one, dict) and task == "rotation" else None)
-    candidate = Candidate(_text(entry.get("editing_prompt", "")), tuple(tasks), tuple(anchors))
+    candidate = Candidate(one_line(entry.get("editing_prompt", "")), tuple(tasks), tuple(anchors))
     filled = with_tasks(instruction, candidate)
     if filled.size is not None:
         filled.validate()
@@ -198,7 +198,7 @@ def _anchor(value: Any) -> Point | None:
     return float(value[0]), float(value[1])
 
 
-def _text(value: Any) -> str:
+def one_line(value: Any) -> str:
     """One line of plain words, cut at a word where it is too long."""
     if not isinstance(value, str):
         return ""

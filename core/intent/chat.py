@@ -1,7 +1,7 @@
-"""Asking any server that speaks OpenAI's chat completions (Ollama, llama.cpp, vLLM, LM Studio, the clouds) what a drag means.
+"""Asking any server that speaks OpenAI's chat completions (Ollama, llama.cpp, vLLM, LM Studio, the clouds), above all what a drag means.
 
-Nothing is sent before `ask` is called. The key is an argument of the call and goes to the named server only: redirects are not
-followed, and over plain http it is sent to this machine alone. The request runs beside the caller, so that it can be cancelled
+Nothing is sent before `ask` or `complete` is called. The key is an argument of the call and goes to the named server only: redirects are
+not followed, and over plain http it is sent to this machine alone. The request runs beside the caller, so that it can be cancelled
 at any time.
 """
 
@@ -24,8 +24,11 @@ from ..instruction import DragInstruction
 from ..instruction.guarded_json import show
 from ..progress import Interrupted
 from .answer import AnswerError, Intent, read_intent
-from .request import Request, as_data_url
+from .question import Question, as_data_url
+from .request import Request
 
+OLLAMA = "http://localhost:11434/v1"
+"""Where a server is looked for unless an address is given: on this machine."""
 MAX_BYTES = 2_000_000
 """A longer reply is not an answer to this question."""
 POLL = 0.1
@@ -76,14 +79,38 @@ def ask(endpoint: Endpoint, request: Request, instruction: DragInstruction, shou
     Raises: ServerError when there is no usable reply; AnswerError when the model's answers make no sense; Interrupted on should_stop.
     """
     problem: AnswerError | None = None
-    formats = list(_formats(request))
+    question = Question(request.text, (request.picture, request.marked), "drag_intent", request.schema)
+    formats = formats_of(question)
     for _ in range(2):
-        text = _complete(endpoint, request, formats, should_stop)
+        text = complete(endpoint, question, formats, should_stop)
         try:
             return read_intent(text, instruction)
         except AnswerError as error:
             problem = error
     raise AnswerError(f"{endpoint.model} was asked twice: {problem}; try another model, or describe the drag yourself")
+
+
+def complete(
+    endpoint: Endpoint, question: Question, formats: list[dict[str, Any]], should_stop: Callable[[], bool] | None = None
+) -> str:  # fmt: skip
+    """The text of one completion. formats: of `formats_of`; those that the server refuses are dropped from it.
+
+    Raises: ServerError when there is no usable reply; Interrupted on should_stop.
+    """
+    while True:
+        body = _body(endpoint, question, formats[0])
+        try:
+            return _content(_with_tries(endpoint, body, should_stop))
+        except _Refused:
+            if len(formats) == 1:
+                raise
+            formats.pop(0)
+
+
+def formats_of(question: Question) -> list[dict[str, Any]]:
+    """From the strictest way to ask for JSON to none at all."""
+    schema = {"name": question.name, "strict": True, "schema": question.schema}
+    return [{"response_format": {"type": "json_schema", "json_schema": schema}}, {"response_format": {"type": "json_object"}}, {}]
 
 
 class _Refused(ServerError):
@@ -92,18 +119,6 @@ class _Refused(ServerError):
 
 class _Busy(ServerError):
     """Worth another try."""
-
-
-def _complete(endpoint: Endpoint, request: Request, formats: list[dict[str, Any]], should_stop: Callable[[], bool] | None) -> str:
-    """The text of one completion; drops the formats that the server refuses from `formats`."""
-    while True:
-        body = _body(endpoint, request, formats[0])
-        try:
-            return _content(_with_tries(endpoint, body, should_stop))
-        except _Refused:
-            if len(formats) == 1:
-                raise
-            formats.pop(0)
 
 
 def _with_tries(endpoint: Endpoint, body: bytes, should_stop: Callable[[], bool] | None) -> bytes:
@@ -138,7 +153,7 @@ def _send(endpoint: Endpoint, body: bytes, should_stop: Callable[[], bool] | Non
         while thread.is_alive():
             thread.join(POLL)
             if should_stop is not None and should_stop():
-                raise Interrupted("asking for the intent was cancelled")
+                raise Interrupted(f"asking {_where(endpoint)} was cancelled")
             if time.monotonic() > until:
                 raise _Busy(f"{_where(endpoint)} did not answer within {endpoint.timeout:g} s")
     finally:
@@ -184,20 +199,11 @@ def _as_server_error(endpoint: Endpoint, error: Exception) -> Exception:
     return error
 
 
-def _body(endpoint: Endpoint, request: Request, response_format: dict[str, Any]) -> bytes:
-    content = [
-        {"type": "text", "text": request.text},
-        {"type": "image_url", "image_url": {"url": as_data_url(request.picture)}},
-        {"type": "image_url", "image_url": {"url": as_data_url(request.marked)}},
-    ]
-    message = {"model": endpoint.model, "messages": [{"role": "user", "content": content}], "stream": False, **response_format}
-    return json.dumps(message).encode()
-
-
-def _formats(request: Request) -> list[dict[str, Any]]:
-    """From the strictest way to ask for JSON to none at all."""
-    schema = {"name": "drag_intent", "strict": True, "schema": request.schema}
-    return [{"response_format": {"type": "json_schema", "json_schema": schema}}, {"response_format": {"type": "json_object"}}, {}]
+def _body(endpoint: Endpoint, question: Question, response_format: dict[str, Any]) -> bytes:
+    pictures = [{"type": "image_url", "image_url": {"url": as_data_url(picture, question.quality)}} for picture in question.pictures]
+    content = [{"type": "text", "text": question.text}, *pictures]
+    message = {"model": endpoint.model, "messages": [{"role": "user", "content": content}], "stream": False}
+    return json.dumps(message | dict(question.sampling) | response_format).encode()
 
 
 def _content(reply: bytes) -> str:
@@ -240,7 +246,7 @@ def _wait(seconds: float, should_stop: Callable[[], bool] | None) -> None:
     until = time.monotonic() + seconds
     while (left := until - time.monotonic()) > 0:
         if should_stop is not None and should_stop():
-            raise Interrupted("asking for the intent was cancelled")
+            raise Interrupted("asking a server was cancelled")
         time.sleep(min(POLL, left))
 
 

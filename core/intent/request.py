@@ -5,19 +5,15 @@ Convention: pictures are uint8 [H, W, 3] RGB.
 
 from __future__ import annotations
 
-import base64
 from dataclasses import dataclass
 from typing import Any
 
-import cv2
 import numpy as np
 
 from ..instruction import DragInstruction
 from .answer import CANDIDATES, TASKS, moving, schema
 from .marks import marked
-
-SIDE = 768
-"""Longest side in px of the pictures that are sent; a model's own limits are near it."""
+from .question import shrunk
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,23 +37,6 @@ def make_request(picture: np.ndarray, instruction: DragInstruction) -> Request:
     small = shrunk(picture)
     drag = instruction.rasterise(small.shape[1], small.shape[0])
     return Request(small, marked(small, drag), _text(instruction), schema(len(regions)))
-
-
-def shrunk(picture: np.ndarray) -> np.ndarray:
-    """At most `SIDE` px on a side; smaller pictures as they are."""
-    height, width = picture.shape[:2]
-    scale = min(1.0, SIDE / max(height, width))
-    if scale == 1.0:
-        return np.ascontiguousarray(picture)
-    return cv2.resize(picture, (max(1, round(width * scale)), max(1, round(height * scale))), interpolation=cv2.INTER_AREA)
-
-
-def as_data_url(picture: np.ndarray, quality: int = 90) -> str:
-    """The picture as a JPEG in a data: URL."""
-    done, data = cv2.imencode(".jpg", picture[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, quality])
-    if not done:
-        raise ValueError(f"a picture of shape {picture.shape} can't be written as JPEG")
-    return "data:image/jpeg;base64," + base64.b64encode(data.tobytes()).decode("ascii")
 
 
 def _text(instruction: DragInstruction) -> str:

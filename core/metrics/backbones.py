@@ -1,6 +1,6 @@
-"""The networks that metrics need, each from a file or folder that the user names, read when first asked for.
+"""The networks that metrics need, each from a file or folder that the user names, read when first asked for, and the judge that is asked.
 
-Nothing is fetched: a metric whose network is not named is not offered.
+Nothing is fetched, and nothing sent without a judge: a metric whose network is not named is not offered.
 """
 
 from __future__ import annotations
@@ -12,6 +12,8 @@ from pathlib import Path
 
 from ..adapters.vision import TransformersVision, VisionEncoder
 from .dift import Dift
+from .dreamsim import LORA, DreamSim
+from .judge import Judge
 from .perceptual import LPIPS
 
 
@@ -19,13 +21,15 @@ from .perceptual import LPIPS
 class Backbones:
     """lpips: AlexNet's weights as torchvision saves them; lpips_heads: LPIPS's, None for an installed library's.  clip: folder of a CLIP
     vision model, as transformers saves it, or an encoder with the `side` of its square in px.  dift: folder of a Stable Diffusion model in
-    diffusers layout.  device: where they run.
+    diffusers layout.  dreamsim: the folder that the library of that name fills.  judge: a model on a server.  device: where the others run.
     """
 
     lpips: Path | None = None
     lpips_heads: Path | None = None
     clip: Path | VisionEncoder | None = None
     dift: Path | None = None
+    dreamsim: Path | None = None
+    judge: Judge | None = None
     device: str = "cpu"
 
     def has(self, need: str) -> bool:
@@ -36,9 +40,14 @@ class Backbones:
         """Files and folders that are there, by name."""
         return {f.name: str(value) for f in fields(self) if isinstance(value := getattr(self, f.name), Path)}
 
+    def names(self) -> dict[str, str]:
+        """What decides the values: the paths, and who judges."""
+        return self.paths() | ({} if self.judge is None else {"judge": str(self.judge)})
+
     def check(self) -> None:
         """Raises ValueError for what is named and not there."""
-        signs = {"lpips": "", "lpips_heads": "", "clip": "config.json", "dift": "unet/config.json"}
+        signs = {"lpips": "", "lpips_heads": "", "clip": "config.json", "dift": "unet/config.json",
+                 "dreamsim": f"{LORA}/adapter_config.json"}  # fmt: skip
         for name, path in self.paths().items():
             if not (Path(path) / signs[name]).is_file():
                 kind = f"folder with {signs[name]}" if signs[name] else "file"
@@ -63,6 +72,10 @@ class Backbones:
         if not isinstance(self.clip, Path):
             return self.clip
         return TransformersVision.load(self.clip, device=self.device, dtype=torch.float32)
+
+    @cached_property
+    def dreamsim_network(self) -> DreamSim:
+        return DreamSim.load(self.dreamsim).to(self.device)
 
     @cached_property
     def dift_network(self) -> Dift:

@@ -6,7 +6,8 @@ Convention: pictures are float32 [H, W, 3] in [0, 1], both of one size; masks bo
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
@@ -35,9 +36,11 @@ class Operation:
         """A region's. start: its annotated centroid.  moved: where it lands, as a data set says; None: the published moved mask."""
         size = region.mask.shape[1], region.mask.shape[0]
         if region.task == "rotation":
-            motion = Motion(size, angle=rotation_angle(start, region.target, region.anchor), anchor=region.anchor)
+            told = {"angle": rotation_angle(start, region.target, region.anchor), "anchor": region.anchor}
         else:
-            motion = Motion(size, shift=(region.target[0] - start[0], region.target[1] - start[1]))
+            shift = region.target[0] - start[0], region.target[1] - start[1]
+            told = {"shift": shift, "angle": region.angle, "anchor": start}
+        motion = Motion(size, **told, scale=region.scale, centre=start)
         return cls(start, region.target, region.mask, moved_as_published(region) if moved is None else moved, motion)
 
 
@@ -47,7 +50,7 @@ class Judged:
 
     mask: where the picture might change, of the data set or made as published.  drag: the same operations as a whole.
     truth: what the picture should have become, where that is known.  prompt: of the picture.  seed: of the noise that a metric draws, so
-    that its value depends on this sample alone.
+    that its value depends on this sample alone.  remarks: what metrics have to say beyond their values, for JSON; they put it there.
     """
 
     before: np.ndarray
@@ -58,6 +61,7 @@ class Judged:
     truth: np.ndarray | None = None
     prompt: str = ""
     seed: int = 0
+    remarks: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if self.after.shape != self.before.shape or self.mask.shape != self.before.shape[:2]:

@@ -54,11 +54,11 @@ class LPIPS(nn.Module):
         """alexnet: a state dict with `features.N.weight` and `.bias`, .pth or .safetensors.  heads: with `linK.model.1.weight`; None: those
         of an installed torchmetrics or lpips.  Raises: ValueError for files that are none of these."""
         made = cls()
-        weights = {name: value for name, value in _read(alexnet).items() if name.startswith("features.")}
+        weights = {name: value for name, value in read_state(alexnet).items() if name.startswith("features.")}
         heads = heads or packaged_heads()
         if heads is None:
             raise ValueError("LPIPS's heads are not here; run: pip install torchmetrics, or name their file by --lpips-heads")
-        found = _read(heads)
+        found = read_state(heads)
         try:
             made.features.load_state_dict({name.removeprefix("features."): value for name, value in weights.items()})
             for k, head in enumerate(made.heads):
@@ -149,7 +149,7 @@ def packaged_heads() -> Path | None:
     return None
 
 
-def _read(path: Path) -> dict[str, Tensor]:
+def read_state(path: Path) -> dict[str, Tensor]:
     """A state dict, read as data alone."""
     if not path.is_file():
         raise ValueError(f"{path} is no file; give a state dict, .pth or .safetensors")

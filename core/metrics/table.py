@@ -8,10 +8,11 @@ from functools import partial
 from statistics import fmean
 from typing import Literal
 
-from . import matching, perceptual, pixels
+from . import judge, matching, perceptual, pixels
 from .backbones import Backbones
 from .clip_similarity import clip_similarity
 from .dai import RADII, dai, dai_published
+from .dreamsim import dreamsim
 from .judged import Judged
 
 Value = float | list[float] | None
@@ -61,9 +62,12 @@ METRICS: dict[str, Metric] = {
         Metric("if_s2t", "higher", _by("lpips_network", perceptual.source_to_target), "lpips"),
         Metric("if_s2s", "lower", _by("lpips_network", perceptual.source_to_source), "lpips"),
         Metric("clip", "higher", _clip, "clip"),
+        Metric("dreamsim", "lower", _by("dreamsim_network", dreamsim), "dreamsim"),
         Metric("md", "lower", _by("dift_network", matching.mean_distance), "dift", pooled=True, unit="px"),
         Metric("md1", "lower", _by("dift_network", matching.within_mask), "dift", unit="px"),
         Metric("md2", "lower", _by("dift_network", matching.normalised), "dift", unit="%"),
+        Metric("gscore", "higher", _by("judge", judge.quality), "judge", unit="of 10"),
+        Metric("gscore_drag", "higher", _by("judge", judge.drag_done), "judge", unit="of 10"),
     )
 }
 

@@ -5,6 +5,10 @@ from __future__ import annotations
 import csv
 import io
 import json
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -272,6 +276,73 @@ def test_networks_that_no_metric_asks_for_are_not_read(lpips: str, monkeypatch: 
 
 
 def test_names_may_be_repeated_and_spaced() -> None:
-    there = dict.fromkeys(("lpips", "clip", "dift", "truth"), True)
+    there = dict.fromkeys(("lpips", "clip", "dift", "dreamsim", "judge", "truth"), True)
     assert [metric.name for metric in metrics_to_take(" dai_5 ,psnr_source,, dai_5", there)] == ["dai_5", "psnr_source"]
     assert [metric.name for metric in metrics_to_take(" ", there)] == list(METRICS)
+
+
+# A judge, and DreamSim
+
+
+@contextmanager
+def judging_server(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[dict]]:
+    """A server that gives the first picture it sees of an edit 9 and 1, and the edited one 6 and 8; the settings name it."""
+    asked: list[dict] = []
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+            pictures = [part["image_url"]["url"] for part in body["messages"][0]["content"] if part["type"] == "image_url"]
+            asked.append({"key": self.headers["Authorization"], "seed": body["seed"], "model": body["model"]})
+            quality, drag = (9, 1) if pictures[0] == pictures[2] else (6, 8)
+            told = json.dumps({"words": "a fox, smeared" if drag > 5 else "nothing moved", "quality": quality, "drag": drag})
+            data = json.dumps({"choices": [{"message": {"content": told}}]}).encode()
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(data)))
+            self.end_headers()
+            self.wfile.write(data)
+
+        def log_message(self, *args: object) -> None:
+            pass
+
+    running = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=running.serve_forever, args=(0.02,), daemon=True).start()
+    monkeypatch.setenv("DRAGFIELD_API_URL", f"http://127.0.0.1:{running.server_address[1]}/v1")
+    monkeypatch.setenv("DRAGFIELD_API_KEY", "secret")
+    try:
+        yield asked
+    finally:
+        running.shutdown()
+        running.server_close()
+
+
+def test_a_judge_scores_the_edit_beside_the_unedited_picture_and_its_words_are_read_on_the_node(monkeypatch: pytest.MonkeyPatch) -> None:
+    with judging_server(monkeypatch) as asked:
+        text, numbers, table = taken(metrics="gscore,gscore_drag,psnr_source", judge=" qwen ", votes=2, seed=5)
+    assert [numbers[of][0]["gscore"] for of in ("pictures", "unedited")] == [6, 9]
+    assert [numbers[of][0]["gscore_drag"] for of in ("pictures", "unedited")] == [8, 1]
+    assert [(one["key"], one["seed"], one["model"]) for one in asked] == [("Bearer secret", seed, "qwen") for seed in (5, 6)] * 2
+    assert "The judge on picture 1: a fox, smeared" in text and "one model's taste" in text
+    assert numbers["remarks"][0]["judge"]["quality"] == {"mean": 6, "spread": 0} and len(numbers["remarks"][0]["judge"]["votes"]) == 2
+    assert [row["value"] for row in table[:2]] == ["6.0", "8.0"] and "secret" not in text + json.dumps(numbers)
+
+
+def test_nobody_is_asked_unless_a_judge_is_named_and_its_scores_are_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    with judging_server(monkeypatch) as asked:
+        assert "remarks" not in taken()[1] and "remarks" not in taken(metrics="psnr_source", judge="qwen")[1]
+        told = DragMetrics.validate_inputs(metrics="gscore", judge="")
+        assert told.startswith("metric gscore needs a language model that sees pictures: write its name on your server in judge")
+        assert DragMetrics.validate_inputs(metrics="gscore", judge="qwen") is True
+        assert DragMetrics.validate_inputs(metrics="gscore", judge=None) is True
+    assert asked == []
+    monkeypatch.setenv("DRAGFIELD_API_URL", "http://example.com/v1")
+    assert "the key would be sent in the clear to example.com" in DragMetrics.validate_inputs(metrics="gscore", judge="qwen")
+
+
+def test_a_folder_without_dreamsim_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(folder_paths, "models_dir", str(tmp_path))
+    assert "metric dreamsim needs DreamSim: name its folder" in DragMetrics.validate_inputs(metrics="dreamsim")
+    assert "has no dino_vitb16_single_lora" in DragMetrics.validate_inputs(metrics="dreamsim", dreamsim_folder="sim")
+    (tmp_path / "dreamsim" / "sim" / "dino_vitb16_single_lora").mkdir(parents=True)
+    (tmp_path / "dreamsim" / "sim" / "dino_vitb16_single_lora" / "adapter_config.json").write_text("{}")
+    assert DragMetrics.validate_inputs(metrics="dreamsim", dreamsim_folder="sim") is True

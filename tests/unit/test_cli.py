@@ -302,12 +302,16 @@ def test_bench_speed_shows_the_ratio_and_writes_everything(
     report = {"suite": suite, "device": "cpu", "time_ratio": 4.0, "cases": [case]}
     module = f"dragfield.benchmarks.{suite.replace('-', '_')}"
     monkeypatch.setattr(f"{module}.run", lambda *, device, progress: {**report, "device": device})
+    ratio = {"seconds": 1.75, "flops": 4.0, "memory_bytes": 3.0}
+    grown = {"axes": {"size": [{"value": 512, "seconds": 1.5, "flops": 10**12, "memory_bytes": 10**9, "ratio": ratio}]}}
+    monkeypatch.setattr("dragfield.benchmarks.growth.run", lambda *, device, progress: grown)
     path = tmp_path / "speed.json"
-    result = invoke("bench", "--suite", suite, "--device", "cpu", "--json", path)
+    result = invoke("bench", "--suite", suite, "--device", "cpu", "--json", path, "--out", tmp_path / "plot")
     assert result.exit_code == 0, result.stderr
     assert "4.00 x as fast on cpu" in result.stdout and "flux-384" in result.stdout
     assert all(str(shown(value)) in result.stdout for value in of_its_own.values())
-    assert json.loads(path.read_text()) == report
+    assert json.loads(path.read_text()) == report | ({"growth": grown} if suite == "speed" else {})
+    assert (tmp_path / "plot" / "growth.svg").is_file() == ("1.75" in result.stdout) == (suite == "speed")
 
 
 def test_a_table_has_a_column_for_each_part_of_a_figure_and_a_dash_for_none() -> None:

@@ -13,7 +13,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from dragfield.benchmarks.evaluation.ablation import SETS, Ablation, ablation, in_order, in_words, write_ablation
+from dragfield.benchmarks.evaluation.ablation import SETS, Ablation, ablation, in_order, in_words, paper_rows, write_ablation
+from dragfield.benchmarks.evaluation.datasets import open_dataset
 from dragfield.benchmarks.evaluation.editors import Editors
 from dragfield.benchmarks.evaluation.plan import Plan
 from dragfield.benchmarks.evaluation.run import run
@@ -25,6 +26,7 @@ from dragfield.core.edits.directdrag import ablation as published_rows
 from dragfield.core.edits.dragfield import DragFieldSettings
 from dragfield.core.edits.dragflow import PUBLISHED, DragFlowSettings
 from dragfield.core.formats import drag100, red_bench
+from dragfield.core.formats.picture_file import decode
 from dragfield.core.instruction.operations import Drag, PointOperation, RegionOperation
 
 SIZE = (64, 48)
@@ -260,9 +262,63 @@ def test_the_rows_of_directdrag_are_those_of_its_paper() -> None:
     variants = SETS["directdrag"]
     made = [with_settings(PUBLISHED_POINTS, variant.settings) for variant in variants]
     assert made == list(published_rows(PUBLISHED_POINTS).values())
-    assert [variant.method for variant in SETS["dragflow"]] == ["directdrag_flow", "dragflow", "dragflow"]
-    region, whole = (with_settings(PUBLISHED, variant.settings) for variant in SETS["dragflow"][1:])
-    assert whole == PUBLISHED and region == replace(PUBLISHED, hard_mask=False)
+    assert [variant.method for variant in SETS["dragflow"]] == ["directdrag_flow", "dragflow", "dragflow", "dragflow"]
+    region, whole, held = (with_settings(PUBLISHED, variant.settings) for variant in SETS["dragflow"][1:])
+    assert whole == held == PUBLISHED and region == replace(PUBLISHED, hard_mask=False)
+    assert [variant.adapter for variant in SETS["dragflow"]] == [None, None, None, 1.0]
+
+
+def test_the_adapters_row_is_of_the_bundled_model_alone() -> None:
+    names = [variant.name for variant in paper_rows("dragflow", bundled=True)]
+    assert names[-1] == "dragflow-adapter" and [variant.name for variant in paper_rows("dragflow", bundled=False)] == names[:-1]
+    assert paper_rows(None, bundled=True) == ()
+    held = Variant("held", "dragflow", adapter=1.0)
+    for told in ({"model": "folder", "variants": (held,)}, {"variants": (replace(held, method="directdrag"),)}):
+        with pytest.raises(ValueError, match="variant held: a subject adapter is there for the bundled FLUX alone"):
+            Editors(("held",), **told)
+
+
+@pytest.mark.parametrize(("adapter", "sentence"), [
+    (0, "an adapter at strength 0; use a number above 0, at most 5"), (7.5, "at strength 7.5"), (float("nan"), "holds NaN|strength nan"),
+    ("on", "adapter is 'on'; give its strength"), (True, "adapter is true; give its strength"),
+])  # fmt: skip
+def test_a_strength_that_can_t_be_is_refused(tmp_path: Path, adapter: object, sentence: str) -> None:
+    (tmp_path / "v.json").write_text(json.dumps({"held": {"method": "dragflow", "adapter": adapter}}))
+    with pytest.raises(ValueError, match=sentence):
+        read_variants(tmp_path / "v.json")
+
+
+def test_the_adapter_is_at_work_as_strongly_as_it_is_asked_to_be(tmp_path: Path) -> None:
+    """The same edit with the bundled adapter by hand. Another strength is another picture, and part of what a name stands for."""
+    pytest.importorskip("diffusers")
+    import torch
+
+    from dragfield.core.demo.adapter import DemoAdapter, with_subject
+    from dragfield.core.picture.working_size import to_picture, to_tensor, working_size
+
+    data = regions(tmp_path / "data", 1)
+    (tmp_path / "v.json").write_text(json.dumps({
+        name: {"method": "dragflow", "settings": FEW | {"paste_back": False}, **({"adapter": strength} if strength else {})}
+        for name, strength in (("bare", None), ("held", 1.0), ("more", 2.0))
+    }))  # fmt: skip
+    variants = read_variants(tmp_path / "v.json")
+    editors = Editors(("bare", "held", "more"), variants=variants)
+    case = open_dataset("redbench", data).read("a1")
+    made = {name: np.asarray(editors.edit(name, case, 3).picture) for name in ("bare", "held", "more")}
+    assert len({picture.tobytes() for picture in made.values()}) == 3
+    backbone, autoencoder = editors._models["flux"]
+    size = working_size(case.size, 256)
+    image = to_tensor(decode(case.picture), size)
+    run_edit, settings = editors._engines["held"]
+    words = [editors._words[key] for key in editors._keys("held", case.prompts)]
+    with torch.no_grad():
+        held = with_subject(backbone, autoencoder, DemoAdapter.load(), image, 1.0)
+    edit = run_edit(held, autoencoder, image, case.regions.rasterise(*size), *words, settings=replace(settings, seed=3))
+    assert np.array_equal(np.asarray(to_picture(edit.image, decode(case.picture), None)), made["held"])
+    asked = {"suite": "redbench", "data": data, "methods": ("held",), "metrics": ("psnr_source",)}
+    run(Plan.make(**asked, variants=variants), tmp_path / "out")
+    with pytest.raises(ValueError, match="holds a variant held with dragflow .*; adapter at 1"):
+        Store(tmp_path / "out", Plan.make(**asked, variants=(replace(variants[1], adapter=2.0),)))
 
 
 FEW = {"drag.transport_steps": 1, "drag.intensify_steps": 0, "inversion.steps": 4, "inversion.skip": 2}

@@ -82,7 +82,6 @@ def test_dragbench_is_read_by_categories_from_json_and_from_pickles(tmp_path: Pa
     picture().save(pickled / "original_image.png")
     told = {"prompt": "a square", "points": [(10, 11), (30, 11), (40, 30), (40, 20)], "mask": drag.editable.astype(np.uint8)}
     (pickled / "meta_data.pkl").write_bytes(pickle.dumps(told))
-    (pickled / "meta_data_region.pkl").write_bytes(b"not read")
     for suite in ("dragbench", "dragbench-dr"):
         data = open_dataset(suite, tmp_path)
         assert data.names == ("animals__one", "art__one") and data.check() == {}
@@ -90,6 +89,40 @@ def test_dragbench_is_read_by_categories_from_json_and_from_pickles(tmp_path: Pa
         assert first.mask_given and np.array_equal(first.mask, second.mask) and np.array_equal(first.mask, drag.editable)
         assert [(o.start, o.target) for o in second.operations] == [(p.handle, p.target) for p in POINTS]
         assert second.regions is None and second.prompts == ("a square", "")
+
+
+def test_regions_of_dragbench_dr_are_dragged_and_judged_where_they_are_and_its_points_kept_for_methods_of_points(tmp_path: Path) -> None:
+    folder = tmp_path / "animals" / "one"
+    folder.mkdir(parents=True)
+    picture().save(folder / "original_image.png")
+    told = {"prompt": "a square", "points": [(10, 11), (30, 13)], "mask": block(4, 4, 60, 40).astype(np.uint8)}
+    (folder / "meta_data.pkl").write_bytes(pickle.dumps(told))
+    dense = [pixel for y in range(8, 20) for x in range(8, 22) for pixel in ((x, y), (x + 20, y + 2))]
+    (folder / "meta_data_region.pkl").write_bytes(pickle.dumps(told | {"points": dense}))
+    case = open_dataset("dragbench-dr", tmp_path).read("animals__one")
+    (operation,) = case.operations
+    assert operation.start == (15, 14) and operation.target == pytest.approx((35, 16)) and operation.motion.shift == pytest.approx((20, 2))
+    assert np.array_equal(operation.source, block(8, 8, 22, 20)) and np.array_equal(operation.moved, block(28, 10, 42, 22))
+    assert case.mask_given and case.prompts == ("a square", "") and len(case.drag().regions) == 1
+    assert case.points.rasterise(*SIZE).points[0].handle == (10.5, 11.5)
+    # The same folder as DragBench is of points alone.
+    assert open_dataset("dragbench", tmp_path).read("animals__one").regions is None
+    (folder / "meta_data_region.pkl").write_bytes(b"")
+    assert "meta_data_region.pkl is a damaged pickle" in open_dataset("dragbench-dr", tmp_path).check()["animals__one"]
+
+
+def test_what_only_moves_pixels_moves_those_of_dragbench_dr_where_its_pairs_say(tmp_path: Path) -> None:
+    from dragfield.benchmarks.evaluation.editors import Editors
+
+    folder = tmp_path / "one"
+    folder.mkdir()
+    picture().save(folder / "original_image.png")
+    pairs = [pixel for y in range(8, 20) for x in range(8, 22) for pixel in ((x, y), (x + 20, y + 2))]
+    for name, points in (("meta_data.pkl", pairs[:2]), ("meta_data_region.pkl", pairs)):
+        (folder / name).write_bytes(pickle.dumps({"prompt": "", "points": points, "mask": np.ones(SIZE[::-1])}))
+    case = open_dataset("dragbench-dr", tmp_path).read("one")
+    before, after = np.asarray(picture()), np.asarray(Editors(("pixel_warp",)).edit("pixel_warp", case, 0).picture)
+    assert np.array_equal(after[11:21, 29:41], before[9:19, 9:21])
 
 
 def test_drag100_without_a_mask_gets_the_adaptive_one(tmp_path: Path) -> None:
@@ -141,6 +174,9 @@ def test_no_damage_gets_past_the_loaders_but_as_a_sentence(tmp_path: Path) -> No
     picture().save(pickled / "original_image.png")
     told = {"prompt": "x", "points": [[10, 11], [30, 11]], "mask": np.ones(SIZE[::-1], np.uint8)}
     (pickled / "meta_data.pkl").write_bytes(pickle.dumps(told))
+    rows, columns = np.mgrid[8:20, 8:20].reshape(2, -1)
+    dense = [(int(x) + step, int(y)) for x, y in zip(columns, rows, strict=True) for step in (0, 20)]
+    (pickled / "meta_data_region.pkl").write_bytes(pickle.dumps(told | {"points": dense}))
     places = (("redbench", "red"), ("drag100", "100"), ("dragbench", "bench"), ("dragbench-dr", "dr"))
     refused = 0
     for _ in range(1000):

@@ -7,6 +7,7 @@ import json
 import os
 import re
 import shutil
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,11 @@ from dragfield.benchmarks.evaluation.plan import Plan
 from dragfield.benchmarks.evaluation.run import run
 from dragfield.core.formats import drag100
 from dragfield.core.instruction.operations import Drag, PointOperation
+from dragfield.core.metrics.backbones import Backbones
+from dragfield.core.metrics.judge import Judge
+
+sys.path.insert(0, str(Path(__file__).parent))  # importlib mode leaves the folder of a test off the path
+from chat_server import completion, send, server  # noqa: E402
 
 NAMES = ("chromium", "chromium-browser", "google-chrome")
 CHROMIUM = os.environ.get("CHROMIUM_PATH") or next(filter(None, map(shutil.which, NAMES)), None)
@@ -37,9 +43,14 @@ def runs(tmp_path_factory) -> tuple[Path, Path]:
         picture = Image.fromarray(np.random.default_rng(i).integers(0, 256, (48, 64, 3), dtype=np.uint8))
         drag100.write(folder / "data" / name, picture, Drag((64, 48), (), (PointOperation((20.5, 20.5), (30.5 + 5 * i, 22.5)),)))
     (folder / "data" / "broken" / "points.json").write_text("{}")
-    for name, seed in (("one", 0), ("two", 1)):
-        plan = Plan.make(suite="drag100", data=folder / "data", methods=("no_edit", "pixel_warp"), seed=seed, base="no_edit")
-        run(plan, folder / name, compare=folder / "one" if name == "two" else None)
+    verdict = completion(json.dumps({"words": f"smeared {HOSTILE}", "quality": 4, "drag": 8}))
+    with server(lambda handler, n: send(handler, 200, verdict)) as (url, _):
+        judge = Backbones(judge=Judge(url, "m", votes=2))
+        for name, seed in (("one", 0), ("two", 1)):
+            plan = Plan.make(
+                suite="drag100", data=folder / "data", methods=("no_edit", "pixel_warp"), seed=seed, base="no_edit", backbones=judge
+            )
+            run(plan, folder / name, compare=folder / "one" if name == "two" else None)
     return folder / "one", folder / "two"
 
 
@@ -58,7 +69,7 @@ def test_every_row_is_in_the_page(runs: tuple[Path, Path]) -> None:
 
 def test_the_ablation_is_in_the_page_and_in_its_tables(runs: tuple[Path, Path]) -> None:
     found = told(runs[0] / "report.html")["ablation"]
-    assert list(found["rows"]) == ["no_edit (base)", "pixel_warp"] and found["metrics"][-1].startswith("dai")
+    assert list(found["rows"]) == ["no_edit (base)", "pixel_warp"] and found["metrics"][-1] == "gscore_drag"
     cell = found["rows"]["pixel_warp"]["arrival"]
     assert (cell["pairs"], cell["left"], cell["beyond"]) == (2, 1, "better") and cell["difference"]["value"] < 0
     assert "2, 1 left out" in (runs[0] / "ablation.md").read_text("utf-8") and (runs[0] / "ablation.csv").is_file()
@@ -120,6 +131,8 @@ def test_the_page_works_in_a_browser_without_a_complaint(runs: tuple[Path, Path]
         # Before and after under the slider.
         page.get_by_role("button", name="pixel_warp on a, before and after", exact=True).click()
         assert page.locator("dialog").is_visible() and page.locator("#named").text_content() == "pixel_warp on a"
+        assert page.locator("#words p").all_text_contents() == [f"The judge: smeared {HOSTILE}"] * 2
+        assert "gscore 4.00" in page.locator("#values").text_content()
         page.locator(".slider input").fill("250")
         assert page.locator(".slider .over").evaluate("image => getComputedStyle(image).clipPath") == "inset(0px 75% 0px 0px)"
         page.get_by_role("button", name="Close").click()

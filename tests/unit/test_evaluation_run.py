@@ -17,12 +17,16 @@ import pytest
 from PIL import Image
 
 from dragfield.benchmarks.evaluation import run as running
+from dragfield.benchmarks.evaluation.datasets import open_dataset
 from dragfield.benchmarks.evaluation.plan import Plan, seed_of
 from dragfield.benchmarks.evaluation.run import run, shown_time
 from dragfield.benchmarks.evaluation.store import Row, Store
 from dragfield.benchmarks.evaluation.summary import as_published, mean_of, paired
 from dragfield.core.formats import drag100, red_bench
 from dragfield.core.instruction.operations import Drag, PointOperation, RegionOperation
+
+sys.path.insert(0, str(Path(__file__).parent))  # importlib mode leaves the folder of a test off the path
+from chat_server import completion, send, server  # noqa: E402
 
 SIZE = (64, 48)
 FLOORS = ("no_edit", "pixel_warp")
@@ -207,6 +211,38 @@ def test_the_demo_models_edit_whole_data_sets(tmp_path: Path) -> None:
     assert len({picture.tobytes() for picture in pictures}) == 3
 
 
+DATA = Path(os.environ.get("DRAGFIELD_DATA") or Path(__file__).parents[3] / "shared" / "data")
+HURRIED = {"dragfield": {"inversion.steps": 6, "inversion.skip": 2},
+           "directdrag": {"drag.rounds": 2, "drag_steps": 1, "inversion.steps": 4},
+           "dragflow": {"drag.transport_steps": 1, "drag.intensify_steps": 1, "inversion.steps": 4, "inversion.skip": 2}}  # fmt: skip
+
+
+@pytest.mark.skipif(not DATA.is_dir(), reason="no real samples: DRAGFIELD_DATA points nowhere")
+@pytest.mark.parametrize(
+    ("suite", "folder", "methods"),
+    [("redbench", "red_demo", ("dragfield", "dragflow", "directdrag")), ("dragbench", "dragbench", ("dragfield", "directdrag")),
+     ("dragbench-dr", "dragbench", ("dragfield",)), ("drag100", "drag100", ("dragfield", "directdrag")),
+     ("real-motion", "real_motion", ("dragfield", "dragflow"))],
+)  # fmt: skip
+def test_real_samples_go_the_whole_way_on_the_demo_models(suite: str, folder: str, methods: tuple[str, ...], tmp_path: Path) -> None:
+    """Edited in a hurry at the demo models' size, judged by all that needs no file, reported."""
+    pytest.importorskip("diffusers")
+    from dragfield.benchmarks.evaluation.variants import Variant
+    from dragfield.core.metrics.table import METRICS
+
+    variants = tuple(Variant(f"{name}-hurried", name, settings=HURRIED[name]) for name in methods)
+    names = (*FLOORS, *(variant.name for variant in variants))
+    judged = plan(DATA / folder, *names, suite=suite, variants=variants, limit=2)
+    assert set(judged.metrics) == {name for name, metric in METRICS.items() if not metric.needs}
+    outcome = run(judged, tmp_path / "out")
+    assert len(outcome.rows) == 2 * len(names) and [row.errors for row in outcome.rows] == [{}] * len(outcome.rows)
+    for row in outcome.rows:
+        with Image.open(tmp_path / "out" / "samples" / row.method / row.sample / "edited.png") as edited:
+            assert edited.size == open_dataset(suite, DATA / folder).read(row.sample).size
+        assert isinstance(row.values["psnr_background"], float) and row.values["arrival"]
+    assert (tmp_path / "out" / "report.html").is_file()
+
+
 def test_all_published_metrics_of_a_data_set_end_in_its_published_table(tmp_path: Path) -> None:
     pytest.importorskip("diffusers")
     import torch
@@ -233,6 +269,48 @@ def test_all_published_metrics_of_a_data_set_end_in_its_published_table(tmp_path
     torch.save({}, tmp_path / "other.pth")
     with pytest.raises(ValueError, match="was measured with --lpips-heads"):
         Store(tmp_path / "out", plan(tmp_path / "red", suite="redbench", backbones=Backbones(lpips_heads=tmp_path / "other.pth")))
+
+
+def test_a_judges_words_are_kept_with_its_numbers_and_no_second_judge_is_mixed_in(tmp_path: Path) -> None:
+    from dragfield.core.metrics.backbones import Backbones
+    from dragfield.core.metrics.judge import Judge
+
+    def reply(handler, n: int) -> None:
+        seed = seen.bodies[n]["seed"]
+        if seen.bodies[n]["model"] == "mute":
+            send(handler, 200, completion("I would rather not."))
+        else:
+            send(handler, 200, completion(json.dumps({"words": f"seed {seed}", "quality": seed % 11, "drag": 5})))
+
+    data, out = samples(tmp_path / "data", 2), tmp_path / "out"
+    with server(reply) as (url, seen):
+        judged = {"metrics": ("psnr_source", "gscore", "gscore_drag"), "backbones": Backbones(judge=Judge(url, "m", votes=2))}
+        run(plan(data, metrics=("psnr_source",)), out)
+        first = run(plan(data, **judged), out)
+        asked = len(seen.bodies)
+        assert first.done == 4 and asked == 2 * 4 and run(plan(data, **judged), out).done == 0 and len(seen.bodies) == asked
+        for row in first.rows:
+            begin = seed_of(0, row.sample, "metrics")
+            assert [vote["seed"] for vote in row.remarks["judge"]["votes"]] == [begin, begin + 1]
+            assert [vote["words"] for vote in row.remarks["judge"]["votes"]] == [f"seed {begin}", f"seed {begin + 1}"]
+            assert row.values["gscore"] == (begin % 11 + (begin + 1) % 11) / 2 and row.values["gscore_drag"] == 5 and not row.errors
+        run(plan(data, **judged), tmp_path / "again")
+        assert files(out) == files(tmp_path / "again")
+        kept = json.loads((out / "samples" / "no_edit" / "s000" / "metrics.json").read_text())["remarks"]["judge"]
+        assert kept["votes"][0]["words"].startswith("seed") and kept["quality"]["spread"] >= 0
+        assert f"seed {seed_of(0, 's000', 'metrics')}" in (out / "report.html").read_text(encoding="utf-8")
+        # A metric that is added later leaves the words where they are, and asks nobody.
+        asked = len(seen.bodies)
+        kept = run(plan(data, **(judged | {"metrics": ("ssim_source",)})), out)
+        assert all(row.remarks["judge"]["votes"] for row in kept.rows) and len(seen.bodies) == asked
+        for other in (Judge(url, "other", votes=2), Judge(url, "m", votes=2, temperature=0.4), Judge(url, "m")):
+            with pytest.raises(ValueError, match="was measured with --judge m at 127.0.0.1:.*, 2 votes at temperature 0, this run names"):
+                Store(out, plan(data, **(judged | {"backbones": Backbones(judge=other)})))
+        # A judge that says no number is an error of its rows; the others have theirs.
+        silent = run(plan(data, **(judged | {"backbones": Backbones(judge=Judge(url, "mute"))})), tmp_path / "mute")
+        assert all(set(row.errors) == {"gscore", "gscore_drag"} and set(row.values) == {"psnr_source"} for row in silent.rows)
+        said = "mute was asked twice: the answer 'I would rather not.' gives no number for quality"
+        assert said in (tmp_path / "mute" / "results.csv").read_text()
 
 
 def test_progress_ends_with_the_time_left(tmp_path: Path) -> None:

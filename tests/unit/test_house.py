@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import os
 import re
 import shutil
@@ -41,6 +42,31 @@ def test_no_requirement_names_torch_or_pins_an_upper_bound() -> None:
 def test_only_one_opencv_is_ever_asked_for() -> None:
     everything = [*PROJECT["dependencies"], *(r for extra in PROJECT["optional-dependencies"].values() for r in extra)]
     assert {name for name in names(everything) if "opencv" in name} == {"opencv-python-headless"}
+
+
+def wanted_by(extra: str) -> set[str]:
+    """All that an extra asks for, extras of our own opened."""
+    found: set[str] = set()
+    for requirement in PROJECT["optional-dependencies"][extra]:
+        own = re.fullmatch(r"comfyui-dragfield\[(\w+)\]", requirement)
+        found |= wanted_by(own[1]) if own else names([requirement])
+    return found
+
+
+def test_the_base_asks_for_opencv_alone_and_bench_for_all_that_an_evaluation_imports() -> None:
+    assert names(PROJECT["dependencies"]) == {"opencv-python-headless"}
+    imported: set[str] = set()
+    for layer in ("core/metrics", "core/intent", "core/formats", "benchmarks", "cli"):
+        for file in (ROOT / layer).rglob("*.py"):
+            for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+                modules = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+                modules += [node.module] if isinstance(node, ast.ImportFrom) and not node.level else []
+                imported |= {module.split(".")[0] for module in modules}
+    packages = {"cv2": "opencv-python-headless", "PIL": "pillow"}
+    foreign = {packages.get(name, name) for name in imported - set(sys.stdlib_module_names)}
+    # torch has to be there already; ray, of which one engine alone asks, is the extra `cluster`.
+    assert foreign - {"torch", "ray"} <= wanted_by("bench") | names(PROJECT["dependencies"])
+    assert {"torchmetrics", "transformers", "diffusers"} <= wanted_by("bench") == wanted_by("eval") and "ray" in wanted_by("cluster")
 
 
 def test_the_registry_finds_its_fields() -> None:

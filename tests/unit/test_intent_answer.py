@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from dragfield.core.instruction import DragInstruction, DrawnPoints, DrawnRegion
 from dragfield.core.intent.answer import CANDIDATES, TASKS, AnswerError, Candidate, Intent, read_intent, schema
-from dragfield.core.intent.request import SIDE, make_request
+from dragfield.core.intent.question import SIDE
+from dragfield.core.intent.request import make_request
 
 SQUARE = [[[(0.2, 0.2), (0.4, 0.2), (0.4, 0.4), (0.2, 0.4)]]]
 OTHER = [[[(0.6, 0.6), (0.8, 0.6), (0.8, 0.8), (0.6, 0.8)]]]

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
+import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -18,57 +18,12 @@ from dragfield.core.intent.chat import Endpoint, ServerError, ask
 from dragfield.core.intent.request import make_request
 from dragfield.core.progress import Interrupted
 
+sys.path.insert(0, str(Path(__file__).parent))  # importlib mode leaves the folder of a test off the path
+from chat_server import completion, send, server  # noqa: E402
+
 DRAG = DragInstruction((DrawnRegion("relocation", [[[(0.2, 0.2), (0.4, 0.2), (0.4, 0.4), (0.2, 0.4)]]], (0.6, 0.5)),), size=(32, 32))
 REQUEST = make_request(np.zeros((32, 32, 3), np.uint8), DRAG)
 GOOD = json.dumps({"background_prompt": "a room", "candidates": [{"editing_prompt": "further", "regions": [{"task": "relocation"}]}]})
-
-
-class Seen:
-    """What the server was sent: paths, headers, bodies."""
-
-    def __init__(self) -> None:
-        self.bodies: list[dict] = []
-        self.keys: list[str | None] = []
-        self.paths: list[str] = []
-
-
-@contextmanager
-def server(reply: Callable[[BaseHTTPRequestHandler, int], None]) -> Iterator[tuple[str, Seen]]:
-    """reply(handler, number of the request from 0) answers."""
-    seen = Seen()
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            body = self.rfile.read(int(self.headers["Content-Length"]))
-            seen.bodies.append(json.loads(body))
-            seen.keys.append(self.headers["Authorization"])
-            seen.paths.append(self.path)
-            reply(self, len(seen.bodies) - 1)
-
-        def log_message(self, *args: object) -> None:
-            pass
-
-    running = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    running.daemon_threads = True
-    thread = threading.Thread(target=running.serve_forever, args=(0.02,), daemon=True)
-    thread.start()
-    try:
-        yield f"http://127.0.0.1:{running.server_address[1]}/v1", seen
-    finally:
-        running.shutdown()
-        running.server_close()
-
-
-def send(handler: BaseHTTPRequestHandler, status: int, data: bytes | str) -> None:
-    data = data.encode() if isinstance(data, str) else data
-    handler.send_response(status)
-    handler.send_header("Content-Length", str(len(data)))
-    handler.end_headers()
-    handler.wfile.write(data)
-
-
-def completion(content: object) -> str:
-    return json.dumps({"choices": [{"message": {"role": "assistant", "content": content}}]})
 
 
 def test_a_good_server_is_shown_both_pictures_and_its_reading_comes_back() -> None:

@@ -28,7 +28,7 @@ MAY_IMPORT = {
 }
 ROOMS = (
     "choices", "device", "instruction", "field", "picture", "self_drags", "progress", "model", "sampling", "optimise", "adapters",
-    "backbones", "edits", "metrics", "check", "training", "formats", "intent", "demo",
+    "backbones", "edits", "intent", "metrics", "check", "training", "formats", "demo",
 )  # fmt: skip
 """What core consists of, from below: a room imports those before it. `core/backbones` opens models that `core/demo` trained, when asked."""
 OPENS_WHEN_ASKED = {("backbones", "demo")}

@@ -12,6 +12,7 @@ import torch.nn.functional as F
 
 from dragfield.core.field.masks import adaptive_gradient_mask
 from dragfield.core.instruction.operations import Drag, PointOperation, RegionOperation
+from dragfield.core.metrics import dreamsim
 from dragfield.core.metrics.backbones import Backbones
 from dragfield.core.metrics.clip_similarity import clip_similarity, cropped
 from dragfield.core.metrics.dai import dai, dai_published
@@ -255,6 +256,126 @@ def test_clip_similarity_is_the_cosine_of_what_clip_makes_of_the_middle(clip) ->
     assert cropped(noise(size=(40, 100)), 32).shape == (32, 32, 3)
 
 
+# DreamSim
+
+
+def random_dino(width: int, depth: int) -> dict[str, torch.Tensor]:
+    """Weights in the names of DINO's own file."""
+    g = torch.Generator().manual_seed(3)
+    shapes = {"cls_token": (1, 1, width), "pos_embed": (1, 197, width), "patch_embed.proj.weight": (width, 3, 16, 16),
+              "patch_embed.proj.bias": (width,), "norm.weight": (width,), "norm.bias": (width,)}  # fmt: skip
+    for k in range(depth):
+        of_block = {"norm1": (width,), "norm2": (width,), "attn.qkv": (3 * width, width), "attn.proj": (width, width),
+                    "mlp.fc1": (4 * width, width), "mlp.fc2": (width, 4 * width)}  # fmt: skip
+        for name, shape in of_block.items():
+            shapes |= {f"blocks.{k}.{name}.weight": shape, f"blocks.{k}.{name}.bias": shape[:1]}
+    return {name: torch.randn(shape, generator=g) * 0.2 for name, shape in shapes.items()}
+
+
+def random_lora(state: dict[str, torch.Tensor], rank: int = 4) -> dict[str, torch.Tensor]:
+    """Of every qkv, in peft's names."""
+    g, made = torch.Generator().manual_seed(4), {}
+    for name in state:
+        if name.endswith("attn.qkv.weight"):
+            full = "base_model.model.extractor_list.0.model." + name.removesuffix("weight")
+            rows, columns = state[name].shape
+            made[full + "lora_A.weight"] = torch.randn(rank, columns, generator=g)
+            made[full + "lora_B.weight"] = torch.randn(rows, rank, generator=g)
+    return made
+
+
+@pytest.fixture(scope="module")
+def dreamsim_folder(tmp_path_factory) -> Path:
+    """As the library leaves it, with a network of two blocks."""
+    folder = tmp_path_factory.mktemp("dreamsim")
+    state = random_dino(128, 2)
+    for sub in ("checkpoints", dreamsim.LORA):
+        (folder / sub).mkdir()
+    torch.save(state, folder / "checkpoints" / "dino_vitbase16_pretrain.pth")
+    torch.save(random_lora(state), folder / dreamsim.LORA / "adapter_model.bin")
+    (folder / dreamsim.LORA / "adapter_config.json").write_text('{"r": 4, "lora_alpha": 0.5, "target_modules": ["qkv"]}')
+    return folder
+
+
+def literal_dreamsim(folder: Path, picture: np.ndarray) -> np.ndarray:
+    """The class token after the last block, head by head and the adapter beside its layer, in float64."""
+    from PIL import Image
+
+    w = {name: value.double().numpy() for name, value in torch.load(folder / "checkpoints" / "dino_vitbase16_pretrain.pth").items()}
+    lora = {name: value.double().numpy() for name, value in torch.load(folder / dreamsim.LORA / "adapter_model.bin").items()}
+    image = Image.fromarray(np.rint(picture * 255).astype(np.uint8)).resize((224, 224), Image.Resampling.BICUBIC)
+    pixels = (np.asarray(image, np.float64) / 255 - (0.485, 0.456, 0.406)) / (0.229, 0.224, 0.225)
+    tokens = [w["cls_token"][0, 0]]
+    for row in range(14):
+        for column in range(14):
+            patch = pixels[row * 16 : row * 16 + 16, column * 16 : column * 16 + 16].transpose(2, 0, 1)
+            tokens.append((w["patch_embed.proj.weight"] * patch).sum((1, 2, 3)) + w["patch_embed.proj.bias"])
+    x = np.stack(tokens) + w["pos_embed"][0]
+
+    def norm(x: np.ndarray, name: str) -> np.ndarray:
+        x = (x - x.mean(1, keepdims=True)) / np.sqrt(x.var(1, keepdims=True) + 1e-6)
+        return x * w[f"{name}.weight"] + w[f"{name}.bias"]
+
+    def linear(x: np.ndarray, name: str) -> np.ndarray:
+        return x @ w[f"{name}.weight"].T + w[f"{name}.bias"]
+
+    for k in range(2):
+        inner, name = norm(x, f"blocks.{k}.norm1"), f"blocks.{k}.attn.qkv"
+        down, up = (lora[f"base_model.model.extractor_list.0.model.{name}.lora_{part}.weight"] for part in "AB")
+        qkv = linear(inner, name) + 0.5 / 4 * inner @ down.T @ up.T
+        heads = []
+        for head in range(2):
+            q, k_, v = (qkv[:, i * 128 + head * 64 : i * 128 + head * 64 + 64] for i in range(3))
+            weights = np.exp(q @ k_.T / 8)
+            heads.append(weights / weights.sum(1, keepdims=True) @ v)
+        x = x + linear(np.concatenate(heads, 1), f"blocks.{k}.attn.proj")
+        hidden = linear(norm(x, f"blocks.{k}.norm2"), f"blocks.{k}.mlp.fc1")
+        erf = torch.erf(torch.from_numpy(hidden) / 2**0.5).numpy()
+        x = x + linear(hidden * (1 + erf) / 2, f"blocks.{k}.mlp.fc2")
+    return x[0] - x[0].mean()
+
+
+def test_dreamsim_is_the_angle_of_two_class_tokens_of_dino_with_its_adapter(dreamsim_folder: Path) -> None:
+    network = Backbones(dreamsim=dreamsim_folder).dreamsim_network
+    one, other = (literal_dreamsim(dreamsim_folder, noise(seed)) for seed in (0, 1))
+    wanted = 1 - one @ other / np.linalg.norm(one) / np.linalg.norm(other)
+    found = METRICS["dreamsim"].measure(judged(noise(), noise(1)), Backbones(dreamsim=dreamsim_folder))
+    assert wanted > 1e-3 and found == pytest.approx(wanted, rel=1e-3)
+    assert network.embedding(dreamsim.squared(noise()))[0].numpy() == pytest.approx(one, rel=1e-3, abs=1e-3)
+    # The adapter counts: without it the distance is another one.
+    bare = dreamsim.DreamSim(random_dino(128, 2))
+    assert abs(dreamsim.dreamsim(judged(noise(), noise(1)), bare) - found) > 1e-3
+
+
+def test_dreamsim_knows_equal_pictures_and_grows_with_what_changed(dreamsim_folder: Path) -> None:
+    network = Backbones(dreamsim=dreamsim_folder).dreamsim_network
+    before = noise()
+    far = [dreamsim.dreamsim(judged(before, (1 - t) * before + t * noise(1)), network) for t in (0.0, 0.1, 0.3, 1.0)]
+    assert far[0] == pytest.approx(0, abs=1e-6) and far == sorted(far)
+    assert far[3] == pytest.approx(dreamsim.dreamsim(judged(noise(1), before), network), rel=1e-4)
+
+
+def test_a_folder_that_does_not_make_dreamsim_is_refused(dreamsim_folder: Path, tmp_path: Path) -> None:
+    import shutil
+
+    with pytest.raises(ValueError, match="holds no checkpoints/dino_vitbase16_pretrain.pth: give the folder that the library dreamsim"):
+        dreamsim.DreamSim.load(tmp_path)
+    folder = shutil.copytree(dreamsim_folder, tmp_path / "copy")
+    (folder / dreamsim.LORA / "adapter_config.json").write_text('{"r": 0, "lora_alpha": 0.5}')
+    with pytest.raises(ValueError, match="do not make DreamSim's DINO ViT-B/16|division by zero"):
+        dreamsim.DreamSim.load(folder)
+    (folder / dreamsim.LORA / "adapter_config.json").write_text('{"r": 4, "lora_alpha": 0.5}')
+    torch.save({"base_model.model.mlp.lora_A.weight": torch.ones(4, 4)}, folder / dreamsim.LORA / "adapter_model.bin")
+    with pytest.raises(ValueError, match="do not make DreamSim's DINO ViT-B/16 .an adapter for base_model.model.mlp"):
+        dreamsim.DreamSim.load(folder)
+    torch.save({}, folder / dreamsim.LORA / "adapter_model.bin")
+    with pytest.raises(ValueError, match="an adapter without weights"):
+        dreamsim.DreamSim.load(folder)
+    (folder / dreamsim.LORA / "adapter_model.bin").unlink()
+    with pytest.raises(ValueError, match="holds no dino_vitb16_single_lora/adapter_model"):
+        dreamsim.DreamSim.load(folder)
+
+
 # DIFT and mean distance
 
 
@@ -454,7 +575,7 @@ def test_patches_beyond_the_edge_are_left_out() -> None:
 
 def test_every_metric_says_which_direction_is_better_and_needs_what_can_be_named() -> None:
     assert all(metric.name == name and Backbones().has("") for name, metric in METRICS.items())
-    assert {metric.needs for metric in METRICS.values()} == {"", "lpips", "clip", "dift"}
+    assert {metric.needs for metric in METRICS.values()} == {"", "lpips", "clip", "dift", "dreamsim", "judge"}
     assert chosen((), Backbones()) == tuple(name for name, metric in METRICS.items() if not metric.needs)
     with pytest.raises(ValueError, match="metric md needs a network: name it by --dift"):
         chosen(("md",), Backbones())
@@ -484,7 +605,8 @@ def test_a_mask_is_made_where_none_is_given() -> None:
 
 def test_networks_that_are_not_there_are_refused(tmp_path: Path) -> None:
     for name, sentence in (("lpips", "--lpips .* is no file"), ("clip", "--clip .* is no folder with config.json"),
-                           ("dift", "--dift .* is no folder with unet/config.json")):  # fmt: skip
+                           ("dift", "--dift .* is no folder with unet/config.json"),
+                           ("dreamsim", "--dreamsim .* is no folder with dino_vitb16_single_lora/adapter_config.json")):  # fmt: skip
         with pytest.raises(ValueError, match=sentence):
             Backbones(**{name: tmp_path / "nowhere"}).check()
 
