@@ -266,7 +266,8 @@ class DragEdit(io.ComfyNode):
         else:
             how = {"source": trajectory.prompt, "target": target, "field": given}
         progress = ComfyProgress(model, backbone=None if points else backbone)
-        one = _Editor(backbone, ComfyAutoencoder(vae, model), progress, partial(EDITS[method], **how), settings, window, fade, frames)
+        edit = partial(EDITS[method], **how)
+        one = _Editor(backbone, ComfyAutoencoder(vae, model), progress, edit, settings, window, fade, frames, asked.free)
         small = crop_drag(asked, window)
         done = [
             with_one_retry(backbone, partial(one.edit, picture, small, state))
@@ -319,7 +320,7 @@ def _dragflow_settings(
 
 @dataclass(frozen=True, eq=False)
 class _Editor:
-    """Edits one picture after the other. method: of core, with all that does not depend on the picture."""
+    """Edits one picture after the other. method: of core, with all that does not depend on the picture.  free: see `Drag.free`."""
 
     backbone: Backbone
     autoencoder: ComfyAutoencoder
@@ -329,6 +330,7 @@ class _Editor:
     window: Window
     fade: float
     count: int
+    free: np.ndarray | None
 
     def edit(self, picture: torch.Tensor, drag: Drag, state: State) -> tuple[torch.Tensor, np.ndarray, float]:
         """One picture [1, 3, H, W] edited, [count, 3, H, W] along the drag, the weight float32 [H, W] of the edits in it, and how far they
@@ -343,6 +345,6 @@ class _Editor:
             settings = replace(self.settings, inversion=inversion.settings)
             how = {"settings": settings, "inversion": inversion, "run": self.progress.run()}
             edits = list(frames(self.method, self.count, self.backbone, self.autoencoder, part, drag, **how))
-            made = [stitch(picture, edit.image.to(picture.device), edit.mask, self.window, self.fade) for edit in edits]
+            made = [stitch(picture, edit.image.to(picture.device), edit.mask, self.window, self.fade, self.free) for edit in edits]
             weight = np.maximum.reduce([weight for _, weight in made])
             return torch.cat([whole for whole, _ in reversed(made)]), weight, max(edit.strayed for edit in edits)

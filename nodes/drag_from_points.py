@@ -64,6 +64,7 @@ class DragFromPoints(io.ComfyNode):
                 io.Custom("TRACKS").Input(
                     "tracks", optional=True, tooltip="Tracks of ComfyUI's own nodes, instead of handles: from the first frame to the last."
                 ),
+                io.Mask.Input("selection", optional=True, tooltip="What these points take along. Without it, it is looked for."),
             ],
             outputs=[io.String.Output("drag_json", display_name="drag")],
         )
@@ -84,6 +85,7 @@ class DragFromPoints(io.ComfyNode):
         canvas_width: int = 0,
         canvas_height: int = 0,
         tracks: dict | None = None,
+        selection: torch.Tensor | None = None,
     ) -> io.NodeOutput:
         size = wire.image_size(image)
         canvas = (canvas_width or size[0], canvas_height or size[1]) if canvas_width or canvas_height else None
@@ -93,9 +95,10 @@ class DragFromPoints(io.ComfyNode):
             raise InstructionError("tracks and handles are both given; disconnect one of them")
         else:
             points = points_json.read_tracks(tracks["track_path"].detach().float().cpu().numpy(), size, canvas=canvas)
+        selected = None if selection is None else trace(wire.scaled_mask(selection, size, "the selection"))
         before = DragInstruction(size=size) if drag is None else DragInstruction.from_json(drag)
         # Without its id, so that it can't repeat one of the drag before.
-        whole = replace(before, operations=(*before.operations, *(replace(o, id="") for o in points.operations)))
+        whole = replace(before, operations=(*before.operations, *(replace(o, id="", selected=selected) for o in points.operations)))
         if mask is not None:
             whole = replace(whole, editable=trace(wire.bool_mask(mask, size)))
         whole.rasterise(*size)

@@ -63,5 +63,5 @@ class GradientMask(io.ComfyNode):
     @classmethod
     def execute(cls, image: torch.Tensor, drag: str | DrawnField, shape: str, margin: float, fade: float) -> io.NodeOutput:
         drawn = wire.read_field(drag, wire.image_size(image), picture=image[0])
-        mask = wire.mask_of(feather(editing_mask(drawn, shape, margin), fade, within=drawn.drag.editable))
+        mask = wire.mask_of(feather(editing_mask(drawn, shape, margin), fade, within=drawn.drag.free))
         return io.NodeOutput(mask, ui=ui.PreviewMask(mask, cls=cls))

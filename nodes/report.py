@@ -92,7 +92,7 @@ class DragReport(io.ComfyNode):
         text_of = drag.text if isinstance(drag, DrawnField) else drag
         marks = _for_canvas(text_of, worst, [advice(one, nodes) for one in worst]) if text_of else {}
         shown["dragfield"] = [marks | {"after": ui.PreviewImage(after[:1, ..., :3], cls=cls).as_dict()["images"][0]}]
-        arrived, off = all(one.arrived for one in every), max(one.off for one in every)
+        arrived, off = all(one.arrived or one.covered for one in every), max(one.off for one in every)
         numbers = judged[0][1] | ({"pictures": [numbers for _, numbers in judged]} if len(judged) > 1 else {})
         return io.NodeOutput(text, picture, arrived, off, json.dumps(numbers), ui=shown)
 

@@ -102,6 +102,8 @@ def upstream(prompt: Prompt | None, node: str | None, name: str) -> list[dict[st
 def advice(one: Arrival, nodes: list[dict[str, Any]]) -> str:
     """What is wrong, and what to try; "" where nothing is. Without a node of ours that has a setting for it, only what is wrong."""
     said, settings = WHAT[one.verdict]
+    if one.covered:
+        return "a pin hides it where it goes, so nothing can be told"
     if one.stayed and one.verdict not in ("still", "on the way", "unknown"):
         said, settings = ("; ".join(filter(None, (said, "a copy stayed at the old place"))), [*settings, *WIDER])
     elif one.erased and one.verdict == "arrived":

@@ -165,7 +165,7 @@ def directdrag(
     handles = settings.handles(partway(drag, frame.progress))
     state = last(drag_points(sampler, state, handles, settings, run, guides=guides_of(head, settings.readout), terms=terms))
     state = last(denoise(sampler, state, run), state)
-    return finished(autoencoder, image, state, support, settings, inversion, spent, began, frame=frame)
+    return finished(autoencoder, image, state, support, settings, inversion, spent, began, frame=frame, within=drag.free)
 
 
 def ablation(whole: DirectDragSettings = DirectDragSettings()) -> dict[str, DirectDragSettings]:

@@ -118,7 +118,7 @@ def dragfield(
     with torch.no_grad():
         edited = state.held.detailed(autoencoder.decode(state.z))
     own = 0.0 if state.held.own is None else float(state.held.own[mask].mean())
-    return finished(autoencoder, image, state, mask, settings, inversion, spent, began, edited, own, frame=frame)
+    return finished(autoencoder, image, state, mask, settings, inversion, spent, began, edited, own, frame=frame, within=drag.free)
 
 
 @torch.no_grad()

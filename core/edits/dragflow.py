@@ -186,7 +186,7 @@ def dragflow(
         alone = sampler_of(backbone, target if settings.recon_prompt == "target" else source, guidance=settings.recon_guidance)
         state = undragged_path(alone, state, state.denoising, run)
     state = last(denoise(sampler, state, run, original=original), state)
-    return finished(autoencoder, image, state, mask, settings, inversion, spent, began, frame=frame, dragged=dragged)
+    return finished(autoencoder, image, state, mask, settings, inversion, spent, began, frame=frame, dragged=dragged, within=drag.free)
 
 
 def part_of(drag: RegionDragSettings, way: float) -> RegionDragSettings:
@@ -279,4 +279,4 @@ def latent_copy_paste(
     warped = inversion.from_flow(warp_latent(z, t, field, z0=inversion.z0, seed=seed), 0)
     state = state.moved_to(torch.where(cells, warped, state.z))
     state = last(denoise(sampler_of(backbone, target or source, guidance=settings.guidance), state), state)
-    return finished(autoencoder, image, state, mask, settings, inversion, spent, began)
+    return finished(autoencoder, image, state, mask, settings, inversion, spent, began, within=drag.free)

@@ -129,15 +129,16 @@ def untouched(autoencoder: Autoencoder, image: Tensor, inversion: AnyInversion, 
 def finished(
     autoencoder: Autoencoder, image: Tensor, state: State, mask: np.ndarray, settings, inversion: AnyInversion, spent: int, began: float,
     edited: Tensor | None = None, own_pixels: float = 0.0, *, frame: Frame = WHOLE, dragged: State | None = None,
+    within: np.ndarray | None = None,
 ) -> Edit:  # fmt: skip
     """The outcome of a state that has become a picture. settings: `paste_back`, `feather`.  edited: None for the latent decoded.
-    dragged: see `Edit`.
+    dragged: see `Edit`.  within: bool [H, W], outside of which the picture stays in any case.
     """
     edited = autoencoder.decode(state.z) if edited is None else edited
     if edited.shape[-2:] != image.shape[-2:]:
         edited = interpolate(edited, image.shape[-2:], mode="bilinear", align_corners=False)
     return Edit(
-        image=paste_back(edited, image, mask, settings.feather) if settings.paste_back else edited, z=state.z, mask=mask,
+        image=paste_back(edited, image, mask, settings.feather, within) if settings.paste_back else edited, z=state.z, mask=mask,
         reconstruction=autoencoder.decode(state.inversion.path[-1]) if frame.beside is None else frame.beside.reconstruction,
         inversion=inversion, drag=state.drag,
         nfe_forward=spent + state.nfe_forward, nfe_backward=state.nfe_backward, seconds=time.perf_counter() - began, own_pixels=own_pixels,

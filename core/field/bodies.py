@@ -17,6 +17,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+from torch.nn.functional import interpolate
 
 from ..instruction.operations import PointOperation
 from .geometry import Size, cell_centres
@@ -25,6 +26,10 @@ SHARE = 1 / 6
 """Radius of a body's discs, as a share of the picture's shorter side."""
 NEAR = 1e-4
 """Added to squared distances, px: at a handle its own pair counts alone."""
+ROUNDS = 12
+CLOSE = 1e-2
+"""Steps in which a place before a bend is looked for, and how near the place after it is near enough, in cells."""
+COARSE = 8
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,20 +66,72 @@ def carry_bodies(points: Sequence[PointOperation], picture: Size, size: Size, ra
 
 
 def rigid_back(at: Tensor, handles: Tensor, targets: Tensor) -> Tensor:
-    """Where positions `at` [..., 2] come from when `handles` [n, 2] go to `targets` and all around moves rigidly. -> like at"""
-    to = targets - at[..., None, :]
-    weights = 1 / (to.square().sum(dim=-1, keepdim=True) + NEAR)
-    weights = weights / weights.sum(dim=-2, keepdim=True)
-    middle_to, middle_from = (weights * targets).sum(dim=-2), (weights * handles).sum(dim=-2)
-    (ax, ay), (bx, by) = (targets - middle_to[..., None, :]).unbind(-1), (handles - middle_from[..., None, :]).unbind(-1)
-    share = weights[..., 0]
-    along, across = (share * (ax * bx + ay * by)).sum(dim=-1), (share * (ax * by - ay * bx)).sum(dim=-1)
+    """Where positions `at` [..., 2] come from when `handles` [n, 2] go to `targets` and all around moves rigidly. -> like at
+
+    The formula with handles and targets exchanged: defined everywhere, and `rigid`'s inverse at the handles and for shifts and turns.
+    """
+    return _rigid(at, targets, handles)[0]
+
+
+def rigid(at: Tensor, handles: Tensor, targets: Tensor) -> Tensor:
+    """Where positions `at` [..., 2] go when `handles` [n, 2] go to `targets` and all around moves rigidly. -> like at"""
+    return _rigid(at, handles, targets)[0]
+
+
+def unbent(at: Tensor, handles: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+    """What `rigid` takes to the positions `at` [..., 2], by steps that are turned back as it turns there. -> like at, and how far off [...]
+
+    Of a place that two go to, one is found; of one that none goes to, the last guess, far off.
+    """
+    if len(handles) == 1:
+        return rigid_back(at, handles, targets), at.new_zeros(at.shape[:-1])
+    goals = at.reshape(-1, 2)
+    source = _guess(at, handles, targets).reshape(-1, 2).clone()
+    off, left = goals.new_zeros(len(goals)), torch.arange(len(goals))
+    for _ in range(ROUNDS):
+        goal, cosine, sine = _rigid(source[left], handles, targets)
+        away = goals[left] - goal
+        off[left] = away.norm(dim=-1)
+        far = off[left] >= CLOSE
+        left = left[far]
+        if not len(left):
+            break
+        (dx, dy), cosine, sine = away[far].unbind(-1), cosine[far], sine[far]
+        source[left] += torch.stack((cosine * dx + sine * dy, cosine * dy - sine * dx), dim=-1)
+    return source.reshape(at.shape), off.reshape(at.shape[:-1])
+
+
+def _guess(at: Tensor, handles: Tensor, targets: Tensor) -> Tensor:
+    """Where to begin to look: of a large grid, between what is found for each `COARSE`th place of it. -> like at"""
+    if at.ndim != 3 or min(at.shape[:2]) < 16 * COARSE:
+        return rigid_back(at, handles, targets)
+    part = at[::COARSE, ::COARSE]
+    displacement = (unbent(part, handles, targets)[0] - part).permute(2, 0, 1)[None]
+    rows, columns = ((n - 1) * COARSE + 1 for n in part.shape[:2])
+    between = interpolate(displacement, (rows, columns), mode="bilinear", align_corners=True)[0].permute(1, 2, 0)
+    row, column = (torch.arange(n).clamp(max=m - 1) for n, m in zip(at.shape[:2], (rows, columns), strict=True))
+    return at + between[row][:, column]
+
+
+def _rigid(at: Tensor, handles: Tensor, targets: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Where positions go, and the cosine and sine of their turn."""
+    # From their middles, so that little is lost of what nearly cancels.
+    middle, there = handles.mean(dim=0), targets.mean(dim=0)
+    x, y = (at - middle).unbind(-1)
+    total, hx, hy, tx, ty, along, across = (torch.zeros_like(x) for _ in range(7))
+    # One pair after the other: a hundred on a large picture would not fit side by side.
+    for (ax, ay), (bx, by) in zip((handles - middle).tolist(), (targets - there).tolist(), strict=True):
+        weight = 1 / ((x - ax).square() + (y - ay).square() + NEAR)
+        total, hx, hy, tx, ty = total + weight, hx + weight * ax, hy + weight * ay, tx + weight * bx, ty + weight * by
+        along, across = along + weight * (ax * bx + ay * by), across + weight * (ax * by - ay * bx)
+    hx, hy, tx, ty = hx / total, hy / total, tx / total, ty / total
+    along, across = along / total - (hx * tx + hy * ty), across / total - (hx * ty - hy * tx)
     # One handle, or several in one place, say nothing of a turn: then there is none.
     length = torch.hypot(along, across)
     cosine = torch.where(length > 1e-9, along / length.clamp_min(1e-9), 1.0)
     sine = torch.where(length > 1e-9, across / length.clamp_min(1e-9), 0.0)
-    x, y = (at - middle_to).unbind(-1)
-    return torch.stack((cosine * x - sine * y, sine * x + cosine * y), dim=-1) + middle_from
+    x, y = x - hx, y - hy
+    return torch.stack((cosine * x - sine * y + tx, sine * x + cosine * y + ty), dim=-1) + there, cosine, sine
 
 
 def turns(handles: Tensor, targets: Tensor, radius: float) -> list[float]:

@@ -7,6 +7,9 @@ for each target cell its source position (a backward map), and the three kinds o
 - *vacated*: moving content was here and nothing has covered the place again; a copy leaves nothing;
 - *kept*: all the rest. Pins are always kept.
 
+Of vacated cells some are *revealed*: there comes what a pin in front hid of a region, or of what is selected for points, at its old place.
+It is known where it lies, not what it looks like.
+
 Laid over each other from below: points, stretched material, regions in their order (a later one covers an earlier one),
 then pins and everything outside of `Drag.editable`, which nothing may change. What a pin shows is not carried elsewhere
 either, and what belongs to a region is moved by that region only.
@@ -18,6 +21,7 @@ the centre of cell (c, r) at (c + 0.5, r + 0.5). Results are CPU tensors [h, w] 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal, NamedTuple, Protocol
 
@@ -26,7 +30,7 @@ import torch
 from torch import Tensor
 
 from ..choices import check_choices
-from ..instruction.operations import Drag, RegionOperation
+from ..instruction.operations import Drag, PointOperation, RegionOperation
 from .carried import object_moves
 from .geometry import Point, Size, cell_centres
 from .masks import default_point_radius, region_weights, resample
@@ -70,6 +74,8 @@ class Layout(NamedTuple):
     """int64 [h, w]: index into `DragField.operations` of what moved in, -1 for nothing."""
     vacated: Tensor
     """bool [h, w]."""
+    revealed: Tensor
+    """bool [h, w]: of vacated, what comes from behind something in front; `backward` says from where."""
 
     @property
     def moved(self) -> Tensor:
@@ -90,7 +96,8 @@ class FieldSettings:
     stretch_length: how much material gives, in multiples of the drag's length, where there is no anchor.
     point_mode, point_fading: how points spread, see points.py. point_mode None is "idw" in an editable area. Without one it is
         "latent_warp" within a circle around the points that is wide enough for the surroundings to give way: nothing is torn out and
-        nothing far away moves. Where the picture is known and neither is given, points take along what they belong to (carried.py).
+        nothing far away moves. Where the picture is known, or what is selected, and neither is given, points take along what they belong to
+        (carried.py).
     point_radius: px around a handle, None for 1/16 of the shorter side. Points move what is in `Drag.editable` if that is given, else what
         is in their radius or, if they fade, everything.
     """
@@ -111,7 +118,7 @@ class DragField:
 
     size: (width, height) px of the picture.  regions: moves of regions, in order, or of anything that answers as a `Move` does.
     points: moves of handle points.
-    pinned, editable: bool [H, W] or None, what must not and what may change.
+    pinned, editable: bool [H, W] or None, what must not and what may change.  front: bool [H, W] or None, of pinned what stands in front.
     span: where on the way of its moves its own progress begins and ends, see `between`.
     """
 
@@ -120,11 +127,12 @@ class DragField:
     points: PointMoves | None = None
     pinned: np.ndarray | None = None
     editable: np.ndarray | None = None
+    front: np.ndarray | None = None
     span: tuple[float, float] = (0.0, 1.0)
     _laid: dict[tuple[float, Size], Layout] = field(default_factory=dict, init=False, repr=False)
 
     def __post_init__(self) -> None:
-        named = {"pinned area": self.pinned, "editable area": self.editable}
+        named = {"pinned area": self.pinned, "editable area": self.editable, "what is in front": self.front}
         for name, mask in {**named, **{region.name: region.mask for region in self.regions}}.items():
             if mask is not None and mask.shape != (self.size[1], self.size[0]):
                 raise ValueError(
@@ -147,8 +155,8 @@ class DragField:
 
         rounded_at: (w, h) of the published code's cut map to round as it does; None is exact.
         picture: [H, W, 3] of the drag, uint8 or float in [0, 1]: points then take along what they belong to on it, rather than what is
-            close, unless the settings say how they spread.  selected: bool or float [H, W], what that is, as the user says; None: looked
-            for. Without a picture it counts by itself.
+            close, unless the settings say how they spread or the drag what is selected.  selected: bool or float [H, W], what that is, as
+            the user says, in place of what the drag selects; None: as that says, else looked for. Without a picture it counts by itself.
         changes: of the settings, by name.
         Raises ValueError for an operation that makes no sense (see `motion_of`), and for a picture or selection of another size.
         """
@@ -167,10 +175,11 @@ class DragField:
         points = None
         if drag.points:
             radius = default_point_radius(drag.size) if settings.point_radius is None else settings.point_radius
-            known = picture is not None or selected is not None
+            asked = _selecting(drag.points, selected, drag.size)
+            known = picture is not None or any(point.selected is not None for point in asked)
             if known and settings.point_mode is None and settings.point_fading is None:
                 _check_picture(picture, selected, drag.size)
-                points = object_moves(picture, drag.size, drag.points, radius, drag.editable, selected)
+                points = object_moves(picture, drag.size, asked, radius, drag.editable)
             if points is None or not points.bodies:
                 free = settings.point_mode is None and drag.editable is None
                 longest = max(math.dist(point.handle, point.target) for point in drag.points)
@@ -178,8 +187,9 @@ class DragField:
                 reach = longest + 2 * radius if free else None
                 mode = settings.point_mode or ("latent_warp" if free else "idw")
                 points = PointMoves(drag.size, drag.points, radius, mode, drag.editable, settings.point_fading, reach)
-        pins = [region.mask for region in drag.regions if region.task == "pin"]
-        return cls(drag.size, regions, points, np.logical_or.reduce(pins) if pins else None, drag.editable)
+        pins, fronts = ([r.mask for r in drag.regions if r.task == "pin" and r.front >= front] for front in (False, True))
+        pinned, front = (np.logical_or.reduce(masks) if masks else None for masks in (pins, fronts))
+        return cls(drag.size, regions, points, pinned, drag.editable, front)
 
     def between(self, begin: float, end: float) -> DragField:
         """The field whose progress 0 is this one's `begin` and whose 1 is its `end`, both in [0, 1]; `begin` may be the later one.
@@ -242,6 +252,8 @@ class DragField:
         backward = cell_centres((0, 0, *size), torch.float32)
         operation = torch.full((size[1], size[0]), -1)
         fixed, pinned = self._fixed(size)
+        front = None if self.front is None else resample(self.front, size) > 0.5
+        revealed = torch.zeros(size[1], size[0], dtype=torch.bool)
         home = self._home(size)
         leaving = home >= 0
         for region in self.regions:
@@ -262,13 +274,23 @@ class DragField:
             column, row = landing.source.floor().long().unbind(-1)
             origin = row.clamp(0, size[1] - 1), column.clamp(0, size[0] - 1)
             cells = cells & ~fixed[y0:y1, x0:x1]
-            if first == len(self.regions) or not self.regions[first].copy:
-                cells &= ~pinned[origin]
             if loose:
                 cells &= (home[origin] < 0) | (home[origin] == first)
+            behind = None if front is None else cells & front[origin]
+            if first == len(self.regions) or not self.regions[first].copy:
+                cells &= ~pinned[origin]
+            elif behind is not None:
+                cells &= ~behind
+            # Only what has an outline of its own goes on behind what hides it.
+            if behind is not None and (not loose or (first == len(self.regions) and self.points.solid)):
+                hidden = behind
+                backward[y0:y1, x0:x1][hidden] = landing.source[hidden].float()
+                operation[y0:y1, x0:x1][hidden] = -1
+                revealed[y0:y1, x0:x1] = (revealed[y0:y1, x0:x1] & ~cells) | hidden
             backward[y0:y1, x0:x1][cells] = landing.source[cells].float()
             operation[y0:y1, x0:x1][cells] = (first + torch.as_tensor(landing.operation)).expand(cells.shape)[cells]
-        return Layout(backward, operation, leaving & (operation < 0) & ~fixed)
+        revealed &= operation < 0
+        return Layout(backward, operation, (leaving & (operation < 0) & ~fixed) | revealed, revealed)
 
     def enlarged(self, progress: float = 1.0, size: Size | None = None) -> Tensor:
         """Cells of regions that grow, in width or height: several of them may show one cell of the source. -> bool [h, w]"""
@@ -284,8 +306,9 @@ class DragField:
         """Where region supervision compares, and with what, for one operation (DragFlow Eq. 1 on masked cells only).
 
         For a region: the cells that show its content. For a point: the cells within its radius of where it has got to.
-        -> target positions [N, 2] and source positions [N, 2], float32, N >= 1, row-major, one per cell of the grid.
-        Raises ValueError if there is no such cell, and IndexError for an operation that does not exist.
+        -> target positions [N, 2] and source positions [N, 2], float32, row-major, one per cell of the grid; N >= 1, but 0 where all of it
+        is behind something in front.
+        Raises ValueError if there is no such cell otherwise, and IndexError for an operation that does not exist.
         """
         if not 0 <= op < len(self.operations):
             raise IndexError(f"there is no operation {op}: this drag has {len(self.operations)}, counted from 0")
@@ -296,7 +319,7 @@ class DragField:
             # Not only where it lands: a fading point moves nothing at progress 0 and is supervised all the same.
             cells, source = self.points.patch(op - len(self.regions), progress, size)
             cells &= ~self._fixed(size)[0] & ((layout.operation < 0) | (layout.operation >= len(self.regions)))
-        if not cells.any():
+        if not cells.any() and self.front is None:
             raise ValueError(
                 f"{self.operations[op]} cannot be seen at progress {progress:g} on a grid of {size[0]}x{size[1]}: "
                 "another operation, a pin or the edge of the editable area covers it; move its target or free the place"
@@ -357,6 +380,15 @@ class DragField:
         if min(size) < 1:
             raise ValueError(f"a grid of {size[0]}x{size[1]} cells has no cell: give (width, height) of at least 1")
         return progress, size
+
+
+def _selecting(points: Sequence[PointOperation], selected: np.ndarray | None, size: Size) -> tuple[PointOperation, ...]:
+    """The points with what they take along: by `selected`, if given, else by their own."""
+    if selected is None:
+        return tuple(points)
+    _check_picture(None, selected, size)
+    mask = np.asarray(selected, dtype=np.float32) > 0.5
+    return tuple(replace(point, selected=mask) for point in points)
 
 
 def _fraction(point: Point | None, size: Size) -> Point | None:

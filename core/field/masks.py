@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import interpolate, max_pool2d
 
-from ..instruction.operations import Drag, Point, PointOperation, RegionOperation
+from ..instruction.operations import Drag, Point, PointOperation, RegionOperation, by_selection
 from .geometry import Motion, Size, centroid, checked_point, rotation_angle
 
 
@@ -78,8 +78,9 @@ def adaptive_gradient_mask(
 
     Each region gets the smallest rectangle around itself and its moved self, as published to the pixel: whole-pixel
     shift from the truncated centroid, corners truncated. One that scales, or turns on its way, is moved exactly, and a copy gets the
-    rectangle around its moved self alone. A point operation gets the one around two discs, at handle and target (our choice, all three;
-    the paper has none). The rectangles are joined. Pins are taken out, and `drag.editable`, if
+    rectangle around its moved self alone. A point operation gets the one around two discs, at handle and target, points with a selection
+    together the one around their discs and what is selected, where it is and shifted as each of them is (our choice, all four; the paper
+    has none). The rectangles are joined. Pins are taken out, and `drag.editable`, if
     given, restricts the rest.
 
     margin: px by which the joined rectangles grow; 0 is the paper's.
@@ -94,7 +95,10 @@ def adaptive_gradient_mask(
     canvas = np.zeros((height, width), np.uint8)
     radius = default_point_radius(drag.size) if point_radius is None else point_radius
     moving = [region for region in drag.regions if region.task != "pin"]
-    outlines = [_region_outline(r) for r in moving] + [_point_outline(p, radius) for p in drag.points]
+    outlines = [_region_outline(r) for r in moving]
+    for selected, points in by_selection(drag.points):
+        discs = [_point_outline(p, radius) for p in points]
+        outlines += discs if selected is None else [np.concatenate((*discs, _selected_outline(selected, points)))]
     for outline in (o for o in outlines if len(o)):
         corners = cv2.boxPoints(cv2.minAreaRect(outline)).astype(np.int32)
         cv2.fillPoly(canvas, [corners], 1)
@@ -220,6 +224,16 @@ def _region_outline(region: RegionOperation) -> np.ndarray:
     shown = (moved if region.copy else region.body | moved).astype(np.uint8)
     contours, _ = cv2.findContours(shown, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)
     return np.concatenate(contours) if contours else np.empty((0, 1, 2), np.int32)
+
+
+def _selected_outline(selected: np.ndarray, points: Sequence[PointOperation]) -> np.ndarray:
+    """Contour points [n, 1, 2] of what is selected, and of it shifted by whole pixels as each of its points is."""
+    source, shown = selected.astype(np.uint8), selected.copy()
+    for point in points:
+        dx, dy = (round(t - h) for h, t in zip(point.handle, point.target, strict=True))
+        shown |= cv2.warpAffine(source, np.float32([[1, 0, dx], [0, 1, dy]]), source.shape[::-1], flags=cv2.INTER_NEAREST) > 0
+    contours, _ = cv2.findContours(shown.astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)
+    return np.concatenate(contours).astype(np.float32)
 
 
 def _point_outline(point: PointOperation, radius: float) -> np.ndarray:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 
-from ..instruction.operations import Drag, Point, PointOperation, RegionOperation
+from ..instruction.operations import Drag, Point, RegionOperation
 from .geometry import centroid
 from .moves import motion_of
 
@@ -25,7 +25,7 @@ def partway(drag: Drag, progress: float) -> Drag:
     if progress == 1:
         return drag
     regions = tuple(region if region.task == "pin" else _region(region, progress) for region in drag.regions)
-    points = tuple(PointOperation(p.handle, _towards(p.handle, p.target, progress)) for p in drag.points)
+    points = tuple(replace(p, target=_towards(p.handle, p.target, progress)) for p in drag.points)
     return replace(drag, regions=regions, points=points)
 
 

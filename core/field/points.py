@@ -78,6 +78,11 @@ class PointMoves:
         return (min(1.0, share),) * len(self.points)
 
     @property
+    def solid(self) -> bool:
+        """Whether all that they move goes as a region does, with an outline of its own."""
+        return False
+
+    @property
     def fades(self) -> bool:
         return self.mode == "latent_warp" if self.fading is None else self.fading
 

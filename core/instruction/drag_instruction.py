@@ -21,7 +21,7 @@ from .checks import Polygons
 from .drawn import DrawnPoints, DrawnRegion, assign, read_operation, write_operation
 from .guarded_json import InstructionError, load_json, show
 from .on_picture import rasterise
-from .operations import Drag, Point
+from .operations import Drag, Point, by_selection
 from .outline import outline
 from .schema import MAX_OPERATIONS, MAX_PAIRS, MAX_PROMPT, MAX_VERTICES, PROMPTS, TOP
 
@@ -40,7 +40,8 @@ class DragInstruction:
     operations: regions and points, mixed, in the order of the user's list.
     size: (width, height) px of the picture it was drawn on, for information; None if unknown.
     editable: polygons of where the picture may change at all; None: decided by the method.
-    version: the least that can say it, whatever is given: 2 with regions that scale, turn on their way or are copies, else 1.
+    version: the least that can say it, whatever is given: 2 with regions that scale, turn on their way, are copies or in front and
+        with points that say what they take along, else 1.
     """
 
     operations: tuple[DrawnRegion | DrawnPoints, ...] = ()
@@ -95,8 +96,8 @@ class DragInstruction:
         read = cls(operations, prompts.get("background", ""), prompts.get("editing", ""),
                    known.get("size"), known.get("editable"), known["version"])
         if known["version"] == 1 and (newer := _newer(read.operations)) is not None:
-            raise InstructionError(f"{check.label(newer, read.operations[newer].name)} has a scale, an angle or a copy, which version 1 "
-                                   'does not know; write "version": 2')
+            raise InstructionError(f"{check.label(newer, read.operations[newer].name)} has a scale, an angle, a copy, what is selected "
+                                   'or what is in front, which version 1 does not know; write "version": 2')
         return read
 
     def to_json(self) -> str:
@@ -132,10 +133,11 @@ class DragInstruction:
         operations: list[DrawnRegion | DrawnPoints] = [
             DrawnRegion(r.task, trace(r.mask, f"the mask of region {i}"), place(r.target), place(r.anchor), name=r.name,
                         along=None if r.along is None or not r.along.any() else trace(r.along, f"what goes with region {i}"),
-                        scale=r.scale, angle=r.angle, copy=r.copy)
+                        scale=r.scale, angle=r.angle, copy=r.copy, front=r.front)
             for i, r in enumerate(drag.regions, 1)]
-        if drag.points:
-            operations.append(DrawnPoints(tuple((place(p.handle), place(p.target)) for p in drag.points)))
+        for selected, points in by_selection(drag.points):
+            pairs = tuple((place(p.handle), place(p.target)) for p in points)
+            operations.append(DrawnPoints(pairs, selected=None if selected is None else trace(selected, "what is selected")))
         editable = None if drag.editable is None else trace(drag.editable, "editable")
         return cls(tuple(operations), drag.background_prompt, drag.editing_prompt, (width, height), editable)
 
@@ -176,7 +178,9 @@ def _with_ids(operations: tuple) -> tuple:
 def _check_amount(instruction: DragInstruction) -> None:
     """Bounds on the whole, so that a drag costs at most so much to keep, to write and to fill."""
     regions = [o for o in instruction.operations if isinstance(o, DrawnRegion)]
-    outlines = [*(o.region for o in regions), *(o.along for o in regions if o.along is not None)]
+    points = [o for o in instruction.operations if isinstance(o, DrawnPoints)]
+    parts = [*(o.along for o in regions), *(o.selected for o in points)]
+    outlines = [*(o.region for o in regions), *(part for part in parts if part is not None)]
     rings = [ring for polygons in (*outlines, instruction.editable or ()) for rings in polygons for ring in rings]
     if sum(map(len, rings)) > MAX_VERTICES:
         raise InstructionError(f"all outlines together have more than {MAX_VERTICES:,} vertices; simplify them")
@@ -185,6 +189,6 @@ def _check_amount(instruction: DragInstruction) -> None:
     if length > MAX_LENGTH:
         raise InstructionError(f"all outlines together are {length:.0f} picture sides long; at most {MAX_LENGTH:.0f} "
                                "are filled, simplify them")
-    pairs = sum(len(o.pairs) for o in instruction.operations if isinstance(o, DrawnPoints))
+    pairs = sum(len(o.pairs) for o in points)
     if pairs > MAX_PAIRS:
         raise InstructionError(f"there are {pairs:,} handle points; at most {MAX_PAIRS:,} are allowed, use fewer")

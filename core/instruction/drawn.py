@@ -31,6 +31,7 @@ class DrawnRegion:
         relocation and rotation.
     angle: degrees from -180 to 180, positive clockwise on the screen, by which a relocation also turns about the centroid.
     copy: the original stays, and a copy of it goes. Of relocation and rotation.
+    front: it stands in front, and what moves passes behind it. Of a pin.
     id: unique in its instruction; "" lets the instruction choose one.  name: a label, free.
     visible: a hidden operation is kept but takes no part in the edit.
     """
@@ -46,6 +47,7 @@ class DrawnRegion:
     scale: Point = (1.0, 1.0)
     angle: float = 0.0
     copy: bool = False
+    front: bool = False
 
     def __post_init__(self) -> None:
         if not isinstance(self.task, str) or self.task not in TASKS:
@@ -72,15 +74,23 @@ class DrawnRegion:
 
     @property
     def plain(self) -> bool:
-        """Whether it only goes somewhere: neither scaled nor mirrored, not turned on its way, no copy. Version 1 knows no more."""
-        return self.scale == (1.0, 1.0) and self.angle == 0.0 and not self.copy
+        """Whether version 1 can say it: neither scaled nor mirrored, not turned on its way, no copy, not in front."""
+        return not self._changes and not self.front
+
+    @property
+    def _changes(self) -> bool:
+        return self.scale != (1.0, 1.0) or self.angle != 0.0 or self.copy
 
     def _check_changes(self) -> None:
-        if not isinstance(self.copy, bool):
-            raise InstructionError(f"copy is {show(self.copy)}; write true or false")
+        for key in ("copy", "front"):
+            if not isinstance(getattr(self, key), bool):
+                raise InstructionError(f"{key} is {show(getattr(self, key))}; write true or false")
+        if self.front and self.task != "pin":
+            raise InstructionError(f"a {self.task} is in front, which only a pin can be, something that stays and hides what moves; remove "
+                                   "front, or make it a pin")
         turn = check.number(self.angle, "angle", -MAX_ANGLE, MAX_ANGLE, "turn the region less or the other way round")
         assign(self, scale=check.scale(self.scale), angle=turn)
-        if self.task in ("deformation", "pin") and not self.plain:
+        if self.task in ("deformation", "pin") and self._changes:
             raise InstructionError(f"a {self.task} has a scale, an angle or a copy, which only relocation and rotation may have; remove it "
                                    "or change the task")
         if self.task == "rotation" and self.angle:
@@ -89,12 +99,16 @@ class DrawnRegion:
 
 @dataclass(frozen=True)
 class DrawnPoints:
-    """Handle points and their targets: `pairs` of (handle, target), all on the picture. Labels as in `DrawnRegion`."""
+    """Handle points and their targets: `pairs` of (handle, target), all on the picture. Labels as in `DrawnRegion`.
+
+    selected: polygons of what they take along; None: it is looked for on the picture.
+    """
 
     pairs: tuple[tuple[Point, Point], ...]
     id: str = ""
     name: str = ""
     visible: bool = True
+    selected: Polygons | None = None
 
     def __post_init__(self) -> None:
         if not isinstance(self.pairs, list | tuple) or not self.pairs:
@@ -107,7 +121,14 @@ class DrawnPoints:
                 raise InstructionError(f"pair {i} is {show(pair)}; write it as [handle, target], each [x, y]")
             pairs.append((check.point(pair[0], f"handle {i}"), check.point(pair[1], f"target {i}")))
         assign(self, pairs=tuple(pairs))
+        if self.selected is not None:
+            assign(self, selected=check.polygons(self.selected, "selected"))
         _set_label(self)
+
+    @property
+    def plain(self) -> bool:
+        """Whether what they take along is looked for. Version 1 knows no more."""
+        return self.selected is None
 
 
 def read_operation(data: Any, what: str) -> DrawnRegion | DrawnPoints:
@@ -130,10 +151,10 @@ def write_operation(operation: DrawnRegion | DrawnPoints) -> dict[str, Any]:
     """Its JSON again, without what is at its default."""
     region = isinstance(operation, DrawnRegion)
     data: dict[str, Any] = {"id": operation.id, "kind": "region" if region else "points"}
-    for key in ("name", "task", "region", "target", "anchor", "along") if region else ("name", "pairs"):
+    for key in ("name", "task", "region", "target", "anchor", "along") if region else ("name", "pairs", "selected"):
         if getattr(operation, key) not in (None, ""):
             data[key] = getattr(operation, key)
-    for key, default in (("scale", (1.0, 1.0)), ("angle", 0.0), ("copy", False)) if region else ():
+    for key, default in (("scale", (1.0, 1.0)), ("angle", 0.0), ("copy", False), ("front", False)) if region else ():
         if getattr(operation, key) != default:
             data[key] = getattr(operation, key)
     return data if operation.visible else data | {"visible": False}

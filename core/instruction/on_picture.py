@@ -36,12 +36,14 @@ def rasterise(operations: Sequence[DrawnRegion | DrawnPoints], editable: Polygon
     Raises: InstructionError for a size out of range; a region of fewer than `MIN_PIXELS` pixels, before or after it is scaled; two moving
     regions, copies not counted, that share more than `OVERLAP` of the smaller; a moving region covered by pins; a rotation whose anchor
     lies on its centroid or target, or that carries the centroid off the picture; one handle with two targets, or two within a
-    pixel of each other whose targets are not; masks of more than `MAX_MASKS` bytes.
+    pixel of each other whose targets are not; points that move and none of which lies in what they take along; masks of more than
+    `MAX_MASKS` bytes.
     """
     width, height = size = picture_size(size, "the picture's size")
     shown = [(label(i, o.name), o) for i, o in enumerate(operations) if o.visible]
     drawn = [(name, o) for name, o in shown if hasattr(o, "region")]
-    if (len(drawn) + sum(o.along is not None for _, o in drawn)) * width * height > MAX_MASKS:
+    more = sum(getattr(o, part, None) is not None for _, o in shown for part in ("along", "selected"))
+    if (len(drawn) + more) * width * height > MAX_MASKS:
         raise InstructionError(f"{len(drawn)} regions on a picture of {width} x {height} need more than "
                                f"{MAX_MASKS >> 30} GiB of masks; use fewer regions or a smaller picture")
 
@@ -66,7 +68,7 @@ def rasterise(operations: Sequence[DrawnRegion | DrawnPoints], editable: Polygon
             if operation.task == "rotation":
                 _check_rotation(operation, part, area, box, name, size)
         regions.append(RegionOperation(mask, operation.task, _pixel(operation.target, size), _scale(operation.anchor, size), operation.name,
-                                       _along(operation, mask, size), operation.scale, operation.angle, operation.copy))
+                                       _along(operation, mask, size), operation.scale, operation.angle, operation.copy, operation.front))
     for name, _, box, part in moving:
         if pinned[box][part].all():
             raise InstructionError(f"{name} lies wholly under pins, so that nothing of it can move; make a pin smaller")
@@ -132,13 +134,18 @@ def _check_rotation(
 def _points(shown: list, size: tuple[int, int]) -> tuple[PointOperation, ...]:
     targets: dict[Point, Point] = {}
     names: list[str] = []
+    made: list[PointOperation] = []
     for name, operation in shown:
-        for handle, target in getattr(operation, "pairs", ()):
+        if not hasattr(operation, "pairs"):
+            continue
+        selected = _selected(operation, name, size)
+        for handle, target in operation.pairs:
             if handle not in targets:
                 names.append(name)
+                made.append(PointOperation(_pixel(handle, size), _pixel(target, size), selected))
             if targets.setdefault(handle, target) != target:
                 raise InstructionError(f"{name} gives handle {show(list(handle))} a second target; keep one of them")
-    points = tuple(PointOperation(_pixel(handle, size), _pixel(target, size)) for handle, target in targets.items())
+    points = tuple(made)
     if (found := contradiction(points)) is not None:
         a, b = (points[k] for k in found)
         whose = " and ".join(dict.fromkeys(names[k] for k in found))
@@ -146,6 +153,19 @@ def _points(shown: list, size: tuple[int, int]) -> tuple[PointOperation, ...]:
                                f"{dist(a.handle, b.handle):.2g} pixels apart on the {size[0]} x {size[1]} picture, but their targets "
                                f"{dist(a.target, b.target):.3g}; one place cannot go to two, move the handles apart or remove one")
     return points
+
+
+def _selected(operation: DrawnPoints, name: str, size: tuple[int, int]) -> np.ndarray | None:
+    """What points take along, as the user says. bool [H, W]"""
+    if operation.selected is None:
+        return None
+    selected, box = fill(operation.selected, size)
+    _area(selected[box], f"what is selected for {name}", size)
+    moving = [_pixel(handle, size) for handle, target in operation.pairs if handle != target]
+    if moving and not any(selected[int(y), int(x)] for x, y in moving):
+        raise InstructionError(f"no handle of {name} that moves lies in what is selected for it; select what one lies on, or move one "
+                               "into it")
+    return selected
 
 
 def _area(part: np.ndarray, name: str, size: tuple[int, int]) -> int:

@@ -10,7 +10,7 @@ centre of pixel (column c, row r) is (c + 0.5, r + 0.5). Masks are `[H, W]`.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 import numpy as np
@@ -33,6 +33,7 @@ class RegionOperation:
         rotation.
     angle: degrees, positive clockwise on the screen, by which a relocation turns about the centroid on its way.
     copy: the original stays where it is, and what goes is a copy of it. Of relocation and rotation.
+    front: it stands in front: what moves passes behind it, and what it hides of that is not known. Of a pin.
     """
 
     mask: np.ndarray
@@ -44,6 +45,7 @@ class RegionOperation:
     scale: Point = (1.0, 1.0)
     angle: float = 0.0
     copy: bool = False
+    front: bool = False
 
     @property
     def body(self) -> np.ndarray:
@@ -53,10 +55,23 @@ class RegionOperation:
 
 @dataclass(frozen=True)
 class PointOperation:
-    """One handle point and its target, (x, y) px."""
+    """One handle point and its target, (x, y) px.
+
+    selected: bool [H, W], what it takes along, as the user says; one array for all points that take the same along. None: looked
+        for on the picture.
+    """
 
     handle: Point
     target: Point
+    selected: np.ndarray | None = field(default=None, compare=False, repr=False)
+
+
+def by_selection(points: Sequence[PointOperation]) -> list[tuple[np.ndarray | None, tuple[PointOperation, ...]]]:
+    """The selections that points have, each with its points; None with those that have none. In the order in which they first come."""
+    groups: dict[int | None, list[PointOperation]] = {}
+    for point in points:
+        groups.setdefault(None if point.selected is None else id(point.selected), []).append(point)
+    return [(group[0].selected, tuple(group)) for group in groups.values()]
 
 
 NEAR = 1.0
@@ -84,3 +99,12 @@ class Drag:
     editing_prompt: str = ""
     editable: np.ndarray | None = None
     """bool [H, W]: where the picture may change at all (a user's own mask); None: decided by the method."""
+
+    @property
+    def free(self) -> np.ndarray | None:
+        """Where nothing keeps the picture as it is: the editable area less pins. bool [H, W], None: everywhere."""
+        pins = [region.mask for region in self.regions if region.task == "pin"]
+        if not pins:
+            return self.editable
+        unpinned = ~np.logical_or.reduce(pins)
+        return unpinned if self.editable is None else unpinned & self.editable

@@ -37,7 +37,7 @@ class PublishedRegions:
 
         rounded: whole cells for centroid, target and anchor.
         Raises ValueError for points, which the published regions' code does not drag, for regions that scale, turn on their way or are
-        copies, which it does not know, and for a drag without a region that moves.
+        copies and for pins in front, which it does not know, and for a drag without a region that moves.
         """
         if drag.points:
             raise ValueError(
@@ -48,6 +48,10 @@ class PublishedRegions:
             raise ValueError(
                 "the published DragFlow shifts or turns a region, and this drag scales, mirrors or copies one, or turns it on its way: use "
                 "the preset 'tuned'"
+            )
+        if any(region.front for region in drag.regions):
+            raise ValueError(
+                "the published DragFlow knows nothing that stands in front, and this drag has a pin that does: use the preset 'tuned'"
             )
         if not moving:
             raise ValueError("the drag has no region that moves: draw one and say where it goes")

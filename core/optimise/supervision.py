@@ -148,6 +148,9 @@ class RegionLoss:
         return self._prepare(progress)[1]
 
     def _distance(self, rows: Sequence[Tensor], compared: Sequence[_Compared]) -> Tensor:
+        if not compared:
+            # All of it is behind something: nothing to compare, and nothing to pull at.
+            return (0 * rows[0]).sum(dim=(1, 2))
         total = rows[0].new_zeros(rows[0].shape[0], dtype=torch.promote_types(rows[0].dtype, torch.float32))
         for weight, reader, carry in compared:
             for own, wanted in zip(rows, self.wanted, strict=True):

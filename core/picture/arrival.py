@@ -32,6 +32,11 @@ STEPS = 10
 LOST = 0.4
 """Of the difference between an object and the ground at its target: what differs more from the best place found is not the object."""
 
+HIDDEN = 0.95
+"""Of what is hidden to more than this, too little is seen to tell anything by."""
+SHOWN = 0.25
+"""On its way, places are compared that show at least this part of what its target shows."""
+
 Verdict = Literal["arrived", "near", "wrong place", "on the way", "still", "lost", "smashed", "unknown"]
 
 
@@ -46,6 +51,7 @@ class Arrival:
     detail: how much of the fine detail around it the ground left has, 1 as much; None where there is none to compare with.
     behind: whether it was found on this side of its target.
     copied: whether it was to stay at its old place as well: `left` is then how much of it is still there, not covered by the copy.
+    hidden: how much of it is behind pins where it goes, 0 to 1. That is not looked for.
     """
 
     name: str
@@ -59,10 +65,16 @@ class Arrival:
     detail: float | None = None
     behind: bool = True
     copied: bool = False
+    hidden: float = 0.0
 
     @property
     def arrived(self) -> bool:
         return self.off <= self.tolerance and self.reached >= 0.85 and (self.likeness is None or self.likeness >= 0.3)
+
+    @property
+    def covered(self) -> bool:
+        """Whether pins hide too much of it, where it goes, to tell anything."""
+        return self.hidden > HIDDEN
 
     @property
     def verdict(self) -> Verdict:
@@ -70,8 +82,10 @@ class Arrival:
 
         near: within half of its distance of the target.  wrong place: something like it is elsewhere.  on the way: it stopped there.
         still: nothing has moved.  lost: nothing like it is found.  smashed: it is there, but looks different.  unknown: it looks like
-        the ground at its target, so nothing can be told.
+        the ground at its target, or is hidden there, so nothing can be told.
         """
+        if self.covered:
+            return "unknown"
         if self.likeness is None and (self.left is None or self.copied) and self.unlike is None and self.distance > 0:
             return "unknown"
         if self.arrived:
@@ -119,17 +133,35 @@ def arrivals(before: np.ndarray, after: np.ndarray, drag: Drag) -> list[Arrival]
         alone = replace(drag, regions=(replace(region, name=region.name or f"region {i + 1}"), *pins), points=())
         found.append(_region(before, after, alone, tolerance))
     radius = default_point_radius(drag.size)
+    pinned = np.logical_or.reduce([region.mask for region in pins]) if pins else None
+    bent = bent_moved = None
+    if any(point.selected is not None and point.handle != point.target for point in drag.points):
+        alone = DragField.from_drag(replace(drag, regions=pins, points=tuple(p for p in drag.points if p.selected is not None)))
+        bent, bent_moved = preview(before, alone), alone.moved().numpy()
     for i, point in enumerate(drag.points):
-        patch = disc(drag.size, point.handle, radius)
+        patch, name = disc(drag.size, point.handle, radius), f"point {i + 1}"
         distance = math.dist(point.handle, point.target)
         shift = (point.target[0] - point.handle[0], point.target[1] - point.handle[1])
-        (dx, dy), fit = _found(before, patch, after, shift, distance + radius)
+        whole = int(patch.sum())
+        if pinned is not None and distance > 0:
+            patch &= ~pinned & ~_shifted(pinned, (-shift[0], -shift[1]))
+        hidden = 1 - int(patch.sum()) / whole
+        if hidden > HIDDEN:
+            found.append(Arrival(name, distance, 0.0, 0.0, None, None, tolerance, hidden=hidden))
+            continue
+        there = disc(drag.size, point.target, radius)
+        if bent is not None and point.selected is not None:
+            # Where it lies it may have been turned.
+            expected, there = bent, there & bent_moved
+            (dx, dy), fit = _found(expected, there, after, (0.0, 0.0), distance + radius) if there.any() else ((distance, 0.0), math.inf)
+        else:
+            expected = cv2.warpAffine(before, np.float32([[1, 0, shift[0]], [0, 1, shift[1]]]), drag.size)
+            there = there if pinned is None else there & ~pinned
+            (dx, dy), fit = _found(before, patch, after, shift, distance + radius)
         gone = 1.0 if distance == 0 else ((shift[0] + dx) * shift[0] + (shift[1] + dy) * shift[1]) / distance**2
-        carried = cv2.warpAffine(before, np.float32([[1, 0, shift[0]], [0, 1, shift[1]]]), drag.size)
-        unlike = _unlike(fit, carried, before, disc(drag.size, point.target, radius))
-        name = f"point {i + 1}"
+        unlike = _unlike(fit, expected, before, there)
         reached = min(max(gone, 0.0), 1.0)
-        found.append(Arrival(name, distance, math.hypot(dx, dy), reached, None, None, tolerance, unlike, behind=gone <= 1))
+        found.append(Arrival(name, distance, math.hypot(dx, dy), reached, None, None, tolerance, unlike, behind=gone <= 1, hidden=hidden))
     return found
 
 
@@ -137,18 +169,27 @@ def _region(before: np.ndarray, after: np.ndarray, alone: Drag, tolerance: float
     # What stretches behind a deformed region is expected too, but it is the region itself that is looked for.
     field, rigid = DragField.from_drag(alone), DragField.from_drag(alone, deformation="rigid")
     expected = preview(before, field)
-    landed = rigid.moved().numpy()
+    layout = rigid.layout()
+    landed = layout.moved.numpy()
     start = centroid(alone.regions[0].mask)
     end = centroid(landed) if landed.any() else start
+    hidden = 0.0
+    if rigid.pinned is not None:
+        whole = DragField(rigid.size, rigid.regions).moved().numpy()
+        hidden = 1 - float((landed & whole).sum()) / max(1, int(whole.sum()))
+        if landed.any() and hidden > 0:
+            # Of what is seen, as far as that goes.
+            start = tuple(layout.backward[layout.moved].double().mean(dim=0).tolist())
     distance = math.dist(start, end)
     (dx, dy), fit = _found(expected, landed, after, (0.0, 0.0), distance + 8) if landed.any() else ((distance, 0.0), math.inf)
     fits = []
     for step in range(STEPS + 1):
         there = rigid.moved(step / STEPS).numpy()
-        fits.append(_difference(preview(before, field, progress=step / STEPS), after, there) if there.any() else math.inf)
+        shown = there.any() and (not hidden or there.sum() >= SHOWN * landed.sum())
+        fits.append(_difference(preview(before, field, progress=step / STEPS), after, there) if shown else math.inf)
     # Where a copy stayed behind, several places fit: the farthest along the way counts.
     reached = max(step for step, fit in enumerate(fits) if fit <= min(fits) + VISIBLE / 2) / STEPS
-    vacated, copied = field.vacated().numpy(), alone.regions[0].copy
+    vacated, copied = (field.layout().vacated & ~field.layout().revealed).numpy(), alone.regions[0].copy
     if copied:
         original = alone.regions[0].body & ~landed
         left = _closer(after, fill_hole(before, original, ~(alone.regions[0].body | landed)), before, original)
@@ -157,8 +198,14 @@ def _region(before: np.ndarray, after: np.ndarray, alone: Drag, tolerance: float
     return Arrival(
         field.operations[0], distance, math.hypot(dx, dy), reached, _closer(after, before, expected, landed), left, tolerance,
         _unlike(fit, expected, before, landed), detail_left(before, after, vacated, landed | alone.regions[0].mask),
-        dx * (end[0] - start[0]) + dy * (end[1] - start[1]) <= 0, copied,
+        dx * (end[0] - start[0]) + dy * (end[1] - start[1]) <= 0, copied, hidden,
     )  # fmt: skip
+
+
+def _shifted(mask: np.ndarray, by: Point) -> np.ndarray:
+    """A mask bool [H, W] shifted by whole pixels; nothing comes from beyond the picture."""
+    matrix = np.float32([[1, 0, round(by[0])], [0, 1, round(by[1])]])
+    return cv2.warpAffine(mask.astype(np.uint8), matrix, mask.shape[::-1], flags=cv2.INTER_NEAREST) > 0
 
 
 def _unlike(fit: float, expected: np.ndarray, ground: np.ndarray, where: np.ndarray) -> float | None:

@@ -23,8 +23,11 @@ def tensor_of(picture: np.ndarray) -> Tensor:
     return rearrange(torch.from_numpy(np.ascontiguousarray(picture, dtype=np.float32)), "h w c -> 1 c h w")
 
 
-def paste_back(edited: Tensor, original: Tensor, mask: np.ndarray, radius: float = 0.0) -> Tensor:
-    """Composite: the edit inside of `mask`, fading over `radius` px outside of it; beyond that the original bit for bit."""
-    weight = torch.from_numpy(feather(mask, radius)).to(original.device)
+def paste_back(edited: Tensor, original: Tensor, mask: np.ndarray, radius: float = 0.0, within: np.ndarray | None = None) -> Tensor:
+    """Composite: the edit inside of `mask`, fading over `radius` px outside of it; beyond that the original bit for bit.
+
+    within: bool [H, W], outside of which the original stays in any case (`Drag.free`); None: nowhere.
+    """
+    weight = torch.from_numpy(feather(mask, radius, within=within)).to(original.device)
     mixed = original + weight * (edited.to(original.dtype) - original)
     return torch.where(weight > 0, torch.where(weight >= 1, edited.to(original.dtype), mixed), original)

@@ -24,6 +24,7 @@ from ..field.moves import RegionMove
 from .carried_colours import carried_colours
 from .cutout import Edges, cut_out, nearest_colour
 from .ground_fill import fill_ground
+from .preview import uncovered
 
 FillHole = Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray]
 """(picture, hole, known) -> the picture with its hole filled."""
@@ -93,7 +94,7 @@ def clean_plate(
     """Lift the field's regions and their shadows. What is copied, stretched or pulled by points is left where it is."""
     image = image.astype(np.float32)
     lifted = [_lift(image, move, edges, find_shadow) for move in field.regions if move.rigid and not move.copy]
-    return _plate(image, lifted, np.zeros(image.shape[:2], bool), fill)
+    return _plate(image, lifted, np.zeros(image.shape[:2], bool), fill, field.front)
 
 
 def carry(
@@ -109,9 +110,10 @@ def carry(
     layout = field.layout(progress)
     lifted = [_lift(image, move, edges, find_shadow) for move in field.regions if move.rigid]
     vacated, moved_in = layout.vacated.numpy(), layout.moved.numpy()
-    plate = _plate(image, [one for one in lifted if not one.move.copy], vacated, fill)
+    revealed = layout.revealed.numpy()
+    plate = _plate(image, [one for one in lifted if not one.move.copy], vacated & ~revealed, fill, field.front)
     share = moved_in.astype(np.float32)
-    colour = carried_colours(image, field, layout, progress)
+    colour = carried_colours(uncovered(image, field), field, layout, progress)
     # The rim of what does not leave its place is its own.
     shown = grow(vacated, RIM) | moved_in if vacated.any() else moved_in
     ground = np.where(shown[..., None] | (plate.shade < 1)[..., None], plate.image, image)
@@ -124,6 +126,8 @@ def carry(
             ground = ground * there[..., None]
             changed |= there < 0.98
     result = ground + share[..., None] * (colour - ground)
+    # A guess, which the model may change: no pixel of it is the picture's own.
+    result[revealed] = colour[revealed]
     changed |= vacated | (moved_in & (share < 1))
     for fixed, keep in ((field.pinned, True), (field.editable, False)):
         if fixed is not None:
@@ -136,7 +140,7 @@ def _lift(image: np.ndarray, move: RegionMove, edges: Edges, find_shadow: FindSh
     return Lifted(move, alpha, None if find_shadow is None else find_shadow(image, alpha))
 
 
-def _plate(image: np.ndarray, lifted: list[Lifted], vacated: np.ndarray, fill: FillHole) -> CleanPlate:
+def _plate(image: np.ndarray, lifted: list[Lifted], vacated: np.ndarray, fill: FillHole, front: np.ndarray | None) -> CleanPlate:
     lit, hole = image.copy(), vacated.copy()
     shade = np.ones(image.shape[:2], np.float32)
     for one in lifted:
@@ -144,8 +148,12 @@ def _plate(image: np.ndarray, lifted: list[Lifted], vacated: np.ndarray, fill: F
             shade *= one.shadow.lifted(one.alpha)
         hole |= grow(one.alpha > 0.02, RIM)
     lit = np.clip(lit / shade[..., None], 0, 1)
-    if hole.any() and not hole.all():
-        lit = fill(lit, hole, ~hole)
+    known = ~hole
+    if front is not None:
+        # What stands in front is no ground, neither to be filled nor to fill with.
+        hole, known = hole & ~front, known & ~front
+    if hole.any() and known.any():
+        lit = fill(lit, hole, known)
     return CleanPlate(lit, (shade < 0.98) | hole, shade, tuple(lifted))
 
 

@@ -85,11 +85,12 @@ def _best_shift(own: np.ndarray, result: np.ndarray, piece: np.ndarray, ring: np
     ys, xs = np.nonzero(ring)
     wanted = result[ys, xs]
     inner_y, inner_x = np.nonzero(piece)
+    (top, low), (left, right) = ((min(a.min(), b.min()), max(a.max(), b.max())) for a, b in ((ys, inner_y), (xs, inner_x)))
     best = None
     for dx, dy in candidates:
         for y in range(dy - step, dy + step + 1):
             for x in range(dx - step, dx + step + 1):
-                if not (0 <= ys.min() + y and ys.max() + y < height and 0 <= xs.min() + x and xs.max() + x < width):
+                if not (0 <= top + y and low + y < height and 0 <= left + x and right + x < width):
                     continue
                 if not known[ys + y, xs + x].all() or not known[inner_y + y, inner_x + x].all():
                     continue

@@ -13,6 +13,7 @@ import numpy as np
 
 from ..field import DragField
 from ..field.geometry import Size, centroid
+from ..field.masks import grow
 from ..instruction.operations import Drag, Point
 from .carried_colours import carried_colours
 
@@ -33,15 +34,35 @@ def preview(image: np.ndarray, field: DragField, *, progress: float = 1.0, fill:
     layout = field.layout(progress)
     result = image.copy()
     moved, vacated = layout.moved.numpy(), layout.vacated.numpy()
-    box = _box(moved)
+    revealed = layout.revealed.numpy()
+    box = _box(moved | revealed)
     if box is not None:
-        warped = carried_colours(image, field, layout, progress, box=box)
-        inside = moved[box]
+        warped = carried_colours(uncovered(image, field), field, layout, progress, box=box)
+        inside = (moved | revealed)[box] if fill else moved[box]
         result[box][inside] = warped[inside]
+    vacated = vacated & ~revealed
     if fill and vacated.any():
-        kept = ~(moved | vacated)
+        kept = ~(moved | vacated | revealed)
         # The moved object says nothing about what was behind it, unless there is nothing else to go by.
         result = fill_hole(result, vacated, kept if kept.any() else moved if moved.any() else ~moved)
+    return result
+
+
+def uncovered(image: np.ndarray, field: DragField) -> np.ndarray:
+    """The picture with what a pin in front hides of moving content filled smoothly from the rest of that: a guess, and the rim of what
+    hides it is no part of it either. The picture itself where nothing is in front.
+
+    image: [H, W, 3] of the field's size. Regions, and what is selected for points, each from its own.
+    """
+    if field.front is None:
+        return image
+    hidden, result = grow(field.front, 1), image
+    bodies = [move.mask for move in field.regions]
+    if field.points is not None and field.points.solid:
+        bodies += [body.alpha > 0.5 for body in field.points.bodies]
+    for body in bodies:
+        if (body & hidden).any() and (body & ~hidden).any():
+            result = fill_hole(result, body & hidden, body & ~hidden)
     return result
 
 

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from ..field.masks import feather
-from ..instruction.operations import Drag, Point, PointOperation
+from ..instruction.operations import Drag, Point, by_selection
 from .compose import paste_back
 from .working_size import MULTIPLE
 
@@ -82,7 +82,12 @@ def crop_drag(drag: Drag, window: Window) -> Drag:
         for r in drag.regions
         if (shown := cut(r.mask)).any()
     ]
-    points = tuple(PointOperation(place(p.handle), place(p.target)) for p in drag.points)
+    points = tuple(
+        replace(p, handle=place(p.handle), target=place(p.target), selected=shown)
+        for selected, group in by_selection(drag.points)
+        for shown in [cut(selected)]
+        for p in group
+    )
     return replace(drag, size=window.work, regions=tuple(regions), points=points, editable=cut(drag.editable))
 
 
@@ -95,10 +100,13 @@ def crop(picture: Tensor, window: Window) -> Tensor:
     return torch.nn.functional.interpolate(part, size, mode="bicubic", antialias=True).clamp(0.0, 1.0)
 
 
-def stitch(picture: Tensor, edited: Tensor, mask: np.ndarray, window: Window, fade: float) -> tuple[Tensor, np.ndarray]:
+def stitch(
+    picture: Tensor, edited: Tensor, mask: np.ndarray, window: Window, fade: float, within: np.ndarray | None = None
+) -> tuple[Tensor, np.ndarray]:
     """The edited window back in its picture.
 
-    picture: [1, 3, H, W].  edited: [1, 3, h, w] and mask: bool [h, w], at the size worked at.
+    picture: [1, 3, H, W].  edited: [1, 3, h, w] and mask: bool [h, w], at the size worked at.  within: bool [H, W], outside of which the
+    picture stays what it was in any case (`Drag.free`).
     -> [1, 3, H, W], and the weight float32 [H, W] of the edit in it: the mask, faded over `fade` px. Where that is 0, the picture is what
        it was, bit for bit.
     """
@@ -112,7 +120,7 @@ def stitch(picture: Tensor, edited: Tensor, mask: np.ndarray, window: Window, fa
     inside[window.rows, window.columns] = True
     # The fade must not reach out of the window, where there is no edit to fade into.
     reach = fade if not (feather(whole, fade) > 0)[~inside].any() else 0.0
-    return paste_back(canvas, picture, whole, reach), feather(whole, reach)
+    return paste_back(canvas, picture, whole, reach, within), feather(whole, reach, within=within)
 
 
 def _extent(mask: np.ndarray, drag: Drag) -> tuple[float, float, float, float]:
@@ -120,6 +128,9 @@ def _extent(mask: np.ndarray, drag: Drag) -> tuple[float, float, float, float]:
     for region in drag.regions:
         if region.task != "pin":
             seen |= region.body
+    for selected, _ in by_selection(drag.points):
+        if selected is not None:
+            seen |= selected
     rows, columns = np.flatnonzero(seen.any(axis=1)), np.flatnonzero(seen.any(axis=0))
     xs = [p for o in drag.points for p in (o.handle[0], o.target[0])]
     ys = [p for o in drag.points for p in (o.handle[1], o.target[1])]

@@ -132,7 +132,7 @@ def test_what_goes_along_is_drawn_erased_taken_back_and_dragged_with_its_region(
         return operations(text)[0].get("along")
 
     hand.key("g")
-    assert "Select a region" in hand.root.locator(".df-hint").inner_text()
+    assert "Select points or a region" in hand.root.locator(".df-hint").inner_text()
     hand.drag(*BALL)
     button = hand.root.get_by_role("button", name="Draw what goes along with Region 1: its shadow, its reflection, something it holds")
     button.click()
@@ -167,6 +167,142 @@ def test_what_goes_along_is_drawn_erased_taken_back_and_dragged_with_its_region(
     hand.key("Delete", "Escape")
     assert len(operations(texts()[-1])) == 1 and along(texts()[-1]) is None
     assert hand.page.evaluate("editor.session.state.part") == "region"
+    for text in texts():
+        DragInstruction.from_json(text)
+    assert problems == []
+
+
+def test_what_points_take_along_is_clicked_drawn_erased_taken_back_and_goes_with_them(open_bare: Any) -> None:
+    hand, texts, problems = open_bare()
+
+    def selected(text: str) -> Any:
+        return operations(text)[0].get("selected")
+
+    def box(text: str) -> list[float]:
+        corners = [corner for polygon in selected(text) for ring in polygon for corner in ring]
+        return [min(x for x, _ in corners), min(y for _, y in corners), max(x for x, _ in corners), max(y for _, y in corners)]
+
+    def colour(point: Any) -> tuple[int, ...]:
+        x, y = hand.at(point)
+        shot = Image.open(io.BytesIO(hand.page.screenshot(clip={"x": x - 1, "y": y - 1, "width": 3, "height": 3})))
+        return shot.convert("RGB").getpixel((1, 1))
+
+    hand.stage.focus()
+    hand.key("d")
+    hand.drag((0.245, 0.75), (0.5, 0.75))
+    button = hand.root.get_by_role("button", name="Select what Points 1 takes along: by default it is looked for")
+    button.click()
+    hand.settle()
+    assert button.get_attribute("aria-pressed") == "true"
+    assert "Click what the points take along" in hand.root.locator(".df-hint").inner_text()
+    hand.click((0.22, 0.8))
+    assert box(texts()[-1]) == pytest.approx([*BALL[0], *BALL[1]], abs=0.03)
+    assert len(texts()) == 2 and button.get_attribute("data-has") == ""
+    # It has gone: what was under it is ground, and it is where its handle goes.
+    hand.key("m", "v")
+    at = colour((0.5, 0.68))
+    hand.key("i")
+    assert colour((0.245, 0.68)) == pytest.approx(at, abs=12) and colour((0.5, 0.68)) != pytest.approx(at, abs=12)
+    hand.key("t", "m")
+    clicked = selected(texts()[-1])
+    hand.key("r")
+    hand.drag((0.3, 0.7), (0.45, 0.8))
+    assert box(texts()[-1])[2] == pytest.approx(0.45, abs=0.01) and len(selected(texts()[-1])) == 1
+    hand.key("g", "e")
+    hand.drag((0.4, 0.6), (0.4, 0.9))
+    assert box(texts()[-1])[2] != pytest.approx(0.45, abs=0.01) or len(selected(texts()[-1])) > 1
+    hand.key("Control+z", "Control+z")
+    assert selected(texts()[-1]) == clicked
+    hand_module.picture(hand.page, "bare_selected")
+    hand.key("Delete")
+    assert selected(texts()[-1]) is None and len(operations(texts()[-1])) == 1
+    hand.key("Control+z", "Escape")
+    assert selected(texts()[-1]) == clicked and hand.page.evaluate("editor.session.state.part") == "region"
+    for text in texts():
+        DragInstruction.from_json(text)
+    assert DragInstruction.from_json(texts()[-1]).version == 2
+    # Its handle elsewhere: said before anything runs.
+    hand.key("v")
+    hand.drag((0.245, 0.75), (0.8, 0.2))
+    assert "No handle that moves lies in what is selected" in hand.root.locator(".df-hint").inner_text()
+    assert problems == []
+
+
+def test_an_object_is_clicked_pinned_and_bent(open_bare: Any) -> None:
+    hand, texts, problems = open_bare()
+    hand.stage.focus()
+    hand.key("k")
+    assert "Click an object" in hand.root.locator(".df-hint").inner_text()
+    hand.click((0.24, 0.8))
+    (points,) = operations(texts()[-1])
+    (pin,) = points["pairs"]
+    assert pin[0] == pin[1] == pytest.approx([0.24, 0.8], abs=0.01) and points["selected"]
+    hand.click((0.3, 0.76))
+    hand.drag((0.23, 0.68), (0.3, 0.6))
+    (bent,) = operations(texts()[-1])
+    assert bent["selected"] == points["selected"] and len(bent["pairs"]) == 3 and len(texts()) == 3
+    assert bent["pairs"][2][0] == pytest.approx([0.23, 0.68], abs=0.01) and bent["pairs"][2][1] == pytest.approx([0.3, 0.6], abs=0.01)
+    assert bent["pairs"][0] == pin
+    # A pin that is there is taken hold of.
+    hand.drag((0.3, 0.6), (0.25, 0.58))
+    (again,) = operations(texts()[-1])
+    assert len(again["pairs"]) == 3 and again["pairs"][2][1] == pytest.approx([0.25, 0.58], abs=0.01)
+    hand_module.picture(hand.page, "bare_bend")
+    hand.key("Delete")
+    assert len(operations(texts()[-1])[0]["pairs"]) == 2
+    hand.key("Control+z", "Control+z", "Control+z", "Control+z")
+    assert operations(texts()[-1]) == [points]
+    # Beside it another object: points of its own.
+    hand.click((0.7, 0.6))
+    assert len(operations(texts()[-1])) == 2
+    hand.key("Control+z")
+    # By keys alone: a pin in the middle of the view, then nudged.
+    hand.key("Escape", "k", "Shift+N")
+    house = operations(texts()[-1])[-1]
+    assert house["kind"] == "points" and house["selected"] and house["pairs"][0][0] == house["pairs"][0][1]
+    hand.key("ArrowRight")
+    assert operations(texts()[-1])[-1]["pairs"][0][1][0] > house["pairs"][0][1][0]
+    for text in texts():
+        DragInstruction.from_json(text).validate()
+    assert problems == []
+
+
+def test_what_is_sent_behind_something_passes_behind_it(open_bare: Any) -> None:
+    hand, texts, problems = open_bare()
+
+    def colour(point: Any) -> tuple[int, ...]:
+        x, y = hand.at(point)
+        shot = Image.open(io.BytesIO(hand.page.screenshot(clip={"x": x - 1, "y": y - 1, "width": 3, "height": 3})))
+        return shot.convert("RGB").getpixel((1, 1))
+
+    house = colour((0.6, 0.65))
+    hand.key("o")
+    hand.drag(*BALL)
+    hand.drag((0.245, 0.75), (0.6, 0.6))
+    hand.key("m")
+    assert colour((0.6, 0.65)) != pytest.approx(house, abs=12)
+    hand.root.get_by_role("button", name="Send behind: click or draw what stays in front").click()
+    assert "Click what stays in front" in hand.root.locator(".df-hint").inner_text()
+    hand.click((0.6, 0.65))
+    front = operations(texts()[-1])[1]
+    assert front["task"] == "pin" and front["front"] is True and DragInstruction.from_json(texts()[-1]).version == 2
+    assert colour((0.6, 0.65)) == pytest.approx(house, abs=3) and colour((0.52, 0.65)) != pytest.approx(house, abs=12)
+    assert hand.page.evaluate("editor.session.state.part") == "region"
+    hand.key("m")
+    hand_module.picture(hand.page, "bare_front")
+    button = hand.root.get_by_role("button", name="Let what moves pass behind Region 2")
+    assert button.get_attribute("aria-pressed") == "true"
+    button.click()
+    assert "front" not in operations(texts()[-1])[1] and button.get_attribute("aria-pressed") == "false"
+    hand.key("f")
+    assert operations(texts()[-1])[1] == front
+    hand.key("Control+z", "Control+z", "Control+z")
+    assert len(operations(texts()[-1])) == 1
+    hand.stage.focus()
+    hand.key("f", "r")
+    hand.drag((0.5, 0.1), (0.55, 0.95))
+    (_, drawn) = operations(texts()[-1])
+    assert drawn["front"] is True and len(drawn["region"][0][0]) == 4
     for text in texts():
         DragInstruction.from_json(text)
     assert problems == []
@@ -978,14 +1114,15 @@ def test_a_text_that_cannot_be_read_is_kept_and_explained(open_bare: Any) -> Non
 def test_fifty_random_gesture_sequences_never_throw_and_python_reads_what_comes_of_them(open_bare: Any) -> None:
     hand, texts, problems = open_bare("?size=320x240")
     page = hand.page
-    keys = ["r", "o", "l", "p", "b", "e", "d", "g", "v", "1", "2", "3", "4", "Control+d", "Control+z", "Control+y", "n", "Shift+N", "Enter",
-            "Escape", "ArrowLeft", "Shift+ArrowDown", "Alt+ArrowUp", ".", ",", "h", "PageUp", "i", "t", "[", "]", "Tab", "0"]  # fmt: skip
+    tools = ["r", "o", "l", "p", "b", "e", "d", "k", "g", "f", "v"]
+    keys = [*tools, "1", "2", "3", "4", "Control+d", "Control+z", "Control+y", "n", "Shift+N", "Enter", "Escape", "ArrowLeft",
+            "Shift+ArrowDown", "Alt+ArrowUp", ".", ",", "h", "PageUp", "i", "t", "[", "]", "Tab", "0"]  # fmt: skip
     for seed in range(50):
         dice = random.Random(seed)
         page.evaluate("(text) => editor.load(text)", '{"version": 1, "operations": []}')
         hand.stage.focus()
         for _ in range(8):
-            page.keyboard.press(dice.choice(keys[:9] + keys))
+            page.keyboard.press(dice.choice(tools + keys))
             if dice.random() < 0.25:
                 continue
             held, tool = page.evaluate("[editor.session.state.operations.length, editor.session.state.tool]")

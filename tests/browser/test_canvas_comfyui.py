@@ -186,6 +186,72 @@ def test_a_corner_scales_and_a_copy_leaves_its_original(page: Any, draw: Any, pr
     assert problems == []
 
 
+def test_points_take_along_what_is_drawn_or_clicked_for_them(page: Any, draw: Any, problems: list[str], renderer: str) -> None:
+    canvas, hand = draw()
+    hand.stage.focus()
+    hand.key("d")
+    hand.drag((0.3, 0.5), (0.5, 0.4))
+    before = page.evaluate(VALUE, canvas)
+    hand.key("g", "r")
+    hand.drag((0.2, 0.4), (0.4, 0.6))
+    (points,) = operations(page.evaluate(VALUE, canvas))
+    assert points["selected"][0][0][0] == pytest.approx([0.2, 0.4], abs=0.02)
+    assert DragInstruction.from_json(page.evaluate(VALUE, canvas)).version == 2
+    hand.key("g", "l")
+    hand.click((0.7, 0.7))
+    (clicked,) = operations(page.evaluate(VALUE, canvas))
+    assert len(clicked["selected"]) > len(points["selected"]) or clicked["selected"] != points["selected"]
+    picture(page, f"comfyui_{renderer}_selected")
+    hand.key("Escape")
+    for _ in range(2):
+        hand.button("Undo").click()
+    assert page.evaluate(VALUE, canvas) == before
+    for _ in range(2):
+        hand.button("Redo").click()
+    assert operations(page.evaluate(VALUE, canvas)) == [clicked]
+    assert problems == []
+
+
+def test_an_object_is_pinned_and_bent(page: Any, draw: Any, problems: list[str], renderer: str) -> None:
+    canvas, hand = draw()
+    hand.button("Bend: pins on an object").click()
+    hand.click((0.72, 0.65))
+    hand.click((0.62, 0.6))
+    hand.drag((0.66, 0.5), (0.55, 0.4))
+    (points,) = operations(page.evaluate(VALUE, canvas))
+    still, held, moved = points["pairs"]
+    assert still[0] == still[1] and held[0] == held[1] and moved[1] == pytest.approx([0.55, 0.4], abs=0.02) and points["selected"]
+    picture(page, f"comfyui_{renderer}_bend")
+    for _ in range(3):
+        hand.button("Undo").click()
+    assert operations(page.evaluate(VALUE, canvas)) == []
+    assert problems == []
+
+
+def test_what_stays_in_front_is_clicked_and_drawn(page: Any, draw: Any, problems: list[str], renderer: str) -> None:
+    canvas, hand = draw()
+    hand.drag((0.1, 0.3), (0.3, 0.5))
+    hand.drag((0.2, 0.4), (0.65, 0.5))
+    moved = page.evaluate(VALUE, canvas)
+    hand.button("Send behind: click or draw what stays in front; of a pin, whether it does").click()
+    hand.click((0.7, 0.55))
+    (_, clicked) = operations(page.evaluate(VALUE, canvas))
+    assert clicked["front"] is True and clicked["task"] == "pin"
+    picture(page, f"comfyui_{renderer}_front")
+    hand.button("Let what moves pass behind Region 2").click()
+    assert "front" not in operations(page.evaluate(VALUE, canvas))[1]
+    for _ in range(2):
+        hand.button("Undo").click()
+    assert page.evaluate(VALUE, canvas) == moved
+    hand.button("Redo").click()
+    assert operations(page.evaluate(VALUE, canvas))[1] == clicked
+    hand.stage.focus()
+    hand.key("Escape", "f", "r")
+    hand.drag((0.45, 0.1), (0.5, 0.9))
+    assert operations(page.evaluate(VALUE, canvas))[2]["front"] is True
+    assert problems == []
+
+
 def angle(hand: Any) -> float:
     return float(hand.root.get_by_label("Angle, clockwise").input_value())
 

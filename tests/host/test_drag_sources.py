@@ -198,3 +198,13 @@ def test_boxes_that_go_nowhere_and_targets_that_do_not_match_are_refused() -> No
         boxed(one)
     with pytest.raises(InstructionError, match="1 boxes and 2 targets"):
         boxed(one, one * 2)
+
+
+def test_points_take_a_selection_along_which_a_mask_of_any_size_says() -> None:
+    handles, targets = '[{"x": 65, "y": 75}]', '[{"x": 125, "y": 75}]'
+    for scale in (1.0, 0.5):
+        drag = drag_of(DragFromPoints.execute(IMAGE, handles, targets, selection=square(scale)))
+        assert np.array_equal(drag.points[0].selected, square()[0].numpy() > 0)
+    assert drag_of(DragFromPoints.execute(IMAGE, handles, targets)).points[0].selected is None
+    with pytest.raises(InstructionError, match="no handle of operation 1 that moves lies in what is selected"):
+        DragFromPoints.execute(IMAGE, '[{"x": 5, "y": 5}]', targets, selection=square())

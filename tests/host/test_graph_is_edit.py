@@ -137,3 +137,23 @@ def test_an_animation_is_a_batch_that_ends_with_the_edit(
     assert batch.shape == (2, *alone.shape[1:])
     same(batch[1:], alone)
     assert not torch.equal(batch[:1], alone) and not torch.equal(batch[:1], image)
+
+
+@pytest.mark.parametrize("method", ["dragfield", "dragflow"])
+def test_what_stays_in_front_has_its_pixels_after_an_edit_that_fades(flux: tuple, image: torch.Tensor, method: str) -> None:
+    post = ((((0.6, 0.1), (0.67, 0.1), (0.67, 0.9), (0.6, 0.9)),),)
+    case = DragCase(flux, image, drag_of(REGIONS["relocation"], DrawnRegion("pin", post, front=True)))
+    free = torch.from_numpy(DragInstruction.from_json(case.drag).rasterise(SIDE, SIDE).free)
+    edit = case.edit(method, case.inverted(WORDS)[0], fade=9.0, **({} if method == "dragfield" else {"iterations": 2}))
+    assert torch.equal(edit[:, ~free], image[:, ~free]) and not torch.equal(edit, image)
+
+
+def test_points_take_along_what_is_selected_for_them(flux: tuple, image: torch.Tensor) -> None:
+    selected = DrawnPoints(POINTS.pairs, selected=SQUARE)
+    case, plain = (DragCase(flux, image, drag_of(points)) for points in (selected, POINTS))
+    trajectory = case.inverted(WORDS)[0]
+    own = case.edit("dragfield", trajectory)
+    mask = torch.from_numpy(DragInstruction.from_json(case.drag).rasterise(SIDE, SIDE).points[0].selected)[None].float()
+    told = DragCase(flux, image, run(DragToField, drag=plain.drag, image=image, selection=mask)[0])
+    same(own, told.edit("dragfield", trajectory))
+    assert not torch.equal(own, plain.edit("dragfield", trajectory))

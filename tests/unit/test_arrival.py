@@ -152,3 +152,16 @@ def test_a_smeared_hole_is_seen_and_one_with_the_ground_s_detail_is_clean() -> N
     good, bad = (the(arrivals(picture, after, drag)) for after in (clean, smeared))
     assert good.good and not good.smeared
     assert bad.arrived and bad.smeared and not bad.good
+
+
+def test_points_that_turn_what_is_selected_are_looked_for_as_it_is_turned() -> None:
+    rng = np.random.default_rng(2)
+    before = np.full((120, 160, 3), 0.5, np.float32)
+    mask = np.zeros((120, 160), bool)
+    mask[50:70, 60:100] = True
+    before[mask] = rng.random((int(mask.sum()), 3))
+    pairs = (PointOperation((65.0, 60.0), (80.0, 45.0), mask), PointOperation((95.0, 60.0), (80.0, 75.0), mask))
+    drag = Drag((160, 120), points=pairs)
+    turned = preview(before, DragField.from_drag(drag))
+    assert [one.verdict for one in arrivals(before, turned, drag)] == ["arrived", "arrived"]
+    assert not any(one.arrived for one in arrivals(before, before, drag))

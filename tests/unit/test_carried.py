@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 import torch
@@ -9,9 +11,13 @@ import torch
 from dragfield.core.field import DragField
 from dragfield.core.field.carried import blended
 from dragfield.core.field.joined import travelled
+from dragfield.core.field.masks import adaptive_gradient_mask
+from dragfield.core.field.partway import partway
 from dragfield.core.field.selection import select
+from dragfield.core.instruction import DragInstruction
 from dragfield.core.instruction.operations import Drag, PointOperation
 from dragfield.core.picture.preview import preview
+from dragfield.core.picture.window import Window, crop_drag
 
 SIZE = (160, 120)
 
@@ -79,6 +85,102 @@ def test_what_the_user_selected_goes_and_nothing_else() -> None:
     went, _ = field.points.push(1.0, SIZE, torch.tensor([[55.0, 45.0], [60.5, 70.5]], dtype=torch.float64))
     assert float(went[0, 0]) == pytest.approx(30.0) and float(went[1].abs().max()) == 0.0
     assert bool(field.vacated()[50, 55])
+
+
+def test_what_a_drag_has_selected_goes_without_a_picture_and_the_selection_of_a_node_counts_in_its_place() -> None:
+    shirt, figure = np.zeros(SIZE[::-1], bool), scene()[1]
+    shirt[40:60, 50:70] = True
+    drag = Drag(SIZE, points=(PointOperation((60.5, 50.5), (90.5, 50.5), shirt),))
+    own, other = DragField.from_drag(drag), DragField.from_drag(drag, selected=figure)
+    assert torch.equal(own.moved(), torch.from_numpy(np.roll(shirt, 30, axis=1)))
+    assert torch.equal(own.vacated(), torch.from_numpy(shirt & ~np.roll(shirt, 30, axis=1)))
+    assert torch.equal(own.backward(), DragField.from_drag(drag, picture=scene()[0]).backward())
+    assert torch.equal(other.moved(), torch.from_numpy(np.roll(figure, 30, axis=1)))
+
+
+def test_points_with_and_without_a_selection_go_beside_each_other() -> None:
+    picture, _ = scene()
+    picture[40:80, 110:130] = (200, 40, 40)
+    mine = np.zeros(SIZE[::-1], bool)
+    mine[40:60, 50:70] = True
+    pairs = (PointOperation((60.5, 50.5), (50.5, 50.5), mine), PointOperation((120.5, 60.5), (140.5, 60.5)))
+    at = torch.tensor([[60.5, 45.5], [60.5, 70.5], [120.5, 70.5]], dtype=torch.float64)
+    for seen in (picture, None):
+        went, _ = DragField.from_drag(Drag(SIZE, points=pairs), picture=seen).points.push(1.0, SIZE, at)
+        assert float(went[0, 0]) == pytest.approx(-10) and float(went[1].abs().max()) == 0.0 and float(went[2, 0]) > 8
+
+
+def limb(degrees: float, progress: float = 1.0) -> DragField:
+    """A limb from (30, 52) to (130, 68), held at its shoulder and its elbow, the hand turned about the elbow."""
+    mask, turn = np.zeros(SIZE[::-1], bool), math.radians(degrees)
+    mask[52:68, 30:130] = True
+    ends = [((35.5, 55.5),) * 2, ((35.5, 64.5),) * 2, ((80.5, 60.0),) * 2,
+            ((125.5, 60.0), (80.5 + 45 * math.cos(turn), 60 + 45 * math.sin(turn)))]  # fmt: skip
+    return DragField.from_drag(Drag(SIZE, points=tuple(PointOperation(*pair, mask) for pair in ends)))
+
+
+@pytest.mark.parametrize("degrees", [15, 40, 65])
+def test_a_limb_bends_at_its_pins_which_stay_and_its_lengths_are_kept(degrees: float) -> None:
+    field = limb(degrees)
+    handles = torch.tensor([p.handle for p in field.points.points], dtype=torch.float64)
+    targets = torch.tensor([p.target for p in field.points.points], dtype=torch.float64)
+    assert torch.allclose(handles + field.points.push(1.0, SIZE, handles)[0], targets, atol=0.02)
+
+    def gone(x: float, y: float) -> torch.Tensor:
+        at = torch.tensor([x, y], dtype=torch.float64)
+        return at + field.points.push(1.0, SIZE, at)[0]
+
+    axis = torch.stack([gone(x, 60.0) for x in range(35, 127)])
+    assert float((axis[1:] - axis[:-1]).norm(dim=1).sum()) == pytest.approx(91, rel=0.04)
+    for x in (45.0, 60.0, 100.0, 115.0):
+        assert float((gone(x, 54.0) - gone(x, 66.0)).norm()) == pytest.approx(12, rel=0.03)
+    # What is shown where it lands comes from there.
+    landed, source = field.moved(), field.backward().double()
+    centres = torch.stack(torch.meshgrid(torch.arange(160) + 0.5, torch.arange(120) + 0.5, indexing="xy"), -1).double()
+    back = source + field.points.push(1.0, SIZE, source)[0]
+    inner = landed & (source[..., 0] > 31) & (source[..., 0] < 129) & (source[..., 1] > 53) & (source[..., 1] < 67)
+    assert float((back - centres).norm(dim=-1)[inner].max()) < 0.05
+    assert int(landed.sum()) == pytest.approx(1600, rel=0.08)
+
+
+def test_two_pairs_turn_what_is_selected_and_keep_its_shape() -> None:
+    mask = np.zeros(SIZE[::-1], bool)
+    mask[50:70, 60:100] = True
+    field = DragField.from_drag(Drag(SIZE, points=(PointOperation((70, 60), (80, 50), mask), PointOperation((90, 60), (80, 70), mask))))
+    at = torch.tensor([[60.5, 50.5], [99.5, 69.5], [80.0, 60.0]], dtype=torch.float64)
+    went = at + field.points.push(1.0, SIZE, at)[0]
+    assert torch.allclose(went, torch.tensor([[89.5, 40.5], [70.5, 79.5], [80.0, 60.0]]).double(), atol=1e-3)
+
+
+def test_each_piece_of_a_selection_goes_with_its_handles_and_one_without_any_with_all() -> None:
+    left, right = np.zeros(SIZE[::-1], bool), np.zeros(SIZE[::-1], bool)
+    left[20:40, 20:40], right[60:80, 100:120] = True, True
+    both = left | right
+    go, stay, down = ((30.5, 30.5), (40.5, 30.5)), ((110.5, 70.5),) * 2, ((110.5, 70.5), (110.5, 80.5))
+
+    def moved(*pairs) -> torch.Tensor:
+        return DragField.from_drag(Drag(SIZE, points=tuple(PointOperation(*pair, both) for pair in pairs))).moved()
+
+    east, south = (torch.from_numpy(np.roll(part, 10, axis)) for part, axis in ((left, 1), (right, 0)))
+    assert torch.equal(moved(go, down), east | south)
+    assert torch.equal(moved(go, stay), east)
+    assert torch.equal(moved(go), torch.from_numpy(np.roll(both, 10, 1)))
+
+
+def test_a_part_of_the_picture_and_a_part_of_the_way_carry_what_is_selected() -> None:
+    mask = np.zeros((120, 160), bool)
+    mask[40:60, 50:70] = True
+    drag = Drag(SIZE, points=(PointOperation((60.0, 50.0), (80.0, 50.0), mask), PointOperation((60.0, 55.0), (80.0, 55.0), mask)))
+    cut = crop_drag(drag, Window(40, 20, 80, 80, (160, 160)))
+    assert cut.points[0].selected is cut.points[1].selected
+    assert np.array_equal(cut.points[0].selected, mask[20:100, 40:120].repeat(2, 0).repeat(2, 1))
+    half = partway(drag, 0.5)
+    assert half.points[0].selected is mask and half.points[0].target == (70.0, 50.0)
+    again = DragInstruction.from_drag(drag)
+    assert again.version == 2 and len(again.operations) == 1
+    assert np.array_equal(again.rasterise(*SIZE).points[0].selected, mask)
+    rectangle = adaptive_gradient_mask(drag)
+    assert rectangle[mask].all() and rectangle[np.roll(mask, 20, 1)].all()
 
 
 def test_nothing_outside_of_the_editable_area_changes_and_nothing_is_torn_off_at_its_border() -> None:

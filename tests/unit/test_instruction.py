@@ -444,7 +444,7 @@ def test_the_documented_examples_mean_what_the_page_says() -> None:
     examples = [DragInstruction.from_json(text) for text in re.findall(r"```json\n(.*?)```", page, re.DOTALL)]
     drags = [example.rasterise(200, 100) for example in examples]
     assert [d.regions[0].task if d.regions else "points" for d in drags] == [
-        "relocation", "relocation", "relocation", "rotation", "deformation", "pin", "points"]
+        "relocation", "relocation", "relocation", "rotation", "deformation", "pin", "relocation", "points", "points"]
     assert drags[2].regions[0].scale == (-1.5, 1.5) and drags[2].regions[0].angle == 20 and drags[2].regions[0].copy
     assert drags[5].regions[0].mask.sum() == 160 * 80 - 40 * 20
     for number in (MAX_VERTICES, MAX_PAIRS, MAX_PROMPT, MAX_TEXT, MAX_SIDE):

@@ -36,13 +36,13 @@ WHOLE = {
          "along": BOX, "scale": [-1.5, 0.5], "angle": 30, "copy": True},
         {"kind": "region", "task": "rotation", "target": [0.9, 0.7], "anchor": [1.7, -0.9], "region": BOX, "scale": [1, 2], "angle": None},
         {"kind": "region", "task": "deformation", "target": [0.9, 0.7], "anchor": None, "region": BOX},
-        {"kind": "region", "task": "pin", "region": BOX, "_why": {"a": 1}},
-        {"kind": "points", "pairs": [[[0.2, 0.7], [0.3, 0.6]]], "visible": False},
+        {"kind": "region", "task": "pin", "region": BOX, "_why": {"a": 1}, "front": True},
+        {"kind": "points", "pairs": [[[0.2, 0.7], [0.3, 0.6]]], "visible": False, "selected": BOX},
     ],
 }  # fmt: skip
 KEYS = [
     "version", "size", "operations", "prompts", "editable", "kind", "task", "region", "target", "anchor", "along", "pairs", "id", "_x",
-    "tasks", "scale", "angle", "copy",
+    "tasks", "scale", "angle", "copy", "selected", "front",
 ]  # fmt: skip
 leaves = st.one_of(
     st.none(), st.booleans(), st.integers(-3, 20_000), st.floats(-3, 3, allow_nan=False),

@@ -3,7 +3,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
-import { carrier, documentOf } from "../../web/drag/model.mjs";
+import { partOf, documentOf } from "../../web/drag/model.mjs";
 import { readDrag } from "../../web/drag/wire.mjs";
 import { session } from "./gestures.mjs";
 
@@ -24,12 +24,12 @@ for (let seed = 0; seed < 50; seed++) {
       assert.ok(found.every((hit) => after.operations.some((o) => o.id === hit.id)), note);
       const { document, reason: unread } = readDrag(value);
       assert.ok(document, `${note}: ${JSON.stringify(unread)}`);
-      const outlines = documentOf(after).operations.flatMap((o) => [o.region ?? [], o.along ?? []]);
+      const outlines = documentOf(after).operations.flatMap((o) => [o.region ?? [], o.along ?? [], o.selected ?? []]);
       const short = outlines.every((outline) => JSON.stringify(outline).length <= 8192);
       if (short) assert.deepEqual(document, documentOf(after), note);
-      for (const { region = [], along = [] } of JSON.parse(value).operations)
-        for (const outline of [region, along]) assert.ok(JSON.stringify(outline).length <= 8192, note);
-      assert.ok(after.part === "region" || carrier(after), note);
+      for (const { region = [], along = [], selected = [] } of JSON.parse(value).operations)
+        for (const outline of [region, along, selected]) assert.ok(JSON.stringify(outline).length <= 8192, note);
+      assert.ok(["region", "front"].includes(after.part) || partOf(after), note);
     }
   });
 }

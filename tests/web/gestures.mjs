@@ -64,9 +64,10 @@ function nextAction(random, pick, state) {
     () => gripped(random, state, id),
     () => ({ type: "flip", id, axis: pick([0, 1, 2]) }),
     () => ({ type: "copy", id, copy: random() < 0.7 }),
+    () => ({ type: "front", id, front: random() < 0.7 }),
     () => ({ type: "nudge", id, by: by(), part: pick(["target", "outline", "anchor", undefined]) }),
     () => painted(random, state, id),
-    () => ({ type: "part", part: pick(["along", "region", "shadow"]) }),
+    () => ({ type: "part", part: pick(["along", "selected", "front", "region", "shadow"]) }),
     () => carried(random, pick, state, id),
     () => carried(random, pick, state, id),
     () => ({ type: "movePair", id, index: Math.floor(random() * 3), end: pick(["handle", "target"]), to: at() }),
@@ -121,8 +122,9 @@ function carried(random, pick, state, id) {
   const operation = find(state, id);
   const line = Array.from({ length: 3 + Math.floor(random() * 60) }, () => somewhere(random));
   const drawn = pick([rectangleOutline(somewhere(random), somewhere(random)), lassoOutline(line, frameOf(state))]);
-  const before = operation?.kind === "region" ? operation.along : null;
-  return { type: "setAlong", id, outline: drawn && before && random() < 0.7 ? united(before, drawn, frameOf(state)) : drawn };
+  const points = operation?.kind === "points";
+  const before = points ? operation.selected : operation?.along;
+  return { type: points ? "setSelected" : "setAlong", id, outline: drawn && before && random() < 0.7 ? united(before, drawn, frameOf(state)) : drawn };
 }
 
 if (argv[1] === fileURLToPath(import.meta.url)) {

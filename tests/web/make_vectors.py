@@ -59,7 +59,20 @@ def version_2(*operations: dict[str, Any]) -> dict[str, Any]:
     return drag(*operations) | {"version": 2}
 
 
+def selecting(outline: Any, *pairs: Any) -> dict[str, Any]:
+    return {"kind": "points", "pairs": list(pairs), "selected": outline}
+
+
 POINTS = {"kind": "points", "pairs": [[[0.25, 0.4], [0.4, 0.42]], [[0.7, 0.7], [0.72, 0.5]]]}
+IN_FRONT = region([[[[0.68, 0.2], [0.74, 0.2], [0.74, 0.9], [0.68, 0.9]]]], "pin", front=True)
+COVERING = region([[[[0.4, 0.1], [0.47, 0.1], [0.47, 0.7], [0.4, 0.7]]]], "pin", front=True)
+SELECTED = selecting(LEAF, [[0.4, 0.4], [0.55, 0.5]])
+AWAY = [[0.9, 0.9], [0.8, 0.8]]
+BENT = selecting(
+    [[[[0.16, 0.43], [0.76, 0.43], [0.76, 0.57], [0.16, 0.57]]]],
+    *([[0.2, 0.5], [0.2, 0.5]], [[0.45, 0.5], [0.45, 0.5]], [[0.7, 0.5], [0.62, 0.7]]),
+)
+"""An arm that two pins hold."""
 SOFT = {
     "a way": [[[0.3, 0.4], [0.6, 0.55]]],
     "a way to the border": [[[0.9, 0.8], [0.99, 0.3]]],
@@ -78,6 +91,13 @@ DRAGS = {
     "an end that stays": drag(region(NEAR, "deformation", [0.7, 0.55], anchor=[0.2, 0.45])),
     "pressed against its end": drag(region(NEAR, "deformation", [0.65, 0.5], anchor=[0.95, 0.5])),
     "points": drag(POINTS),
+    "points with what is selected": version_2(SELECTED),
+    "an arm bent about its pins": version_2(BENT),
+    "pieces that go apart": version_2(selecting(TWO, [[0.2, 0.2], [0.35, 0.25]], [[0.75, 0.6], [0.7, 0.75]])),
+    "two pieces with one handle": version_2(selecting(TWO, [[0.2, 0.2], [0.31, 0.26]])),
+    "a piece that only stays": version_2(selecting(TWO, [[0.2, 0.2], [0.35, 0.25]], [[0.75, 0.6], [0.75, 0.6]])),
+    "selected under a region": version_2(region(SQUARE, "relocation", [0.55, 0.6]), SELECTED),
+    "selected where it is editable": version_2(SELECTED) | {"editable": [[[[0.2, 0.1], [0.6, 0.1], [0.6, 0.9], [0.2, 0.9]]]]},
     "points in an area": drag(POINTS, editable=[[[[0.1, 0.2], [0.85, 0.2], [0.85, 0.9], [0.1, 0.9]]]]),
     "all at once": drag(
         region(SQUARE, "relocation", [0.2, 0.7]),
@@ -94,6 +114,11 @@ DRAGS = {
     "a copy of what moves": version_2(
         region(SQUARE, "relocation", [0.7, 0.3]), region(SQUARE, "relocation", [0.4, 0.7], angle=30, copy=True)
     ),
+    "behind a pin in front": version_2(region(LEAF, "relocation", [0.7, 0.62]), IN_FRONT),
+    "out from behind a pin": version_2(region(LEAF, "relocation", [0.68, 0.7], along=BELOW), COVERING),
+    "a copy out from behind a pin": version_2(region(LEAF, "relocation", [0.72, 0.62], copy=True), COVERING),
+    "selected, out from behind a pin": version_2(selecting(LEAF, [[0.4, 0.4], [0.6, 0.6]]), COVERING),
+    "a deformation behind a pin": version_2(region(NEAR, "deformation", [0.8, 0.5]), IN_FRONT),
     "a hidden one": drag(region(LEAF, "relocation", [0.7, 0.62]), region(BORDER, "relocation", [0.5, 0.8], visible=False)),
     "editable": drag(region(LEAF, "relocation", [0.7, 0.62]), editable=[[[[0.2, 0.1], [0.75, 0.1], [0.75, 0.9], [0.2, 0.9]]]]),
 }
@@ -112,8 +137,8 @@ WHOLE = {
         {"kind": "region", "task": "rotation", "target": [0.9, 0.7], "anchor": [1.7, -0.9], "region": CORNER, "visible": True,
          "scale": [1, 2]},
         {"kind": "region", "task": "deformation", "target": [0.9, 0.7], "anchor": None, "region": CORNER},
-        {"kind": "region", "task": "pin", "region": CORNER, "_why": {"a": 1}},
-        {"kind": "points", "pairs": [[[0.2, 0.7], [0.3, 0.6]]], "visible": False},
+        {"kind": "region", "task": "pin", "region": CORNER, "_why": {"a": 1}, "front": True},
+        {"kind": "points", "pairs": [[[0.2, 0.7], [0.3, 0.6]]], "visible": False, "selected": CORNER},
     ],
 }  # fmt: skip
 """Every key and every kind."""
@@ -149,6 +174,17 @@ TEXTS = {
     "one factor": json.dumps(version_2(region(SQUARE, "relocation", [0.5, 0.5], scale=2))),
     "turned too far": json.dumps(version_2(region(SQUARE, "relocation", [0.5, 0.5], angle=181))),
     "a copy by number": json.dumps(version_2(region(SQUARE, "relocation", [0.5, 0.5], copy=1))),
+    "points with what is selected": json.dumps(version_2(SELECTED)),
+    "points with what is selected, in version 1": json.dumps(drag(SELECTED)),
+    "points with nothing selected": json.dumps(drag({**POINTS, "selected": None})),
+    "points with an empty selection": json.dumps(version_2({**POINTS, "selected": []})),
+    "a region with what is selected": json.dumps(version_2(region(SQUARE, "relocation", [0.5, 0.5], selected=SQUARE))),
+    "a pin in front": json.dumps(version_2(region(SQUARE, "pin", front=True))),
+    "a pin in front, in version 1": json.dumps(drag(region(SQUARE, "pin", front=True))),
+    "a pin not in front, in version 1": json.dumps(drag(region(SQUARE, "pin", front=False))),
+    "a moved region in front": json.dumps(version_2(region(SQUARE, "relocation", [0.5, 0.5], front=True))),
+    "in front by number": json.dumps(version_2(region(SQUARE, "pin", front=1))),
+    "points in front": json.dumps(version_2({**POINTS, "front": True})),
     "scaled points": json.dumps(version_2({**POINTS, "scale": [2, 2]})),
     "version as text": '{"version":"1"}',
     "version true": '{"version":true}',
@@ -222,6 +258,11 @@ REFUSED_BY_PICTURE = {
     "a hidden one within a pixel": drag(
         {"kind": "points", "pairs": [[[0.5, 0.5], [0.6, 0.5]]]}, {"kind": "points", "pairs": [[[0.5, 0.51], [0.5, 0.8]]], "visible": False}
     ),
+    "no handle in what is selected": version_2(selecting(LEAF, AWAY)),
+    "a handle beside what is selected, another in it": version_2(selecting(LEAF, AWAY, [[0.4, 0.4], [0.5, 0.4]])),
+    "only a pin in what is selected": version_2(selecting(LEAF, [[0.4, 0.4], [0.4, 0.4]], AWAY)),
+    "pins beside what is selected": version_2(selecting(LEAF, [[0.9, 0.9], [0.9, 0.9]])),
+    "too little selected": version_2(selecting(box(0.5, 0.5, 0.51, 0.51), AWAY)),
     "nowhere editable": drag(MOVED, editable=[[[[0.1, 0.1], [0.11, 0.1], [0.11, 0.11]]]]),
 }
 
@@ -375,7 +416,8 @@ def mutants(count: int = 160) -> list[dict[str, Any]]:
         elif do == "replace":
             at[last] = rng.choice(leaves)
         elif isinstance(at, dict):
-            at[rng.choice(("target", "anchor", "along", "scale", "angle", "copy", "tasks", "_x", "id", "size"))] = rng.choice(leaves)
+            keys = ("target", "anchor", "along", "selected", "scale", "angle", "copy", "front", "tasks", "_x", "id", "size")
+            at[rng.choice(keys)] = rng.choice(leaves)
         else:
             at.insert(last, rng.choice(leaves))
         text = json.dumps(made)

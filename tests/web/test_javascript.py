@@ -71,7 +71,7 @@ def test_the_shared_vectors_are_what_core_answers_today() -> None:
 def test_whatever_a_hand_does_python_reads_it_and_the_regions_are_short() -> None:
     sessions = json.loads(run(NODE, HERE / "gestures.mjs", "50"))
     assert len(sessions) == 50
-    regions = alongs = 0
+    regions = alongs = selections = 0
     for value in {value for values in sessions for value in values}:
         instruction = DragInstruction.from_json(value)
         assert len(instruction.operations) == len(json.loads(value)["operations"])
@@ -82,7 +82,10 @@ def test_whatever_a_hand_does_python_reads_it_and_the_regions_are_short() -> Non
                 assert (drawn.along is None) == ("along" not in written)
                 for outline in (written["region"], written.get("along", [])):
                     assert len(json.dumps(outline, separators=(",", ":"))) <= 8192
-    assert regions > 100 and alongs > 20
+            else:
+                selections += "selected" in written
+                assert (drawn.selected is None) == ("selected" not in written)
+    assert regions > 100 and alongs > 20 and selections > 20
 
 
 def same(one: object, other: object) -> bool:

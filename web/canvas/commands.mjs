@@ -6,12 +6,13 @@ import { commandFor } from "../drag/keymap.mjs";
 import { cycleHit, hits } from "../drag/hit.mjs";
 import { angleOf } from "../drag/motion.mjs";
 import { united } from "../drag/brush.mjs";
-import { carrier, centroidOf, documentOf, emptyState, makePoints, makeRegion, selected } from "../drag/model.mjs";
+import { centroidOf, documentOf, emptyState, makePoints, makeRegion, partOf, puller, selected } from "../drag/model.mjs";
 import { besideItself } from "../drag/room.mjs";
 import { bounds, clampPoint, mapOutline, rectangleOutline } from "../drag/rings.mjs";
 import { readDrag, writeDrag } from "../drag/wire.mjs";
+import { startGesture } from "./gestures.mjs";
 
-/** @import {Operation, Point, Task, ToolName} from "../drag/types.mjs" */
+/** @import {Operation, Part, Point, Task, ToolName} from "../drag/types.mjs" */
 /** @import {Editor} from "./editor.mjs" */
 
 /** What was copied last, in any canvas of the page. */
@@ -89,6 +90,7 @@ export class Commands {
     const { editor } = this;
     const { session, stage } = editor;
     const operation = selected(session.state);
+    const part = partOf(session.state);
     if (command in NUDGES) return this.nudge(NUDGES[command], args, keys);
     if (command.startsWith("tool")) return this.tool(/** @type {ToolName} */ (command.slice(4).toLowerCase()));
     if (command.startsWith("task")) return this.task(/** @type {Task} */ (command.slice(4).toLowerCase()));
@@ -101,7 +103,7 @@ export class Commands {
         return session.redo();
       case "delete":
         if (stage.gesture?.back) return stage.gesture.back();
-        if (operation && session.state.part === "along") return editor.tell(session.act({ type: "setAlong", id: operation.id, outline: null }));
+        if (part) return editor.tell(session.act({ type: part.type, id: part.id, outline: null }));
         if (operation) this.remove(operation);
         return;
       case "duplicate":
@@ -117,7 +119,7 @@ export class Commands {
       case "cancel":
       case "deselect":
         if (editor.closeHelp() || stage.drop()) return;
-        if (session.state.part === "along") return this.along();
+        if (session.state.part !== "region") return this.drawPart("region");
         if (!operation) return false;
         session.act({ type: "select", id: null });
         return;
@@ -141,6 +143,8 @@ export class Commands {
       case "toggleCopy":
         if (operation?.kind === "region") editor.tell(session.act({ type: "copy", id: operation.id, copy: !operation.copy }));
         return;
+      case "toggleFront":
+        return this.front();
       case "flipX":
       case "flipY":
         if (operation) editor.tell(session.act({ type: "flip", id: operation.id, axis: command === "flipX" ? 0 : 1 }));
@@ -199,16 +203,31 @@ export class Commands {
     stage.hover(stage.pointer ?? [-1, -1]);
   }
 
-  /** What is drawn next: what goes along with the selected region, or a region again. */
+  /** What is drawn next: what goes along with the selected operation, or a region again. */
   along() {
+    const { state } = this.editor.session;
+    this.drawPart(partOf(state) ? "region" : puller(state) ? "selected" : "along");
+  }
+
+  /** Whether what moves passes behind the selected pin; else what stays in front is drawn next, or a region again. */
+  front() {
+    const { session } = this.editor;
+    const { part } = session.state;
+    const operation = selected(session.state);
+    if (part === "region" && operation?.kind === "region" && operation.task === "pin")
+      return this.editor.tell(session.act({ type: "front", id: operation.id, front: !operation.front }));
+    this.drawPart(part === "front" ? "region" : "front");
+  }
+
+  /** @param {Part} part what is drawn next */
+  drawPart(part) {
     const { session, stage } = this.editor;
     if (session.readOnly) return;
     stage.drop();
-    const part = session.state.part === "along" ? "region" : "along";
     const refused = session.act({ type: "part", part });
     if (refused) return this.editor.tell(refused);
     this.editor.said = null;
-    if (part === "along" && ["select", "points"].includes(session.state.tool)) session.act({ type: "tool", tool: "lasso" });
+    if (part !== "region" && ["select", "points", "bend"].includes(session.state.tool)) session.act({ type: "tool", tool: "lasso" });
   }
 
   /** Of the selected region, and of those drawn next. @param {Task} task */
@@ -231,12 +250,12 @@ export class Commands {
     }
     const part = args?.part ?? (altKey ? "outline" : operation.kind === "region" && operation.task === "pin" ? "outline" : "target");
     const { id } = operation;
-    const along = session.state.part === "along" && part === "outline" ? carrier(session.state)?.along : null;
-    if (along) {
-      const outline = mapOutline(along, ([x, y]) => [x + (dx * step) / stage.size[0], y + (dy * step) / stage.size[1]]);
+    const drawn = part === "outline" ? partOf(session.state) : null;
+    if (drawn?.outline) {
+      const outline = mapOutline(drawn.outline, ([x, y]) => [x + (dx * step) / stage.size[0], y + (dy * step) / stage.size[1]]);
       // At the border it stays whole.
       if (outline.flat(2).some((point) => point.some((value) => value < 0 || value > 1))) return;
-      return this.editor.tell(session.act({ type: "setAlong", id, outline }, `nudge:${id}:along`));
+      return this.editor.tell(session.act({ type: drawn.type, id, outline }, `nudge:${id}:along`));
     }
     this.editor.tell(session.act({ type: "nudge", id, by: [dx * step, dy * step], part }, `nudge:${id}:${part}`));
   }
@@ -325,18 +344,22 @@ export class Commands {
     const [width, height] = stage.size;
     const half = 0.1 * Math.min(width, height);
     const outline = rectangleOutline([x - half / width, y - half / height], [x + half / width, y + half / height]);
-    const carrying = session.state.part === "along" ? carrier(session.state) : null;
-    if (outline && carrying) {
-      const along = carrying.along ? united(carrying.along, outline, stage.size) : outline;
-      return this.editor.tell(session.act({ type: "setAlong", id: carrying.id, outline: along }));
+    const part = partOf(session.state);
+    if (outline && part) {
+      const both = part.outline ? united(part.outline, outline, stage.size) : outline;
+      return this.editor.tell(session.act({ type: part.type, id: part.id, outline: both }));
     }
     if (outline) this.editor.tell(session.act({ type: "add", operation: makeRegion(session.state, outline) }));
     session.act({ type: "tool", tool: "select" });
   }
 
   addPair() {
-    const { session } = this.editor;
+    const { session, stage } = this.editor;
     const handle = this.middle();
+    if (session.state.tool === "bend") {
+      startGesture(stage, "bend", handle, { shift: false, alt: false, again: false })?.end(handle, { shift: false, alt: false, again: false });
+      return;
+    }
     const own = selected(session.state);
     if (own?.kind === "points") this.editor.tell(session.act({ type: "addPair", id: own.id, handle, target: handle }));
     else this.editor.tell(session.act({ type: "add", operation: makePoints(session.state, [[handle, handle]]) }));

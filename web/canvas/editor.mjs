@@ -357,8 +357,8 @@ export class Editor {
     const operation = selected(session.state);
     const idle = session.readOnly
       ? "linked.readOnly"
-      : session.state.part === "along"
-        ? "hint.along"
+      : session.state.part !== "region"
+        ? `hint.${session.state.part}`
         : tool === "select" && operation
         ? `hint.${operation.kind === "points" ? "points" : operation.task}`
         : `hint.${tool}`;

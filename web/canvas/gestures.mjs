@@ -5,12 +5,15 @@
  * held: the next corner of a polygon, the target of a point that was only clicked.
  */
 
+import { placeBefore } from "../drag/bend.mjs";
 import { pulled } from "../drag/box.mjs";
 import { extendStroke, startStroke, strokeOutline, united } from "../drag/brush.mjs";
 import { cycleHit, hitAt, hits } from "../drag/hit.mjs";
-import { carrier, landing, makePoints, makeRegion, selected } from "../drag/model.mjs";
+import { landing, makePoints, makeRegion, partOf, puller, selected } from "../drag/model.mjs";
 import { angleOf, handleAngle, snapAngle, snapAxis } from "../drag/motion.mjs";
+import { objectAt } from "../drag/object.mjs";
 import { contains, ellipseOutline, lassoOutline, rectangleOutline } from "../drag/rings.mjs";
+import { sharedPixels, spansOf } from "../drag/spans.mjs";
 
 /** @import {Outline, Point, Region, ToolName} from "../drag/types.mjs" */
 /** @import {Hit} from "../drag/hit.mjs" */
@@ -45,6 +48,7 @@ export function startGesture(stage, tool, point, keys) {
   if (tool === "lasso") return lasso(stage, point);
   if (tool === "polygon") return polygon(stage, point);
   if (tool === "points") return pair(stage, point);
+  if (tool === "bend") return bend(stage, point);
   return box(stage, point, tool === "ellipse" ? ellipseOutline : rectangleOutline);
 }
 
@@ -157,23 +161,23 @@ function turn(stage, region, anchor, start) {
 
 /**
  * Paints the selected region on where it is touched, or with shift held, else a new one. The eraser takes from the region that it touches
- * first, and from the selected one if it begins beside all. Where what goes along is drawn, both do so to that of the selected region.
+ * first, and from the selected one if it begins beside all. Where what goes along with the selected operation is drawn, both do so to that.
  *
  * @param {Stage} stage @param {Point} point @param {boolean} erase @param {Keys} keys
  * @returns {Gesture | null}
  */
 function paint(stage, point, erase, keys) {
   const { session, size } = stage;
-  const carrying = session.state.part === "along" ? carrier(session.state) : null;
+  const part = partOf(session.state);
   const current = selected(session.state);
-  const own = current?.kind === "region" ? current : null;
+  const own = current?.kind === "region" && (session.state.part !== "front" || current.front) ? current : null;
   const touched = own && (keys.shift || near(own.region, point, stage)) ? own : null;
-  const under = carrying ?? (erase && !touched ? (regionAt(stage, point) ?? own) : touched);
-  if (erase && !(carrying ? carrying.along : under)) {
+  const under = part ? null : erase && !touched ? (regionAt(stage, point) ?? own) : touched;
+  if (erase && !(part ? part.outline : under)) {
     stage.say({ key: "hint.nothingToErase" });
     return null;
   }
-  const stroke = startStroke((carrying ? carrying.along : under?.region) ?? null, size, session.state.brush, erase);
+  const stroke = startStroke((part ? part.outline : under?.region) ?? null, size, session.state.brush, erase);
   if (under) session.act({ type: "select", id: under.id });
   extendStroke(stroke, point);
   /** @type {Path} */
@@ -187,7 +191,7 @@ function paint(stage, point, erase, keys) {
     },
     end() {
       const outline = strokeOutline(stroke);
-      if (carrying) stage.tell(session.act({ type: "setAlong", id: carrying.id, outline }));
+      if (part) stage.tell(session.act({ type: part.type, id: part.id, outline }));
       else if (under) stage.tell(session.act({ type: "setOutline", id: under.id, outline: outline ?? [] }));
       else if (outline) stage.tell(session.act({ type: "add", operation: makeRegion(session.state, outline) }));
     },
@@ -213,20 +217,80 @@ function regionAt(stage, point) {
   return null;
 }
 
-/** A new region, or more of what goes along with the selected one. @param {Stage} stage @param {Outline | null} outline */
+/** A new region, or more of what goes along with the selected operation. @param {Stage} stage @param {Outline | null} outline */
 function addRegion(stage, outline) {
   if (!outline) {
     stage.say({ key: "hint.tooSmall" });
     return;
   }
   const { session } = stage;
-  const carrying = session.state.part === "along" ? carrier(session.state) : null;
-  const refused = carrying
-    ? session.act({ type: "setAlong", id: carrying.id, outline: carrying.along ? united(carrying.along, outline, stage.size) : outline })
+  const part = partOf(session.state);
+  const refused = part
+    ? session.act({ type: part.type, id: part.id, outline: part.outline ? united(part.outline, outline, stage.size) : outline })
     : session.act({ type: "add", operation: makeRegion(session.state, outline) });
   if (refused) return stage.say(refused);
   session.act({ type: "part", part: "region" });
   session.act({ type: "tool", tool: "select" });
+}
+
+/**
+ * A pin on what is selected for points, held and dragged to where it should go. Beside it, what is found there is selected first: as more of the
+ * same object where the two overlap, else as another one.
+ *
+ * @param {Stage} stage @param {Point} start @returns {Gesture | null}
+ */
+function bend(stage, start) {
+  const { session, base, size } = stage;
+  const hit = hitAt(session.state, start, stage.reach);
+  if (hit && (hit.part === "handle" || hit.part === "pairTarget")) return grab(stage, start);
+  const own = puller(session.state);
+  const handle = own && placeBefore(own, start, size);
+  const found = handle || !base.picture ? null : objectAt(base.warp.cellsOf(base.picture), start, size);
+  if (!handle && !found) {
+    stage.say({ key: "hint.noObject" });
+    return null;
+  }
+  session.begin();
+  const more = own?.selected && found && overlap(own.selected, found) ? united(own.selected, found, size) : null;
+  if (own && more) stage.tell(session.act({ type: "setSelected", id: own.id, outline: more }));
+  if (own && (handle || more)) stage.tell(session.act({ type: "addPair", id: own.id, handle: handle ?? start, target: start }));
+  else if (found) {
+    stage.tell(session.act({ type: "add", operation: { ...makePoints(session.state, [[start, start]]), selected: found } }));
+  }
+  const { selection: id, pair: index } = session.state;
+  let moved = false;
+  return {
+    move(to, { shift }) {
+      moved ||= stage.distance(start, to) > 2.5;
+      if (moved && id !== null) session.act({ type: "movePair", id, index: index ?? 0, end: "target", to: stage.carried(start, start, to, shift) });
+    },
+    end: () => session.end(),
+    cancel: () => session.cancel(),
+    exact: () => (moved ? pointAt(stage, { id: id ?? "", part: "pairTarget", pair: index ?? 0, distance: 0 }) : null),
+  };
+}
+
+/** Whether two outlines share anything. @param {Outline} one @param {Outline} other */
+function overlap(one, other) {
+  const grid = /** @type {import("../drag/types.mjs").Size} */ ([256, 256]);
+  return sharedPixels(spansOf(one, grid), spansOf(other, grid)) > 0;
+}
+
+/** Where what points take along is selected, a click adds the object there; where what stays in front is, it is what does. @param {Stage} stage @param {Point} point @returns {boolean} whether it did */
+function clicked(stage, point) {
+  const { session, base, size } = stage;
+  const part = partOf(session.state);
+  const front = session.state.part === "front";
+  const cells = base.picture && (front || part?.type === "setSelected") ? base.warp.cellsOf(base.picture) : null;
+  if (!cells) return false;
+  const found = objectAt(cells, point, size);
+  if (!found) {
+    stage.say({ key: "hint.noObject" });
+    return true;
+  }
+  if (front) addRegion(stage, found);
+  if (part) stage.tell(session.act({ type: part.type, id: part.id, outline: part.outline ? united(part.outline, found, size) : found }));
+  return true;
 }
 
 /** @param {Stage} stage @param {Point} start @returns {Gesture} */
@@ -240,6 +304,7 @@ function lasso(stage, start) {
       stage.redraw();
     },
     end() {
+      if (path.points.every((point) => stage.distance(start, point) < 4) && clicked(stage, start)) return;
       addRegion(stage, lassoOutline(path.points, stage.size));
     },
   };
@@ -274,7 +339,7 @@ function box(stage, start, outlineOf) {
     end() {
       const far = stage.distance(...corners) > 4;
       if (far) addRegion(stage, outlineOf(...corners));
-      else grab(stage, start)?.end(start, { shift: false, alt: false, again: false });
+      else if (!clicked(stage, start)) grab(stage, start)?.end(start, { shift: false, alt: false, again: false });
     },
   };
 }

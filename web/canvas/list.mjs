@@ -79,7 +79,7 @@ export class List {
       class: "df-tip-left",
       press: () => editor.tell(session.act({ type: "duplicate", id })),
     });
-    const along = kind === "points" ? null : iconButton({ icon: "along", label: "", class: "df-along", press: () => this.along(id) });
+    const along = iconButton({ icon: "along", label: "", class: "df-along", press: () => this.along(id) });
     const remove = iconButton({ icon: "remove", label: t("command.delete"), class: "df-tip-left", press: () => this.remove(id) });
     const element = h(
       "li",
@@ -111,15 +111,19 @@ export class List {
         put(eye, { "aria-pressed": String(!operation.visible), disabled: session.readOnly });
         if (eye.dataset.icon !== String(operation.visible)) eye.replaceChildren(icon(operation.visible ? "eye" : "hidden"));
         eye.dataset.icon = String(operation.visible);
-        if (along && operation.kind === "region") {
-          nameButton(along, t("list.along", { name: shown }), keyOf("toggleAlong"));
-          put(along, {
-            "aria-pressed": String(chosen && session.state.part === "along"),
-            "data-has": operation.along ? "" : null,
-            hidden: operation.task === "pin",
-            disabled: session.readOnly,
-          });
-        }
+        const points = operation.kind === "points";
+        const pinned = !points && operation.task === "pin";
+        const front = !points && Boolean(operation.front);
+        const drawing = chosen && (session.state.part === "along" || session.state.part === "selected");
+        nameButton(along, t(points ? "list.selected" : pinned ? "list.front" : "list.along", { name: shown }), keyOf(pinned ? "toggleFront" : "toggleAlong"));
+        put(along, {
+          "aria-pressed": String(pinned ? front : drawing),
+          "data-has": front || (points ? operation.selected : operation.along) ? "" : null,
+          disabled: session.readOnly,
+        });
+        const picture = points ? "selected" : pinned ? "front" : "along";
+        if (along.dataset.icon !== picture) along.replaceChildren(icon(picture));
+        along.dataset.icon = picture;
         for (const button of [copy, remove, swatch]) put(button, { disabled: session.readOnly });
         this.judge(verdict, operation);
       },
@@ -129,6 +133,9 @@ export class List {
   /** @param {string} id */
   along(id) {
     const { session } = this.editor;
+    const operation = this.find(id);
+    if (operation?.kind === "region" && operation.task === "pin")
+      return this.editor.tell(session.act({ type: "front", id, front: !operation.front }));
     // Of another region it goes on, of the same one it ends.
     if (session.state.selection !== id) {
       session.act({ type: "part", part: "region" });

@@ -6,6 +6,7 @@
  */
 
 import { boxed, boxOf } from "../drag/box.mjs";
+import { landedOutline, moves, selectedBodies } from "../drag/bend.mjs";
 import { centroidOf, landing, PALETTE } from "../drag/model.mjs";
 import { angleOf, forwardMatrix, multiply, toCanvas } from "../drag/motion.mjs";
 import { toCss, viewMatrix } from "../drag/viewport.mjs";
@@ -84,7 +85,7 @@ export class Marks {
     this.outline(region.region, this.matrix, colour, selected ? tint * 1.3 : tint, elsewhere ? 1.25 : width, dash);
     if (elsewhere) this.outline(region.region, multiply(this.matrix, forwardMatrix(region, this.size)), colour, 0, width);
     if (region.task === "pin") {
-      this.pin(start, colour);
+      this.pin(start, colour, Boolean(region.front));
       return;
     }
     if (region.task === "rotation" && region.anchor) {
@@ -133,9 +134,16 @@ export class Marks {
   /** @param {Points} operation @param {boolean} selected @param {number | null} current */
   points(operation, selected, current) {
     const colour = colourOf(operation);
+    const { size } = this;
+    if (operation.selected) this.along(operation.selected, this.matrix, colour, this.plain && operation.pairs.some(moves) ? 0 : 0.7, 1.5);
+    for (const body of selectedBodies(operation)) this.along(landedOutline(body, size), this.matrix, colour, 0, 1.5);
     operation.pairs.forEach(([handle, target], i) => {
       const [from, to] = [this.at(handle), this.at(target)];
       const active = selected && (current === null || current === i);
+      if (!moves([handle, target])) {
+        this.pin(to, colour, false, active ? 8 : 6.5);
+        return;
+      }
       if (Math.hypot(to[0] - from[0], to[1] - from[1]) > 3) this.arrow(from, to, colour, 5);
       this.ring(from, colour, active ? 6 : 5);
       this.dot(to, colour, active ? 5 : 4);
@@ -290,10 +298,10 @@ export class Marks {
     context.fill();
   }
 
-  /** @param {Point} point @param {string} colour */
-  pin([x, y], colour) {
-    this.dot([x, y], colour, 8);
-    const path = new Path2D("M-2.5 -4h5M-1.8 -4v2.800L-3.5 .8h7L1.8 -1.2V-4M0 .8v3.6");
+  /** @param {Point} point @param {string} colour @param {boolean} front @param {number} [radius] */
+  pin([x, y], colour, front, radius = 8) {
+    this.dot([x, y], colour, radius);
+    const path = new Path2D(front ? "M-1.500 1.500h-2.500v-5h5.500v2M-.8 -.8h5v4.600h-5z" : "M-2.5 -4h5M-1.8 -4v2.800L-3.5 .8h7L1.8 -1.2V-4M0 .8v3.6");
     const { context } = this;
     context.save();
     context.translate(x, y);

@@ -49,7 +49,8 @@ export class Numbers {
       });
     this.copy = press("toggleCopy", "copy");
     this.flips = [press("flipX", "flipX"), press("flipY", "flipY")];
-    this.changes = h("div", { class: "df-changes" }, this.copy, ...this.flips);
+    this.front = press("toggleFront", "front");
+    this.changes = h("div", { class: "df-changes" }, this.copy, ...this.flips, this.front);
   }
 
   update() {
@@ -60,7 +61,8 @@ export class Numbers {
     put(this.element, { hidden: this.inputs.size === 0 });
     if (!operation) return;
     put(this.copy, { "aria-pressed": String(operation.kind === "region" && Boolean(operation.copy)) });
-    for (const button of [this.copy, ...this.flips]) put(button, { disabled: session.readOnly });
+    put(this.front, { "aria-pressed": String(session.state.part === "front") });
+    for (const button of [this.copy, ...this.flips, this.front]) put(button, { disabled: session.readOnly });
     put(this.end, { "aria-pressed": String(kind === "deformation with an end"), disabled: session.readOnly });
     const values = valuesOf(operation, session.state.pair ?? 0, stage.size);
     for (const [field, input] of this.inputs) {

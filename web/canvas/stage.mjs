@@ -452,10 +452,10 @@ export class Stage {
     let cursor = "crosshair";
     if (this.panning) cursor = "grab";
     else if (tool === "brush" || tool === "eraser") cursor = "none";
-    else if (!this.gesture && (tool === "select" || tool === "points" || this.session.readOnly)) {
+    else if (!this.gesture && (["select", "points", "bend"].includes(tool) || this.session.readOnly)) {
       this.reach = hitRadius(this.view, REACH);
       const [hit] = hits(this.session.state, this.onPicture(css), this.reach, this.unit);
-      cursor = hit?.part === "grip" ? this.gripCursor(hit) : hit?.part === "turn" ? "alias" : hit ? "move" : tool === "points" ? "crosshair" : this.ownView ? "grab" : "default";
+      cursor = hit?.part === "grip" ? this.gripCursor(hit) : hit?.part === "turn" ? "alias" : hit ? "move" : tool !== "select" ? "crosshair" : this.ownView ? "grab" : "default";
     }
     if (this.session.readOnly) cursor = "default";
     if (this.element.style.cursor !== cursor) this.element.style.cursor = cursor;

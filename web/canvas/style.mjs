@@ -214,7 +214,12 @@ const CSS = `
   .df-operations { flex: 1; max-height: none; min-height: 0; }
   .df-numbers { grid-template-columns: 1fr 1fr; }
 }
+@container (min-width: 381px) and (max-width: 440px) {
+  .df-toolbar .df-button { width: 24px; }
+  .df-toolbar .df-group { gap: 0; }
+}
 @container (max-width: 380px) {
+  .df-toolbar .df-button { width: 24px; }
   .df-toolbar .df-group { flex-wrap: wrap; }
   .df-rest .df-group { border-inline-start: 0; padding-inline-start: 0; }
   .df-toolbar { gap: 2px 4px; }

@@ -21,6 +21,7 @@ const TOOLS = [
   ["rectangle", "toolRectangle"],
   ["ellipse", "toolEllipse"],
   ["points", "toolPoints"],
+  ["bend", "toolBend"],
 ];
 /** @type {[Task, string][]} */
 const TASKS = [
@@ -79,7 +80,7 @@ export class Toolbar {
     }
     const own = selected(state);
     const task = own?.kind === "region" ? own.task : state.task;
-    const points = own ? own.kind === "points" : state.tool === "points";
+    const points = own ? own.kind === "points" : ["points", "bend"].includes(state.tool);
     for (const [name, button] of this.tasks)
       put(button, { "aria-pressed": String(!points && name === task), disabled: readOnly || points });
     put(this.fromMask, { disabled: readOnly || !this.editor.maskLinked });

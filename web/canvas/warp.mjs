@@ -1,13 +1,13 @@
 /**
  * The instant preview: what an edit starts from, the picture with each region at its target and ground where it was, drawn by a 2D canvas.
  *
- * Nothing is clipped: a moved region is its outline, filled with the picture as a pattern under the region's own matrix, which a canvas does in
+ * A moved region is not clipped: it is its outline, filled with the picture as a pattern under the region's own matrix, which a canvas does in
  * one pass and with smooth edges. What is withheld from it is erased in the pattern.
  *
  * Convention: the context's transform maps picture px to the px of its canvas.
  */
 
-import { fillHoles, fillKey, holeMask, numberOf } from "../drag/fill.mjs";
+import { barredMask, fillHoles, fillKey, holeMask, numberOf, uncovered } from "../drag/fill.mjs";
 import { fillGround } from "../drag/ground.mjs";
 import { toCanvas } from "../drag/motion.mjs";
 import { previewPlan } from "../drag/preview.mjs";
@@ -18,6 +18,8 @@ import { blank, context2d } from "./picture.mjs";
 /** @import {Outline, Size, State} from "../drag/types.mjs" */
 /** @import {Plan} from "../drag/preview.mjs" */
 /** @import {Picture, Level} from "./picture.mjs" */
+
+/** @typedef {{withheld: Outline[], body?: Outline, fronts?: Outline[]}} Taken  a region or mesh of the plan, as far as it says what is taken of the picture */
 
 /** Longest side of the copy that is filled at once, smoothly. */
 const FILL_SIDE = 256;
@@ -83,7 +85,10 @@ export class Warp {
     const { size } = picture;
     const plan = previewPlan(state, size, progress, this.seen(picture, state));
     const pattern = patternOf(context, level.source, size);
-    const without = (/** @type {Outline[]} */ withheld) => (withheld.length ? this.without(context, picture, level, withheld) : pattern);
+    const sourceOf = (/** @type {Taken} */ taken, seen = level) => {
+      if (taken.withheld.length || taken.fronts?.length) return this.changed(context, picture, seen, taken);
+      return seen === level ? pattern : patternOf(context, seen.source, size);
+    };
     context.save();
     clipToPixels(context, size);
     if (plan.editable) context.clip(pathOf(plan.editable, size), "evenodd");
@@ -97,16 +102,21 @@ export class Warp {
         if (lifted) context.stroke(pathOf(outline, size));
       }
     }
-    for (const { triangles, withheld } of plan.meshes) {
-      context.fillStyle = without(withheld);
+    for (const mesh of plan.meshes) {
+      const { triangles, within } = mesh;
+      context.save();
+      if (within) context.clip(pathOf(within, size), "evenodd");
+      context.fillStyle = sourceOf(mesh);
       drawTriangles(context, triangles);
+      context.restore();
     }
-    for (const { outline, matrix, withheld } of plan.regions) {
+    for (const region of plan.regions) {
+      const { outline, matrix } = region;
       context.save();
       // What shrinks is drawn from a smaller copy, or fine patterns would turn into coarse ones.
       const factor = Math.max(Math.hypot(matrix[0], matrix[3]), Math.hypot(matrix[1], matrix[4]));
       const seen = factor <= 0.5 ? picture.level(level.scale * factor) : level;
-      context.fillStyle = withheld.length ? this.without(context, picture, seen, withheld) : seen === level ? pattern : patternOf(context, seen.source, size);
+      context.fillStyle = sourceOf(region, seen);
       context.transform(...toCanvas(matrix));
       context.fill(pathOf(outline, size), "evenodd");
       context.restore();
@@ -117,13 +127,18 @@ export class Warp {
   }
 
   /**
-   * The picture in cells, for what points belong to; null where there are none.
+   * The picture in cells, for what points belong to; null where nothing is looked for.
    *
    * @param {Picture} picture
    * @param {State} state
    */
   seen(picture, state) {
-    if (!state.operations.some((operation) => operation.kind === "points" && operation.visible)) return null;
+    const looked = state.operations.some((operation) => operation.kind === "points" && operation.visible && !operation.selected);
+    return looked ? this.cellsOf(picture) : null;
+  }
+
+  /** @param {Picture} picture */
+  cellsOf(picture) {
     if (this.cells?.url !== picture.url) {
       const pixels = picture.pixels(LOOKED_AT);
       this.cells = { url: picture.url, ...shrunk(pixels.data, [pixels.width, pixels.height], cellsOf(picture.size)) };
@@ -139,7 +154,8 @@ export class Warp {
    * @param {Plan} plan
    */
   ground(picture, plan) {
-    const holes = `${picture.url}|${fillKey(plan.holes)}`;
+    const fronts = plan.pins.filter(({ front }) => front).map(({ outline }) => numberOf(outline));
+    const holes = `${picture.url}|${fillKey(plan.holes)}|${fronts}`;
     const open = plan.holes.some(({ lifted }) => !lifted);
     const wanted = open ? `${holes}|${laidKey(plan)}` : holes;
     if (holes !== this.filled.smooth) {
@@ -160,15 +176,15 @@ export class Warp {
   }
 
   /**
-   * The picture without what is withheld.
+   * The picture without what is withheld, and with what is behind something in front filled.
    *
    * @param {CanvasRenderingContext2D} context
    * @param {Picture} picture
    * @param {Level} level
-   * @param {Outline[]} outlines
+   * @param {Taken} taken
    */
-  without(context, picture, level, outlines) {
-    const key = [picture.url, level.scale, ...outlines.map(numberOf)].join();
+  changed(context, picture, level, { withheld, body, fronts = [] }) {
+    const key = [picture.url, level.scale, ...withheld.map(numberOf), "|", ...(body && fronts.length ? [body, ...fronts].map(numberOf) : [])].join();
     let pattern = this.erased.get(key);
     if (!pattern) {
       // Where an outline is dragged, a copy is of no use a frame later.
@@ -177,13 +193,33 @@ export class Warp {
       const copy = blank(Math.round(size[0] * level.scale), Math.round(size[1] * level.scale));
       const pen = context2d(copy);
       pen.drawImage(level.source, 0, 0, copy.width, copy.height);
-      pen.globalCompositeOperation = "destination-out";
       pen.scale(copy.width / size[0], copy.height / size[1]);
-      for (const outline of outlines) pen.fill(pathOf(outline, size), "evenodd");
+      if (body && fronts.length) fillBehind(pen, picture, body, fronts);
+      pen.globalCompositeOperation = "destination-out";
+      for (const outline of withheld) pen.fill(pathOf(outline, size), "evenodd");
       pattern = patternOf(context, copy, size);
       this.erased.set(key, pattern);
     }
     return pattern;
+  }
+}
+
+/**
+ * What is behind the fronts, and a px of their rim, filled from the rest of the body.
+ * @param {CanvasRenderingContext2D} pen in picture px @param {Picture} picture @param {Outline} body @param {Outline[]} fronts
+ */
+function fillBehind(pen, picture, body, fronts) {
+  const pixels = picture.pixels(FILL_SIDE);
+  const { width, height } = pixels;
+  const canvas = blank(width, height);
+  const rgba = uncovered(pixels.data, [width, height], body, fronts);
+  context2d(canvas).putImageData(new ImageData(new Uint8ClampedArray(rgba), width, height), 0, 0);
+  pen.fillStyle = pen.strokeStyle = patternOf(pen, canvas, picture.size);
+  pen.lineWidth = 2 * RIM;
+  pen.lineJoin = "round";
+  for (const outline of fronts) {
+    pen.fill(pathOf(outline, picture.size), "evenodd");
+    pen.stroke(pathOf(outline, picture.size));
   }
 }
 
@@ -196,7 +232,8 @@ function laidKey({ meshes, regions }) {
 function filledBy(fill, picture, side, plan) {
   const pixels = picture.pixels(side);
   const { width, height } = pixels;
-  const rgba = fill(pixels.data, width, height, holeMask(plan, picture.size, [width, height]));
+  const copy = /** @type {Size} */ ([width, height]);
+  const rgba = fill(pixels.data, width, height, holeMask(plan, picture.size, copy), barredMask(plan, copy));
   const canvas = blank(width, height);
   context2d(canvas).putImageData(new ImageData(new Uint8ClampedArray(rgba), width, height), 0, 0);
   return canvas;

@@ -12,6 +12,7 @@
  * @typedef {{outline: Outline, matrix: Matrix}} Part  matrix: moves the outline, in px
  */
 
+import { landedOutline, selectedBodies } from "./bend.mjs";
 import { bodyOf, frameOf } from "./model.mjs";
 import { apply, forwardMatrix, IDENTITY, shiftOf } from "./motion.mjs";
 import { seenAt } from "./preview.mjs";
@@ -41,7 +42,11 @@ export function aroundParts(state, size = frameOf(state)) {
     const shift = /** @type {Point} */ ([(dx * size[0]) / frame[0], (dy * size[1]) / frame[1]]);
     parts.push({ outline: stretchOutline(bodyOf(region), shift, size, region.anchor), matrix: IDENTITY });
   }
-  const pairs = shown.flatMap((operation) => (operation.kind === "points" ? operation.pairs : []));
+  const points = shown.filter((operation) => operation.kind === "points");
+  for (const body of points.flatMap(selectedBodies)) {
+    for (const outline of [body.outline, landedOutline(body, size)]) parts.push({ outline, matrix: IDENTITY });
+  }
+  const pairs = points.flatMap((operation) => (operation.selected ? [] : operation.pairs));
   if (pairs.length > 0) parts.push({ outline: spreadOutline(pairs, size, state.editable), matrix: IDENTITY });
   return parts.filter(({ outline }) => outline.length > 0);
 }

@@ -95,7 +95,7 @@ export function pictureSize(value) {
 /** The limit that a drag as a whole breaks, as the key of a text; null if it keeps them. @param {Document} document */
 export function brokenLimit({ operations, editable }) {
   if (operations.length > MAX_OPERATIONS) return "limit.operations";
-  const outlines = operations.flatMap((o) => (o.kind === "region" ? [o.region, ...(o.along ? [o.along] : [])] : []));
+  const outlines = operations.flatMap((o) => (o.kind === "region" ? [o.region, o.along ?? []] : [o.selected ?? []]));
   if (editable) outlines.push(editable);
   if (outlines.reduce((sum, o) => sum + corners(o), 0) > MAX_VERTICES) return "limit.corners";
   if (outlines.reduce((sum, o) => sum + outlineLength(o), 0) > MAX_LENGTH) return "limit.length";
@@ -106,17 +106,24 @@ export function brokenLimit({ operations, editable }) {
 /** Whether an operation holds what its task needs and nothing else. @param {Region | Points} operation */
 export function complete(operation) {
   if (operation.kind === "points") return operation.pairs.length > 0;
-  const { task, target, anchor, along } = operation;
+  const { task, target, anchor, along, front } = operation;
   if (task === "pin" && along) return false;
-  if (!plain(operation) && task !== "relocation" && task !== "rotation") return false;
+  if (front && task !== "pin") return false;
+  if (changed(operation) && task !== "relocation" && task !== "rotation") return false;
   if (operation.angle && task === "rotation") return false;
   const anchored = task === "deformation" || (anchor !== null) === (task === "rotation");
   return TASKS.includes(task) && (target !== null) === (task !== "pin") && anchored;
 }
 
-/** Whether it only goes somewhere, which is all that version 1 knows. @param {Region | Points} operation */
+/** Whether it only goes somewhere or stays, and points look for what they take along, which is all that version 1 knows.
+ * @param {Region | Points} operation */
 export function plain(operation) {
-  return operation.kind === "points" || !(operation.scale || operation.angle || operation.copy);
+  return operation.kind === "points" ? !operation.selected : !changed(operation) && !operation.front;
+}
+
+/** Whether it is more than moved. @param {Region} region */
+function changed({ scale, angle, copy }) {
+  return Boolean(scale || angle || copy);
 }
 
 /** A ring may repeat its first corner at its end. @param {Ring} ring @returns {Ring} */

@@ -18,7 +18,11 @@ import { rasterised, spanMask } from "./spans.mjs";
 export function covered({ meshes, regions }, size, copy) {
   const mask = new Uint8Array(copy[0] * copy[1]);
   const [sx, sy] = [copy[0] / size[0], copy[1] / size[1]];
-  for (const { triangles } of meshes) {
+  for (const { triangles, within } of meshes) {
+    if (within) {
+      spanMask(rasterised(within, copy)).forEach((inside, i) => inside && (mask[i] = 1));
+      continue;
+    }
     const scaled = triangles.map((value, i) => value * (i % 2 ? sy : sx));
     for (let i = 0; i < scaled.length; i += 12) cellsIn(scaled.subarray(i, i + 6), copy, (at) => (mask[at] = 1));
   }

@@ -40,26 +40,38 @@ export function holeMask(plan, size, copy) {
     const laid = covered(plan, size, copy);
     for (const { outline } of left) spanMask(rasterised(outline, copy)).forEach((inside, i) => inside && !laid[i] && (mask[i] = 1));
   }
+  barredMask(plan, copy)?.forEach((inside, i) => inside && (mask[i] = 0));
+  return mask;
+}
+
+/** What stands in front: no ground, neither to be filled nor to fill with. @param {Plan} plan @param {Size} copy
+ * @returns {Uint8Array | null} [h * w] of 0 and 1; null: nothing does */
+export function barredMask({ pins }, copy) {
+  const fronts = pins.filter(({ front }) => front);
+  if (fronts.length === 0) return null;
+  const mask = new Uint8Array(copy[0] * copy[1]);
+  for (const { outline } of fronts) spanMask(rasterised(outline, copy)).forEach((inside, i) => inside && (mask[i] = 1));
   return mask;
 }
 
 /**
  * @param {Uint8ClampedArray} rgba @param {number} width @param {number} height @param {Uint8Array} mask  1 where to fill
+ * @param {Uint8Array | null} [barred]  1 where nothing may be taken from, though it is not filled
  * @returns {Uint8ClampedArray} a copy; without anything known the holes get the picture's mean
  */
-export function fillHoles(rgba, width, height, mask) {
+export function fillHoles(rgba, width, height, mask, barred = null) {
   /** @type {Level} */
   const finest = { width, height, sums: new Float32Array(width * height * 3), share: new Float32Array(width * height) };
-  const known = mask.includes(0);
+  const known = mask.some((inside, i) => !inside && !barred?.[i]);
   for (let i = 0; i < mask.length; i++) {
-    if (known && mask[i]) continue;
+    if (known && (mask[i] || barred?.[i])) continue;
     finest.share[i] = 1;
     for (let k = 0; k < 3; k++) finest.sums[3 * i + k] = rgba[4 * i + k];
   }
   const colours = spread(finest, !known);
   if (!known) {
     const mean = Uint8ClampedArray.from(rgba);
-    for (let i = 0; i < mask.length; i++) mean.set(colours, 4 * i);
+    for (let i = 0; i < mask.length; i++) if (mask[i]) mean.set(colours, 4 * i);
     return mean;
   }
   const filled = Uint8ClampedArray.from(rgba);
@@ -134,6 +146,28 @@ function between(fine, length) {
   const at = (fine + 0.5) / 2 - 0.5;
   const low = Math.floor(at);
   return [Math.max(0, low), Math.min(length - 1, low + 1), at - low];
+}
+
+/**
+ * What something in front hides of a thing, filled smoothly from the rest of that, and the rim of what hides it with it (core's `uncovered`).
+ * @param {Uint8ClampedArray} rgba @param {Size} size of the copy @param {Outline} body @param {Outline[]} fronts
+ * @returns {Uint8ClampedArray} a copy; the picture itself where nothing is hidden, or all
+ */
+export function uncovered(rgba, size, body, fronts) {
+  const [width, height] = size;
+  const own = spanMask(rasterised(body, size));
+  const hides = new Uint8Array(width * height);
+  for (const outline of fronts) spanMask(rasterised(outline, size)).forEach((inside, i) => inside && (hides[i] = 1));
+  const near = hides.map((inside, i) => {
+    const c = i % width;
+    return inside || hides[i - width] || hides[i + width] || (c > 0 && hides[i - 1]) || (c < width - 1 && hides[i + 1]) ? 1 : 0;
+  });
+  const unknown = own.map((inside, i) => (inside && !near[i] ? 0 : 1));
+  if (!unknown.includes(0)) return rgba;
+  const filled = fillHoles(rgba, width, height, unknown);
+  const result = Uint8ClampedArray.from(rgba);
+  own.forEach((inside, i) => inside && near[i] && result.set(filled.subarray(4 * i, 4 * i + 3), 4 * i));
+  return result;
 }
 
 /** @type {WeakMap<Outline, number>} */

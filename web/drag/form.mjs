@@ -1,8 +1,8 @@
 /** What a drag may hold: core/instruction/schema.json, written for the canvas by tests/web/test_form.py. */
 export const TOP = Object.freeze(/** @type {const} */ (["version", "size", "operations", "prompts", "editable"]));
 export const PROMPTS = Object.freeze(/** @type {const} */ (["background", "editing"]));
-export const REGION = Object.freeze(/** @type {const} */ (["kind", "id", "name", "visible", "task", "region", "target", "anchor", "along", "scale", "angle", "copy"]));
-export const POINTS = Object.freeze(/** @type {const} */ (["kind", "id", "name", "visible", "pairs"]));
+export const REGION = Object.freeze(/** @type {const} */ (["kind", "id", "name", "visible", "task", "region", "target", "anchor", "along", "scale", "angle", "copy", "front"]));
+export const POINTS = Object.freeze(/** @type {const} */ (["kind", "id", "name", "visible", "pairs", "selected"]));
 export const TASKS = Object.freeze(/** @type {const} */ (["relocation", "rotation", "deformation", "pin"]));
 export const BESIDE = Object.freeze(/** @type {const} */ ([-1, 2]));
 export const MAX_OPERATIONS = 64;

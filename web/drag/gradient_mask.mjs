@@ -7,7 +7,7 @@
  *
  * Convention: corners are whole pixel *indices*, as published; in px the pixel (c, r) has its centre at (c + 0.5, r + 0.5).
  *
- * @import {Operation, Point, Region, Ring, Size, State} from "./types.mjs"
+ * @import {Operation, Outline, Point, Region, Ring, Size, State} from "./types.mjs"
  */
 
 import { cutToPicture } from "./rings.mjs";
@@ -89,21 +89,26 @@ const remembered = new WeakMap();
 /** @param {Operation} operation @param {Size} size @returns {Ring[]} in pixel indices */
 function hullsOf(operation, size) {
   if (operation.kind === "points") {
-    return operation.pairs.map((pair) => convexHull(pair.flatMap((p) => circle(placed(p, size), pointRadius(size)))));
+    const discs = operation.pairs.map((pair) => pair.flatMap((p) => circle(placed(p, size), pointRadius(size))));
+    const { selected } = operation;
+    if (!selected) return discs.map(convexHull);
+    const shifts = operation.pairs.map((pair) => pair.map((p) => placed(p, size)));
+    const shown = shifts.flatMap(([h, t]) => extremes(selected, size, [halfEven(t[0] - h[0]), halfEven(t[1] - h[1])]));
+    return [convexHull([...discs.flat(), ...extremes(selected, size, [0, 0]), ...shown])];
   }
   if (operation.task === "pin" || !operation.target) return [];
-  const source = extremes(operation, size, [0, 0]);
+  const source = extremes(bodyOf(operation), size, [0, 0]);
   if (source.length === 0) return [];
   const landed = moved(operation, size, source);
   const both = operation.copy ? landed : [...source, ...landed];
   return both.length > 0 ? [convexHull(both)] : [];
 }
 
-/** The first and last pixel of each column of a region that is shifted by whole pixels and cut at the picture's border.
- * @param {Region} region @param {Size} size @param {Point} shift @returns {Point[]} */
-function extremes(region, size, [dx, dy]) {
+/** The first and last pixel of each column of an outline that is shifted by whole pixels and cut at the picture's border.
+ * @param {Outline} outline @param {Size} size @param {Point} shift @returns {Point[]} */
+function extremes(outline, size, [dx, dy]) {
   const [width, height] = size;
-  const { first, columns } = spansOf(bodyOf(region), size);
+  const { first, columns } = spansOf(outline, size);
   /** @type {Point[]} */
   const found = [];
   columns.forEach((runs, i) => {
@@ -130,7 +135,7 @@ function moved(region, size, source) {
   }
   const [x, y] = centroid(region, size);
   const [tx, ty] = placed(region.target ?? [0, 0], size);
-  return extremes(region, size, [halfEven(tx - 0.5 - truncated(x - 0.5)), halfEven(ty - 0.5 - truncated(y - 0.5))]);
+  return extremes(bodyOf(region), size, [halfEven(tx - 0.5 - truncated(x - 0.5)), halfEven(ty - 0.5 - truncated(y - 0.5))]);
 }
 
 /** The first and last pixel of each row whose centre lies in a convex ring, on the picture. @param {Ring} ring  px @param {Size} size

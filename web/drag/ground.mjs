@@ -18,12 +18,13 @@ const SMALLEST = 16;
 
 /**
  * @param {Uint8ClampedArray} rgba @param {number} width @param {number} height @param {Uint8Array} hole  1 where to fill
+ * @param {Uint8Array | null} [barred]  1 where nothing may be taken from, though it is no hole
  * @returns {Uint8ClampedArray} a copy; only the hole differs
  */
-export function fillGround(rgba, width, height, hole) {
-  const smooth = fillHoles(rgba, width, height, hole);
-  if (!hole.includes(1) || !hole.includes(0)) return smooth;
-  const known = Uint8Array.from(hole, (inside) => 1 - inside);
+export function fillGround(rgba, width, height, hole, barred = null) {
+  const smooth = fillHoles(rgba, width, height, hole, barred);
+  const known = Uint8Array.from(hole, (inside, i) => (inside || barred?.[i] ? 0 : 1));
+  if (!hole.includes(1) || !known.includes(1)) return smooth;
   /** @type {Work} */
   const work = { rgba, width, height, known, ground: Uint8Array.from(known), result: Float32Array.from(smooth) };
   // The largest first: what is copied into it is ground for those beside it.
@@ -112,7 +113,7 @@ function ringOf({ width, height, ground }, piece) {
 export function bestShift(work, piece, ring) {
   const { rgba, width, height, known, result } = work;
   const step = Math.max(1, Math.ceil(Math.max(width, height) / SIDE));
-  const box = boxOf(ring, width);
+  const box = boxOf([...piece, ...ring], width);
   let least = Infinity;
   /** @type {[number, number] | null} */
   let best = null;

@@ -24,7 +24,7 @@ export const PALETTE = Object.freeze([
 ]);
 
 export const TOOLS = Object.freeze(
-  /** @type {const} */ (["select", "brush", "eraser", "lasso", "polygon", "rectangle", "ellipse", "points"]),
+  /** @type {const} */ (["select", "brush", "eraser", "lasso", "polygon", "rectangle", "ellipse", "points", "bend"]),
 );
 
 /** @param {Size | null} size @returns {State} */
@@ -54,9 +54,26 @@ export function carrier(state) {
   return operation?.kind === "region" && operation.task !== "pin" ? operation : null;
 }
 
-/** Without a region that something goes along with, regions are drawn. @param {State} state @returns {State} */
+/** The points that take something along: the selected ones. @param {State} state @returns {Points | null} */
+export function puller(state) {
+  const operation = selected(state);
+  return operation?.kind === "points" ? operation : null;
+}
+
+/**
+ * What is drawn instead of a region: what goes along with the selected one, or what the selected points take along; null: a region is drawn.
+ * @param {State} state
+ * @returns {{id: string, outline: Outline | null, type: "setAlong" | "setSelected"} | null}
+ */
+export function partOf(state) {
+  const [region, points] = [carrier(state), puller(state)];
+  if (state.part === "along" && region) return { id: region.id, outline: region.along ?? null, type: "setAlong" };
+  return state.part === "selected" && points ? { id: points.id, outline: points.selected ?? null, type: "setSelected" } : null;
+}
+
+/** Without an operation that something belongs to, regions are drawn. @param {State} state @returns {State} */
 export function withPart(state) {
-  return state.part === "along" && !carrier(state) ? { ...state, part: "region" } : state;
+  return ["along", "selected"].includes(state.part) && !partOf(state) ? { ...state, part: "region" } : state;
 }
 
 /** @param {State} state @returns {Operation | null} */
@@ -96,7 +113,7 @@ const bodies = new WeakMap();
 export function makeRegion(state, outline, task = state.task) {
   /** @type {Region} */
   const region = { ...label(state), kind: "region", task: "pin", region: outline, target: null, anchor: null };
-  return withTask(region, task, frameOf(state));
+  return state.part === "front" ? { ...region, front: true } : withTask(region, task, frameOf(state));
 }
 
 /** @param {State} state @param {[Point, Point][]} pairs @returns {Points} */
@@ -114,7 +131,7 @@ export function withTask(region, task, size) {
   const [x, y] = centroid(region, size);
   /** @type {Point} */
   const at = [x / size[0], y / size[1]];
-  const { along, scale, angle: _turned, copy, ...alone } = region;
+  const { along, scale, angle: _turned, copy, front: _, ...alone } = region;
   if (task === "pin") return { ...alone, task, target: null, anchor: null };
   // Only what moves or turns as a whole scales and is copied, and how far a rotation turns its target says.
   const kept = { ...alone, ...(along && { along }), ...(task !== "deformation" && scale && { scale }), ...(task !== "deformation" && copy && { copy }) };

@@ -4,25 +4,30 @@
  * Drawn in this order, each over the last: the picture; the `holes`, filled with what ground.mjs finds for them, those that
  * are lifted a px wider, since antialiased edges reach so far; the triangles of `meshes`; the `regions`, cut out by their
  * outline and moved by their matrix; the `pins`, which show the picture as it was. What lies in the `withheld` outlines of a
- * mesh or region is not carried: it stays, or goes elsewhere. If `editable` is given, nothing outside of it changes.
+ * mesh or region is not carried: it stays, or goes elsewhere. What is behind the `fronts` of one is filled from the rest of its `body` first
+ * (`uncovered` of fill.mjs). Of a mesh with a `within` only that is drawn. If `editable` is given, nothing outside of it changes.
  *
  * Convention: outlines are normalised; matrices and triangles are in px of `size`, which may be that of any copy of the
  * picture: motions are those of the picture itself, seen in the copy's px.
  *
- * @import {Bounds, Matrix, Outline, Region, Size, State} from "./types.mjs"
+ * @import {Bounds, Matrix, Outline, Points, Region, Size, State} from "./types.mjs"
  * @import {Cells} from "./selection.mjs"
  *
  * @typedef {{id: string, outline: Outline, lifted: boolean}} Hole  lifted: all of it moves away; else what nothing covers again is open
  *
+ * @typedef {{id: string, triangles: Float32Array, withheld: Outline[], within?: Outline, body?: Outline, fronts?: Outline[]}} Mesh  of each triangle 12 numbers: corners on the target,
+ *   then in the source; within: an outline on the target
+ *
  * @typedef {object} Plan
  * @property {Hole[]} holes
- * @property {{id: string, triangles: Float32Array, withheld: Outline[]}[]} meshes  of each triangle 12 numbers: corners on the
- *   target, then in the source
- * @property {{id: string, outline: Outline, matrix: Matrix, withheld: Outline[]}[]} regions  matrix: source to target
- * @property {{id: string, outline: Outline}[]} pins
+ * @property {Mesh[]} meshes
+ * @property {{id: string, outline: Outline, matrix: Matrix, withheld: Outline[], body: Outline, fronts: Outline[]}[]} regions
+ *   matrix: source to target
+ * @property {{id: string, outline: Outline, front: boolean}[]} pins
  * @property {Outline | null} editable
  */
 
+import { bentTriangles, landedOutline, selectedBodies } from "./bend.mjs";
 import { bodiesOf, carriedTriangles } from "./carried.mjs";
 import { bodyOf, frameOf } from "./model.mjs";
 import { forwardMatrix, multiply, shiftOf } from "./motion.mjs";
@@ -42,7 +47,8 @@ export function previewPlan(state, size = frameOf(state), progress = 1, cells = 
   const frame = frameOf(state);
   const shown = state.operations.filter((operation) => operation.visible);
   const moving = movingRegions(state);
-  const pairs = shown.flatMap((operation) => (operation.kind === "points" ? operation.pairs : []));
+  const points = shown.filter((operation) => operation.kind === "points");
+  const pairs = points.flatMap((operation) => (operation.selected ? [] : operation.pairs));
   /** @type {Plan} */
   const plan = { holes: holes(state), meshes: [], regions: [], pins: [], editable: state.editable };
   if (pairs.length > 0) {
@@ -52,20 +58,27 @@ export function previewPlan(state, size = frameOf(state), progress = 1, cells = 
     const triangles = bodies.length > 0 ? carriedTriangles(bodies, size, state.editable, progress) : spreadTriangles(pairs, size, state.editable, progress);
     if (triangles.length > 0) plan.meshes.push({ id: POINTS, triangles: Float32Array.from(triangles), withheld: [] });
   }
+  for (const operation of points) plan.meshes.push(...bent(operation, size, progress));
   for (const region of moving) {
     const { matrix, triangles } = planned(region, frame, size, progress);
     if (triangles) plan.meshes.push({ id: region.id, triangles, withheld: [] });
-    for (const outline of partsOf(region)) plan.regions.push({ id: region.id, outline, matrix, withheld: [] });
+    for (const outline of partsOf(region)) plan.regions.push({ id: region.id, outline, matrix, withheld: [], body: bodyOf(region), fronts: [] });
   }
   for (const operation of shown) {
-    if (operation.kind === "region" && operation.task === "pin") plan.pins.push({ id: operation.id, outline: operation.region });
+    if (operation.kind === "region" && operation.task === "pin") plan.pins.push({ id: operation.id, outline: operation.region, front: Boolean(operation.front) });
   }
-  const pins = plan.pins.map(({ outline }) => ({ outline, box: bounds(outline) }));
+  const pins = plan.pins.map(({ outline, front }) => ({ outline, front, box: bounds(outline) }));
+  const [fronts, plain] = [true, false].map((wanted) => pins.filter(({ front }) => front === wanted));
   const copied = new Set(moving.filter(({ copy }) => copy).map(({ id }) => id));
   // What is copied stays too: nobody lacks it, and pins take nothing from it.
   const parts = plan.regions.filter(({ id }) => !copied.has(id)).map((region) => ({ ...region, region, box: bounds(region.outline) }));
-  for (const mesh of plan.meshes) mesh.withheld = near([...pins, ...parts.filter(({ id }) => id !== mesh.id)], () => sourceBox(mesh.triangles, size));
-  for (const { region, box } of parts) region.withheld = near(pins, () => box);
+  for (const mesh of plan.meshes) {
+    const others = parts.filter(({ id }) => id !== mesh.id);
+    mesh.withheld = near([...(mesh.body ? plain : pins), ...others], () => sourceBox(mesh.triangles, size));
+    if (mesh.body) mesh.fronts = near(fronts, () => bounds(/** @type {Outline} */ (mesh.body)));
+  }
+  for (const { region, box } of parts) region.withheld = near(plain, () => box);
+  for (const region of plan.regions) region.fronts = near(fronts, () => bounds(region.body));
   return plan;
 }
 
@@ -110,14 +123,33 @@ function planned(region, frame, size, progress) {
   return { matrix, triangles };
 }
 
+/** @type {WeakMap<Points, {key: string, meshes: Mesh[]}>} */
+const bends = new WeakMap();
+
+/** What is selected for points, remembered. @param {Points} operation @param {Size} size @param {number} progress @returns {Mesh[]} */
+function bent(operation, size, progress) {
+  const key = `${size} ${progress}`;
+  let known = bends.get(operation);
+  if (known?.key !== key) {
+    const meshes = selectedBodies(operation).map((body) => {
+      const within = landedOutline(body, size, progress);
+      return { id: operation.id, triangles: bentTriangles(body, size, progress), withheld: [], within, body: body.outline };
+    });
+    bends.set(operation, (known = { key, meshes }));
+  }
+  return known.meshes.map((mesh) => ({ ...mesh }));
+}
+
 /** What moving content is taken from. @param {State} state @param {boolean} given  whether the surroundings of points give @returns {Hole[]} */
 export function holes(state, given = false) {
   const found = movingRegions(state).flatMap((region) =>
     (region.copy ? [] : partsOf(region)).map((outline) => ({ id: region.id, outline, lifted: region.task !== "deformation" })),
   );
   for (const operation of state.operations) {
+    if (operation.kind !== "points" || !operation.visible) continue;
+    for (const { outline } of selectedBodies(operation)) found.push({ id: operation.id, outline, lifted: false });
     // Without an editable area the surroundings of points give way and nothing is left open.
-    if (given || !state.editable || operation.kind !== "points" || !operation.visible) continue;
+    if (given || !state.editable || operation.selected) continue;
     if (operation.pairs.some(([h, t]) => h[0] !== t[0] || h[1] !== t[1])) found.push({ id: operation.id, outline: state.editable, lifted: false });
   }
   return found;

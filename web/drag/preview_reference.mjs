@@ -5,7 +5,7 @@
  */
 
 import { cellsIn } from "./covered.mjs";
-import { holeMask } from "./fill.mjs";
+import { barredMask, holeMask, uncovered } from "./fill.mjs";
 import { fillGround } from "./ground.mjs";
 import { apply, invert } from "./motion.mjs";
 import { previewPlan } from "./preview.mjs";
@@ -22,13 +22,17 @@ export function renderPreview(rgba, width, height, state, progress = 1, cells = 
   const plan = previewPlan(state, size, progress, cells);
   const result = Uint8ClampedArray.from(rgba);
   const hole = holeMask(plan, size, size);
-  copy(result, fillGround(rgba, width, height, hole), hole);
-  for (const { triangles, withheld } of plan.meshes) {
+  copy(result, fillGround(rgba, width, height, hole, barredMask(plan, size)), hole);
+  const seen = (/** @type {Outline | undefined} */ body, /** @type {Outline[]} */ fronts = []) =>
+    body && fronts.length > 0 ? uncovered(rgba, size, body, fronts) : rgba;
+  for (const { triangles, withheld, within, body, fronts } of plan.meshes) {
+    const source = seen(body, fronts);
     const away = joined(withheld, size);
-    for (let i = 0; i < triangles.length; i += 12) drawTriangle(result, rgba, size, triangles.subarray(i, i + 12), away);
+    const shown = within && masked(within, size);
+    for (let i = 0; i < triangles.length; i += 12) drawTriangle(result, source, size, triangles.subarray(i, i + 12), away, shown);
   }
-  for (const { outline, matrix, withheld } of plan.regions) {
-    drawRegion(result, rgba, size, masked(outline, size), matrix, joined(withheld, size));
+  for (const { outline, matrix, withheld, body, fronts } of plan.regions) {
+    drawRegion(result, seen(body, fronts), size, masked(outline, size), matrix, joined(withheld, size));
   }
   for (const { outline } of plan.pins) copy(result, rgba, masked(outline, size));
   if (plan.editable) {
@@ -79,11 +83,11 @@ function drawRegion(into, from, size, mask, matrix, away) {
 }
 
 /** @param {Uint8ClampedArray} into @param {Uint8ClampedArray} from @param {Size} size @param {Float32Array} t
- * @param {Uint8Array} away */
-function drawTriangle(into, from, size, t, away) {
+ * @param {Uint8Array} away @param {Uint8Array} [shown]  where alone it is drawn */
+function drawTriangle(into, from, size, t, away, shown) {
   cellsIn(t, size, (i, u, v) => {
     const at = /** @type {Point} */ ([6, 7].map((k) => t[k] + u * (t[k + 2] - t[k]) + v * (t[k + 4] - t[k])));
-    if (!away[cellOf(at, size)]) paint(into, i, from, size, at);
+    if ((!shown || shown[i]) && !away[cellOf(at, size)]) paint(into, i, from, size, at);
   });
 }
 

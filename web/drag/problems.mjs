@@ -2,12 +2,14 @@
  * What core would refuse when this drag meets this picture (core/instruction/on_picture.py), so that the canvas can say it
  * beside the operation before anything is queued.
  *
- * @import {Operation, Point, Reason, Region, Size, State} from "./types.mjs"
+ * @import {Operation, Point, Points, Reason, Region, Size, State} from "./types.mjs"
  * @import {Spans} from "./spans.mjs"
  */
 
+import { moves } from "./bend.mjs";
 import { frameOf } from "./model.mjs";
 import { centroid, landing, scaled } from "./motion.mjs";
+import { contains } from "./rings.mjs";
 import { sharedPixels, spanArea, spansOf, union } from "./spans.mjs";
 
 export const MIN_PIXELS = 4;
@@ -31,7 +33,11 @@ export function problems(state, size = frameOf(state)) {
   const moving = [];
   const pins = [];
   for (const { operation, index } of shown) {
-    if (operation.kind !== "region") continue;
+    if (operation.kind !== "region") {
+      const wrong = selectionProblem(operation, size);
+      if (wrong) found.push({ id: operation.id, reason: wrong });
+      continue;
+    }
     const spans = spansOf(operation.region, size);
     const area = spanArea(spans);
     if (area < MIN_PIXELS) tell(operation.id, "problem.small", { pixels: area });
@@ -67,6 +73,20 @@ function atLeast(percent) {
 /** How an operation is called where it has no name. @param {Operation} operation @param {number} index  from 0 */
 export function nameOf({ name }, index) {
   return name || `#${index + 1}`;
+}
+
+/** @param {Points} points @param {Size} size @returns {Reason | null} */
+function selectionProblem({ selected, pairs }, size) {
+  if (!selected) return null;
+  const pixels = spanArea(spansOf(selected, size));
+  if (pixels < MIN_PIXELS) return { key: "problem.small", params: { pixels } };
+  const moving = pairs.filter(moves);
+  // In the pixel that the handle lies in, as core looks.
+  const held = moving.some(([[x, y]]) => {
+    const at = [[x, size[0]], [y, size[1]]].map(([v, side]) => (Math.min(side - 1, Math.floor(v * side)) + 0.5) / side);
+    return contains(selected, /** @type {Point} */ (at));
+  });
+  return moving.length && !held ? { key: "problem.notSelected" } : null;
 }
 
 /** @param {Region} region @param {Size} size @returns {string | null} */

@@ -12,7 +12,7 @@ import {
 } from "./checks.mjs";
 import { BESIDE, MAX_NAME, MAX_PROMPT, TASKS } from "./form.mjs";
 import {
-  carrier, documentOf, emptyState, find, frameOf, freeColour, freeId, settled, TOOLS, withDocument, withPart, withTask,
+  documentOf, emptyState, find, frameOf, freeColour, freeId, settled, TOOLS, withDocument, withPart, withTask,
 } from "./model.mjs";
 import { flip, moveAnchor, moveRegion, moveTarget, nudge, rescale, setCopy, setNumber, setOutline, turn } from "./reduce_region.mjs";
 import { addPair, movePair, removePair } from "./reduce_points.mjs";
@@ -55,8 +55,8 @@ function step(state, action) {
     case "task":
       return TASKS.includes(action.task) ? { ...state, task: action.task } : "refused.value";
     case "part":
-      if (action.part !== "along" && action.part !== "region") return "refused.value";
-      return action.part === "along" && !carrier(state) ? "hint.noCarrier" : { ...state, part: action.part };
+      if (!["region", "along", "selected", "front"].includes(action.part)) return "refused.value";
+      return withPart({ ...state, part: action.part }).part !== action.part ? "hint.noCarrier" : { ...state, part: action.part };
     case "brush":
       return Number.isFinite(action.radius) ? { ...state, brush: Math.min(0.5, Math.max(0.002, action.radius)) } : "refused.value";
     case "addPair":
@@ -86,6 +86,7 @@ function step(state, action) {
   if (operation.kind === "points") {
     if (action.type === "movePair") return putOr(state, movePair(operation, action.index, action.end, action.to));
     if (action.type === "removePair") return removePair(state, operation, action.index);
+    if (action.type === "setSelected") return putOr(state, setSelected(operation, action.outline));
     return "refused.points";
   }
   const size = frameOf(state);
@@ -102,6 +103,8 @@ function step(state, action) {
       return putOr(state, rescale(operation, action.scale, action.target));
     case "flip":
       return action.axis === 0 || action.axis === 1 ? putOr(state, flip(operation, action.axis)) : "refused.value";
+    case "front":
+      return putOr(state, setFront(operation, Boolean(action.front)));
     case "copy":
       return putOr(state, setCopy(operation, Boolean(action.copy)));
     case "moveOutline":
@@ -122,6 +125,21 @@ function setAlong(region, outline) {
   if (outline === null || outline.length === 0) return region.along ? alone : region;
   const along = checkedOutline(outline);
   return along ? { ...alone, along } : "refused.shape";
+}
+
+/** Whether what moves passes behind a pin. @param {Region} region @param {boolean} front @returns {Region | string} */
+function setFront(region, front) {
+  if (region.task !== "pin") return "refused.front";
+  const { front: before, ...alone } = region;
+  return front === Boolean(before) ? region : front ? { ...alone, front: true } : alone;
+}
+
+/** What points take along. @param {Points} points @param {Outline | null} outline  null: what is found @returns {Points | string} */
+function setSelected(points, outline) {
+  const { selected: _, ...alone } = points;
+  if (outline === null || outline.length === 0) return points.selected ? alone : points;
+  const selected = checkedOutline(outline);
+  return selected ? { ...alone, selected } : "refused.shape";
 }
 
 /** The state with an operation in the place of the one with its id; unchanged if it is the same.
@@ -164,7 +182,10 @@ function checkedRegion(region) {
 function checkedPoints(points) {
   /** @type {[Point, Point][]} */
   const pairs = points.pairs.map(([handle, target]) => [settled(handle), settled(target)]);
-  return pairs.length > 0 && pairs.flat().every((p) => point(p)) ? { ...points, pairs } : null;
+  const { selected: drawn, ...alone } = points;
+  const selected = drawn && checkedOutline(drawn);
+  if (drawn && !selected) return null;
+  return pairs.length > 0 && pairs.flat().every((p) => point(p)) ? { ...alone, pairs, ...(selected && { selected }) } : null;
 }
 
 /** Removes an operation; what takes its place in the list is selected, so that a keyboard can go on.
@@ -180,7 +201,7 @@ export function remove(state, operation) {
 function duplicate(state, operation) {
   const copy = { ...operation, id: freeId(state), colour: freeColour(state) };
   // Beside the original, towards the middle of the picture: two moving regions may not cover the same pixels.
-  const moved = copy.kind === "region" ? moveRegion(copy, aside(copy.region)) : { ...copy, pairs: copy.pairs.map(besidePair) };
+  const moved = copy.kind === "region" ? moveRegion(copy, aside(copy.region)) : besidePoints(copy);
   const operations = [...state.operations];
   operations.splice(operations.indexOf(operation) + 1, 0, typeof moved === "string" ? copy : moved);
   return { ...state, operations, selection: copy.id, pair: null };
@@ -193,10 +214,22 @@ function aside(outline) {
   return [(x0 + x1 <= 1 ? 1 : -1) * (x1 - x0), 0];
 }
 
-/** @param {[Point, Point]} pair @returns {[Point, Point]} */
-function besidePair([handle, target]) {
-  const dx = Math.max(handle[0], target[0]) <= 0.96 ? 0.04 : -0.04;
-  return [settled([handle[0] + dx, handle[1]]), settled([target[0] + dx, target[1]])];
+/** @param {Points} points @returns {Points} */
+function besidePoints({ selected, ...points }) {
+  if (!selected) return { ...points, pairs: points.pairs.map((pair) => movedAside(pair, pair)) };
+  // What they take along stays as it is under them.
+  const all = [...points.pairs.flat(), ...selected.flat(2)];
+  return {
+    ...points,
+    pairs: points.pairs.map((pair) => movedAside(pair, all)),
+    selected: selected.map((polygon) => polygon.map((ring) => movedAside(ring, all))),
+  };
+}
+
+/** @template {Point[]} T @param {T} points @param {Point[]} all  what there has to be room for @returns {T} */
+function movedAside(points, all) {
+  const dx = Math.max(...all.map(([x]) => x)) <= 0.96 ? 0.04 : -0.04;
+  return /** @type {T} */ (points.map(([x, y]) => settled([x + dx, y])));
 }
 
 /** @param {State} state @param {Operation} operation @param {number} to @returns {State | string} */

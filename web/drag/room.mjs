@@ -3,7 +3,7 @@
  */
 
 import { moveRegion } from "./reduce_region.mjs";
-import { bounds } from "./rings.mjs";
+import { bounds, mapOutline } from "./rings.mjs";
 
 /** @import {Operation, Point, State} from "./types.mjs" */
 
@@ -47,8 +47,11 @@ function shifted(operation, [dx, dy]) {
     const moved = moveRegion(operation, [dx, dy]);
     return typeof moved === "string" ? null : moved;
   }
-  const pairs = operation.pairs.map((pair) => /** @type {[Point, Point]} */ (pair.map(([x, y]) => [x + dx, y + dy])));
-  return pairs.flat().every((point) => point.every((value) => value >= 0 && value <= 1)) ? { ...operation, pairs } : null;
+  const move = (/** @type {Point} */ [x, y]) => /** @type {Point} */ ([x + dx, y + dy]);
+  const pairs = operation.pairs.map(([handle, target]) => /** @type {[Point, Point]} */ ([move(handle), move(target)]));
+  const selected = operation.selected && mapOutline(operation.selected, move);
+  const all = [...pairs.flat(), ...(selected ?? []).flat(2)];
+  return all.every((point) => point.every((value) => value >= 0 && value <= 1)) ? { ...operation, pairs, ...(selected && { selected }) } : null;
 }
 
 /** @param {Operation} one @param {Operation} other */

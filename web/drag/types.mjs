@@ -29,6 +29,7 @@
  * @property {Point} [scale]  factors about the centroid along x and y, before any turn; negative ones mirror; never [1, 1]
  * @property {number} [angle]  degrees by which a relocation also turns about the centroid; never 0
  * @property {true} [copy]  the original stays, and a copy of it goes
+ * @property {true} [front]  of a pin: it stands in front, and what moves passes behind it
  *
  * @typedef {object} Points
  * @property {string} id
@@ -37,6 +38,7 @@
  * @property {number} colour
  * @property {boolean} visible
  * @property {[Point, Point][]} pairs  handle and target; never empty
+ * @property {Outline} [selected]  what they take along; without it, it is looked for on the picture
  *
  * @typedef {Region | Points} Operation
  *
@@ -47,14 +49,16 @@
  * @property {string} editing  prompt: what changes
  * @property {Outline | null} editable  where the picture may change at all
  *
- * @typedef {"select" | "brush" | "eraser" | "lasso" | "polygon" | "rectangle" | "ellipse" | "points"} ToolName
+ * @typedef {"select" | "brush" | "eraser" | "lasso" | "polygon" | "rectangle" | "ellipse" | "points" | "bend"} ToolName
+ *
+ * @typedef {"region" | "along" | "selected" | "front"} Part
  *
  * @typedef {object} Hand  what the user holds; neither saved nor undone
  * @property {string | null} selection  id of the selected operation
  * @property {number | null} pair  index of the selected pair of a points operation
  * @property {ToolName} tool
  * @property {Task} task  of regions drawn next
- * @property {"region" | "along"} part  what is drawn next: a region, or what goes along with the selected one
+ * @property {Part} part  what is drawn next: a region, what goes along with the selected one, what the selected points take along, or a pin in front
  * @property {number} brush  radius as a fraction of the picture's shorter side
  *
  * @typedef {Document & Hand} State
@@ -74,10 +78,12 @@
  *   | {type: "rescale", id: string, scale: Point, target?: Point}
  *   | {type: "flip", id: string, axis: 0 | 1}
  *   | {type: "copy", id: string, copy: boolean}
+ *   | {type: "front", id: string, front: boolean}
  *   | {type: "moveOutline", id: string, by: Point}
  *   | {type: "nudge", id: string, by: Point, part?: "target" | "outline" | "anchor"}
  *   | {type: "setOutline", id: string, outline: Outline | null}
  *   | {type: "setAlong", id: string, outline: Outline | null}
+ *   | {type: "setSelected", id: string, outline: Outline | null}
  *   | {type: "addPair", id: string | null, handle: Point, target: Point}
  *   | {type: "movePair", id: string, index: number, end: "handle" | "target", to: Point}
  *   | {type: "removePair", id: string, index: number}
@@ -90,7 +96,7 @@
  * @typedef {{type: "select", id: string | null, pair?: number | null}
  *   | {type: "tool", tool: ToolName}
  *   | {type: "task", task: Task}
- *   | {type: "part", part: "region" | "along"}
+ *   | {type: "part", part: Part}
  *   | {type: "brush", radius: number}} HandAction  what history does not record
  * @typedef {DocumentAction | HandAction} Action
  * @typedef {"targetX" | "targetY" | "shiftX" | "shiftY" | "anchorX" | "anchorY" | "angle" | "scaleX" | "scaleY" | "handleX" | "handleY"} NumberField

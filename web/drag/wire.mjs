@@ -78,8 +78,10 @@ function writeOperation(operation, index, size) {
     if (operation.scale) parts.push(`"scale":${JSON.stringify(operation.scale)}`);
     if (operation.angle) parts.push(`"angle":${operation.angle}`);
     if (operation.copy) parts.push('"copy":true');
+    if (operation.front) parts.push('"front":true');
   } else {
     parts.push(`"pairs":${JSON.stringify(operation.pairs)}`);
+    if (operation.selected) parts.push(`"selected":${outlineJson(operation.selected, size)}`);
   }
   if (!visible) parts.push('"visible":false');
   if (colour !== index % COLOURS) parts.push(`"_colour":${colour}`);
@@ -138,7 +140,10 @@ function readOperation(value, index) {
     colour: Number.isInteger(colour) && Number(colour) >= 0 && Number(colour) < COLOURS ? Number(colour) : index % COLOURS,
     visible,
   };
-  if (kind === "points") return { ...label, kind, pairs: readPairs(data.pairs, `${where}.pairs`) };
+  if (kind === "points") {
+    const selected = data.selected !== undefined && { selected: required(outline(data.selected), `${where}.selected`) };
+    return { ...label, kind, pairs: readPairs(data.pairs, `${where}.pairs`), ...selected };
+  }
   const task = TASKS.find((one) => one === data.task);
   /** @type {Operation} */
   const region = {
@@ -155,17 +160,21 @@ function readOperation(value, index) {
   return region;
 }
 
-/** How a region is more than moved; what changes nothing is left out. @param {Record<string, unknown>} data @param {string} where
- * @returns {Pick<Region, "scale" | "angle" | "copy">} */
+/** How a region is more than moved or kept; what changes nothing is left out. @param {Record<string, unknown>} data @param {string} where
+ * @returns {Pick<Region, "scale" | "angle" | "copy" | "front">} */
 function readChanges(data, where) {
   const factors = data.scale === undefined ? [1, 1] : required(scale(data.scale), `${where}.scale`);
   const turn = data.angle === undefined ? 0 : required(angle(data.angle), `${where}.angle`);
-  const copy = data.copy ?? false;
-  if (typeof copy !== "boolean") throw new Refusal("read.value", { where: `${where}.copy` });
+  const [copy, front] = ["copy", "front"].map((key) => {
+    const value = data[key] ?? false;
+    if (typeof value !== "boolean") throw new Refusal("read.value", { where: `${where}.${key}` });
+    return value;
+  });
   return {
     ...((factors[0] !== 1 || factors[1] !== 1) && { scale: /** @type {Point} */ (factors) }),
     ...(turn !== 0 && { angle: turn }),
     ...(copy && { copy: /** @type {true} */ (true) }),
+    ...(front && { front: /** @type {true} */ (true) }),
   };
 }
 
