@@ -157,6 +157,11 @@ def directdrag(
     handles = settings.handles(drag)
     shape = latent_shape(autoencoder, image, drag, floor=settings.sides == "floor")
     mask, support = point_masks(drag, handles, shape, settings.soft_mask)
+    if settings.drag_steps > (walked := settings.inversion.walked if inversion is None else len(inversion.times) - 1):
+        raise ValueError(
+            f"there is no dragging at {settings.drag_steps} steps where the inversion walks {walked}: use drag_steps of at most {walked}, "
+            "or invert in more steps"
+        )
     inversion, spent = inverted(backbone, autoencoder, image, cond, settings.inversion, inversion, run)
     if max(handles.distances()) == 0:
         return untouched(autoencoder, image, inversion, spent, began)

@@ -34,6 +34,11 @@ PICTURE = -1
 """The timestep of the picture itself."""
 
 
+def steps_walked(steps: int, strength: float) -> int:
+    """round(steps·strength), halves up; at least 1."""
+    return max(1, math.floor(steps * strength + 0.5))
+
+
 def ddim_times(schedule: NoiseSchedule, steps: int = 50, strength: float = 1.0) -> Timesteps:
     """Descending timesteps and then PICTURE: round(steps·strength) steps, evenly spaced from the clean end.
 
@@ -44,7 +49,7 @@ def ddim_times(schedule: NoiseSchedule, steps: int = 50, strength: float = 1.0) 
     if not 0.0 < strength <= 1.0:
         raise ValueError(f"strength = {strength} is outside (0, 1]: 0.75 is the published share of the walk")
     # Half up, as published for 37.5; Python's round would go to the even neighbour (the same here, not always).
-    count = max(1, math.floor(steps * strength + 0.5))
+    count = steps_walked(steps, strength)
     stride = len(schedule) // steps
     offset = min(schedule.offset, len(schedule) - 1 - stride * (steps - 1))
     return tuple(offset + stride * k for k in reversed(range(count))) + (PICTURE,)

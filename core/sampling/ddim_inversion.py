@@ -21,7 +21,7 @@ from ..model.backbone import Conditioning, NoiseBackbone
 from ..model.blocks import Block
 from ..model.noise_schedule import NoiseSchedule, flow_latent, flow_time, noise_latent
 from ..progress import ALONE, RunContext
-from .ddim import PICTURE, DDIMState, Noise, Timesteps, ddim_times, ddim_walk_step
+from .ddim import PICTURE, DDIMState, Noise, Timesteps, ddim_times, ddim_walk_step, steps_walked
 
 
 @dataclass(frozen=True)
@@ -36,6 +36,11 @@ class DDIMSettings:
     steps: int = 50
     strength: float = 0.75
     kv_blocks: Iterable[Block] = ()
+
+    @property
+    def walked(self) -> int:
+        """How many steps that are."""
+        return steps_walked(self.steps, self.strength)
 
 
 @dataclass(frozen=True, eq=False)

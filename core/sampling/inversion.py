@@ -42,6 +42,11 @@ class InversionSettings:
     def __post_init__(self) -> None:
         check_choices(self)
 
+    @property
+    def walked(self) -> int:
+        """How many steps that are."""
+        return self.steps - self.skip
+
 
 @dataclass(frozen=True, eq=False)
 class Inversion:

@@ -162,6 +162,15 @@ def test_impossible_drags_are_refused_before_any_pass(drag, words) -> None:
     assert backbone.calls == []
 
 
+def test_more_steps_than_the_inversion_walks_are_refused_before_any_pass() -> None:
+    backbone = AttentiveConv()
+    edit(replace(few(), drag_steps=STEPS.walked), backbone=backbone)
+    backbone.calls.clear()
+    with pytest.raises(ValueError, match="no dragging at 6 steps where the inversion walks 5: use drag_steps of at most 5"):
+        edit(replace(few(), drag_steps=STEPS.walked + 1), backbone=backbone)
+    assert backbone.calls == []
+
+
 def test_a_picture_that_does_not_divide_is_refused() -> None:
     with pytest.raises(ValueError, match="multiples of 8"):
         directdrag(ConvBackbone(), Blocks(), torch.rand(1, 3, 30, 40), Drag((40, 30), points=(PointOperation((1, 1), (9, 9)),)), COND)
