@@ -62,7 +62,9 @@ def bench(
     dreamsim: Annotated[Path | None, typer.Option(help="data sets: folder that the library dreamsim fills, for dreamsim.")] = None,
     judge: Annotated[
         str | None,
-        typer.Option(help="data sets: a vision-language model by its name on a server, for gscore, gscore_drag. Pictures are sent there."),
+        typer.Option(
+            help="data sets: a vision-language model for gscore, gscore_drag: its folder, or its name on a server. Pictures are sent there."
+        ),
     ] = None,
     judge_url: Annotated[
         str | None,
@@ -108,7 +110,7 @@ def bench(
     """Measure the methods side by side on drawn cases or data sets, or the cost of a drag iteration."""
     if suite in SETS:
         networks = {"lpips": lpips, "lpips_heads": lpips_heads, "clip": clip, "dift": dift, "dreamsim": dreamsim}
-        networks["judge"] = judged_by(judge, judge_url, votes, temperature)
+        networks["judge"] = judged_by(judge, judge_url, votes, temperature, choose_device(device))
         spread = None if engine == "local" else (workers, gpus, cluster)
         rows = Rows(methods, variants, ablation, ablate)
         evaluate(

@@ -55,13 +55,15 @@ def evaluate(
     out.print(f"results in {folder}, to be looked at: {folder / 'report.html'}", markup=False)
 
 
-def judged_by(model: str | None, url: str | None, votes: int, temperature: float):
+def judged_by(model: str | None, url: str | None, votes: int, temperature: float, device: str):
     """The judge of a run, None where none is named. Raises: ValueError for an address that is none."""
     if model is None:
         return None
     from ..core.intent.chat import OLLAMA
     from ..core.metrics.judge import Judge
 
+    if url is None and Path(model).is_dir():
+        return Judge("", model, votes, temperature, device=device)
     return Judge(url or os.environ.get("DRAGFIELD_API_URL", "").strip() or OLLAMA, model, votes, temperature)
 
 

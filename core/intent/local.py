@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 from collections.abc import Callable
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -67,6 +68,12 @@ def generate(
     if should_stop is not None and should_stop():
         raise Interrupted("asking for the intent was cancelled")
     return processor.batch_decode(made[:, given["input_ids"].shape[1] :], skip_special_tokens=True)[0]
+
+
+@lru_cache(maxsize=1)
+def kept(folder: Path, device: str) -> tuple[Any, Any]:
+    """The model and its processor, for `generate`; the last one asked for stays loaded. bfloat16 on a GPU, float32 on a CPU."""
+    return _load(folder, device, torch.float32 if device == "cpu" else torch.bfloat16)
 
 
 def _load(folder: Path, device: str, dtype: torch.dtype) -> tuple[Any, Any]:

@@ -5,7 +5,8 @@ about one result alone. Such numbers hold for one model, one wording and one pro
 taste is not an eye's. Quality has the trap of every likeness, that the unchanged picture is best; `gscore_drag` tells it from an edit, as
 VIEScore's two scores do.
 
-Pictures leave this machine when `Judge.verdict` is called, and go to the named server only (core/intent/chat.py).
+Pictures leave this machine when `Judge.verdict` is called, and go to the named server only (core/intent/chat.py); those that a model from
+a folder judges do not leave it.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from math import isfinite
+from pathlib import Path
 from statistics import fmean, pstdev
 from typing import Any
 from urllib.parse import urlsplit
@@ -22,6 +24,7 @@ from urllib.parse import urlsplit
 import numpy as np
 
 from ..instruction.guarded_json import show
+from ..intent import local
 from ..intent.answer import AnswerError, json_object, one_line
 from ..intent.chat import Endpoint, complete, formats_of
 from ..intent.marks import marked
@@ -55,12 +58,14 @@ class Vote:
 
 @dataclass(frozen=True)
 class Judge:
-    """A model on a server, and how it is asked.
+    """A model on a server, or from a folder, and how it is asked.
 
-    url, model: as an `Endpoint` has them.  votes: how often each edit is judged, each by a seed of its own.  temperature: at 0, votes
+    url, model: as an `Endpoint` has them; without a url, model is a folder that transformers can load, which runs on `device` and always
+    says the same.  votes: how often each edit is judged, each by a seed of its own.  temperature: at 0, votes
     differ only as far as the server does not repeat itself.  key: None takes DRAGFIELD_API_KEY of the process that asks, so that no plan
     and no message to another machine holds it.  should_stop: looked at while the server is waited for.
-    Raises: ValueError for an address, a number of votes or a temperature that can't be, and where a key would travel in the clear.
+    Raises: ValueError for an address, a folder, a number of votes or a temperature that can't be, and where a key would travel in the
+    clear.
     """
 
     url: str
@@ -72,15 +77,23 @@ class Judge:
     pause: float = 1.0
     key: str | None = field(default=None, repr=False, compare=False)
     should_stop: Callable[[], bool] | None = field(default=None, repr=False, compare=False)
+    device: str = "cpu"
 
     def __post_init__(self) -> None:
         if not 1 <= self.votes <= 100:
             raise ValueError(f"{self.votes} votes of a judge: use 1 to 100")
         if not 0 <= self.temperature <= 2:
             raise ValueError(f"a judge's temperature of {self.temperature:g}: use 0, which repeats itself best, to 2")
-        self.endpoint()
+        if self.url:
+            self.endpoint()
+        elif not (Path(self.model) / "config.json").is_file():
+            raise ValueError(f"{self.model} is no folder with a config.json: name one of a vision-language model, as transformers saves it")
+        elif self.votes > 1 or self.temperature > 0:
+            raise ValueError("a judge from a folder always says the same: leave it at 1 vote and temperature 0")
 
     def __str__(self) -> str:
+        if not self.url:
+            return f"{Path(self.model).name}, from a folder"
         return f"{self.model} at {urlsplit(self.url).netloc}, {self.votes} votes at temperature {self.temperature:g}"
 
     def endpoint(self) -> Endpoint:
@@ -107,10 +120,15 @@ class Judge:
             text = plain.text + (f"\n\nAn earlier answer could not be read: {problem}. Answer with the JSON alone." if problem else "")
             asked = Question(text, plain.pictures, plain.name, plain.schema, plain.sampling, plain.quality)
             try:
-                return Vote(seed, *read_verdict(complete(self.endpoint(), asked, formats, self.should_stop)))
+                return Vote(seed, *read_verdict(self._answer(asked, formats)))
             except AnswerError as error:
                 problem = str(error)
         raise AnswerError(f"{self.model} was asked twice: {problem}; try another model")
+
+    def _answer(self, question: Question, formats: list[dict[str, Any]]) -> str:
+        if self.url:
+            return complete(self.endpoint(), question, formats, self.should_stop)
+        return local.generate(*local.kept(Path(self.model), self.device), list(question.pictures), question.text, self.should_stop)
 
 
 def quality(edit: Judged, judge: Judge) -> float:

@@ -14,7 +14,7 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers  # noqa: E402
 
 from dragfield.core.instruction import DragInstruction, DrawnRegion  # noqa: E402
 from dragfield.core.intent.answer import AnswerError  # noqa: E402
-from dragfield.core.intent.local import _load, ask, generate  # noqa: E402
+from dragfield.core.intent.local import _load, ask, generate, kept  # noqa: E402
 from dragfield.core.intent.request import make_request  # noqa: E402
 from dragfield.core.progress import Interrupted  # noqa: E402
 
@@ -51,6 +51,15 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     torch.manual_seed(0)
     transformers.LlavaForConditionalGeneration(config).save_pretrained(path)
     return path
+
+
+def test_a_kept_model_is_loaded_once_and_answers_a_judge(folder: Path) -> None:
+    kept.cache_clear()
+    model, processor = kept(folder, "cpu")
+    assert kept(folder, "cpu")[0] is model and model.dtype == torch.float32
+    black = np.zeros((30, 40, 3), np.uint8)
+    assert generate(model, processor, [black, black, black], "how good is it?", max_new_tokens=4)
+    kept.cache_clear()
 
 
 def test_a_model_from_a_folder_continues_what_it_is_shown(folder: Path) -> None:

@@ -201,3 +201,28 @@ def test_a_judge_that_can_t_be_is_refused_before_anything_is_sent() -> None:
     with pytest.raises(ValueError, match="metric gscore needs a network: name it by --judge"):
         chosen(("gscore",), Backbones())
     assert re.fullmatch(r"m at localhost:1, 2 votes at temperature 0", str(Judge("http://localhost:1/v1", "m", 2)))
+
+
+def test_a_model_from_a_folder_judges_without_a_server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from dragfield.core.intent import local
+
+    (tmp_path / "config.json").write_text("{}", encoding="utf-8")
+    seen = []
+    monkeypatch.setattr(local, "kept", lambda folder, device: (folder, device))
+
+    def generate(model, processor, pictures, text, should_stop):
+        seen.append((model, processor, [picture.shape for picture in pictures], text))
+        return '{"words": "as it was", "quality": 9, "drag": 1}'
+
+    monkeypatch.setattr(local, "generate", generate)
+    judge = Judge("", str(tmp_path))
+    found = judge.verdict(edit())
+    assert (found["quality"]["mean"], found["drag"]["mean"]) == (9, 1) and str(judge) == f"{tmp_path.name}, from a folder"
+    ((model, device, shapes, text),) = seen
+    assert (model, device) == (tmp_path, "cpu") and shapes == [(64, 96, 3)] * 3 and "Answer with JSON" in text
+    for wrong, words in (({"votes": 2}, "1 vote"), ({"temperature": 0.4}, "temperature 0")):
+        with pytest.raises(ValueError, match=words):
+            Judge("", str(tmp_path), **wrong)
+    with pytest.raises(ValueError, match=r"no folder with a config.json"):
+        Judge("", str(tmp_path / "nowhere"))
+    assert pickle.loads(pickle.dumps(judge)) == judge
