@@ -13,14 +13,16 @@ from typing import Any
 import numpy as np
 import pytest
 from any_flow import MODELS
+from flux_models import MODELS as OF_FLUX
 from PIL import Image
 
-SIDE = 64
+SIDE = 128
 NODE = '''
 import sys
 sys.path.insert(0, {host!r})
 import torch
 from any_flow import Grey, conditioning, make
+from flux_models import MODELS as OF_FLUX, make as make_flux
 
 
 class SmallModel:
@@ -28,9 +30,10 @@ class SmallModel:
     RETURN_TYPES, FUNCTION, CATEGORY = ("MODEL", "VAE", "IMAGE"), "load", "test"
 
     def load(self, name):
-        model = make(name)
+        model = (make_flux if name in OF_FLUX else make)(name)
+        latents = model.model.latent_format
         picture = torch.rand(1, {side}, {side}, 3, generator=torch.Generator().manual_seed(6))
-        return model, Grey(model.model.latent_format.latent_dimensions == 3), picture
+        return model, Grey(latents.latent_dimensions == 3, latents.latent_channels, latents.spacial_downscale_ratio), picture
 
 
 class Words:
@@ -136,7 +139,7 @@ def pixels(server: Any, output: dict[str, Any]) -> np.ndarray:
     return np.asarray(Image.open(io.BytesIO(server.picture(output["images"][0]))))
 
 
-@pytest.mark.parametrize("name", [*MODELS, "unknown"])
+@pytest.mark.parametrize("name", [*OF_FLUX, *MODELS, "unknown"])
 def test_every_node_of_its_level_runs_and_a_sampler_stays_what_it_was(server: Any, object_info: dict[str, Any], name: str) -> None:
     shown = []
     for again in (0, 1):
