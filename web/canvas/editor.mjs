@@ -85,6 +85,7 @@ export class Editor {
     this.stage.element.append(this.notice, this.whole, this.progress.element);
     /** @type {import("./progress_line.mjs").Run | null} what a run of this drag is at */
     this.running = null;
+    this.reading = false;
     /** @type {unknown} the drag that the run works on */
     this.runOf = null;
     this.hint = h("span", { class: "df-hint" });
@@ -211,12 +212,19 @@ export class Editor {
     put(this.stage.element, { "data-running": run ? "" : null });
     this.progress.update(run);
     if (!run) this.stage.setRun(null);
-    const { preview, window = /** @type {[number, number, number, number]} */ ([0, 0, 1, 1]) } = run ?? {};
-    if (!preview || preview === before?.preview) return;
-    const image = await createImageBitmap(preview).catch(() => null);
-    // A later one, or the end of the run, may have come meanwhile.
-    if (!image || this.running?.preview !== preview) return image?.close();
-    this.stage.setRun({ image, window, of: this.runOf });
+    if (this.reading) return;
+    this.reading = true;
+    // One after the other, and each is shown: on a busy machine the next comes before the last is read.
+    for (let seen = before?.preview; this.running?.preview && this.running.preview !== seen; ) {
+      const { preview, window = /** @type {[number, number, number, number]} */ ([0, 0, 1, 1]) } = this.running;
+      const of = this.runOf;
+      seen = preview;
+      const image = await createImageBitmap(preview).catch(() => null);
+      // The run may have ended meanwhile, and another have begun.
+      if (image && this.running && of === this.runOf) this.stage.setRun({ image, window, of });
+      else image?.close();
+    }
+    this.reading = false;
   }
 
   /** Whether the drag has changed since the result. */
