@@ -16,7 +16,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from ..backbones.flux import DiffusersFlux
 from ..model.backbone import Conditioning
@@ -26,7 +26,7 @@ from .optimisers import make_optimiser
 from .plain_attention import PlainAttention
 from .text import embed
 from .train_flux import export, latent_pool
-from .training import Ema, Run, cosine
+from .training import Ema, Run, cosine, follow
 
 
 def train(
@@ -75,19 +75,12 @@ def train(
         here, there = here.to(device), there.to(device)
         cond = Conditioning(prompts.txt[picks], prompts.pooled[picks]).to(device)
         scale = torch.full((batch,), guidance, device=device)
-        with torch.no_grad():
-            for p, q in zip(work.model.parameters(), student.parameters(), strict=True):
-                p.copy_(q)
+        follow(work.model, student)
         with PlainAttention():
             target = mean_velocity(master, zt, here, there, cond, scale, teacher_steps)
             loss = (work.velocity(zt, here, cond, guidance=scale) - target).square().mean()
             loss.backward()
-        for p, q in zip(work.model.parameters(), student.parameters(), strict=True):
-            q.grad, p.grad = None if p.grad is None else p.grad.float(), None
-        nn.utils.clip_grad_norm_(student.parameters(), 1.0)
-        run.optimiser.step()
-        run.ema.update(student)
-        run.step += 1
+        run.learn(work.model)
         average = loss.item() if average == 0 else 0.95 * average + 0.05 * loss.item()
         if run.step % 25 == 0:
             run.log(report, loss=average)

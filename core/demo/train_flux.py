@@ -24,7 +24,7 @@ from .optimisers import make_optimiser
 from .plain_attention import PlainAttention
 from .text import embed
 from .train_guidance import teach_guidance
-from .training import Ema, Run, cosine, scene_pool, to_tensor
+from .training import Ema, Run, cosine, follow, scene_pool, to_tensor
 
 DROPOUT = 0.1
 
@@ -72,20 +72,12 @@ def train(
         zt = torch.lerp(z0, noise, t[:, None, None, None])
         target = noise - z0
 
-        with torch.no_grad():
-            for p, q in zip(work.model.parameters(), model.parameters(), strict=True):
-                p.copy_(q)
+        follow(work.model, model)
         with PlainAttention():
             v = work.velocity(zt, t, Conditioning(txt, pooled))
             loss = (v - target).square().mean()
             loss.backward()
-        for p, q in zip(work.model.parameters(), model.parameters(), strict=True):
-            q.grad = None if p.grad is None else p.grad.float()
-            p.grad = None
-        nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        run.optimiser.step()
-        run.ema.update(model)
-        run.step += 1
+        run.learn(work.model)
         average = loss.item() if average == 0 else 0.98 * average + 0.02 * loss.item()
         if run.step % 50 == 0:
             run.log(report, loss=average)

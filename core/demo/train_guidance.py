@@ -24,7 +24,7 @@ from ..backbones.flux import DiffusersFlux
 from ..model.backbone import Conditioning
 from .optimisers import make_optimiser
 from .plain_attention import PlainAttention
-from .training import Ema, Run, cosine
+from .training import Ema, Run, cosine, follow
 
 RANGE = (1.0, 5.0)
 PLAIN = 0.25
@@ -74,21 +74,14 @@ def teach_guidance(
         guidance[: round(PLAIN * batch)] = 1.0
         t, guidance = t.to(device), guidance.to(device)
         cond = Conditioning(prompts.txt[picks], prompts.pooled[picks]).to(device)
-        with torch.no_grad():
-            for p, q in zip(work.model.parameters(), student.parameters(), strict=True):
-                p.copy_(q)
+        follow(work.model, student)
         with PlainAttention():
             plain, target = guided(teacher, zt, t, cond, guidance)
             size = (target - plain).square().mean(dim=(1, 2, 3))
             missed = (work.velocity(zt, t, cond, guidance=guidance) - target).square().mean(dim=(1, 2, 3))
             loss = (missed / (size + FLOOR)).mean()
             loss.backward()
-        for p, q in zip(work.model.parameters(), student.parameters(), strict=True):
-            q.grad, p.grad = None if p.grad is None else p.grad.float(), None
-        nn.utils.clip_grad_norm_(student.parameters(), 1.0)
-        run.optimiser.step()
-        run.ema.update(student)
-        run.step += 1
+        run.learn(work.model)
         average = loss.item() if average == 0 else 0.95 * average + 0.05 * loss.item()
         if run.step % 25 == 0:
             run.log(report, loss=average)

@@ -19,7 +19,7 @@ from .optimisers import Both
 from .plain_attention import PlainAttention
 from .text import embed
 from .train_flux import DROPOUT, latent_pool
-from .training import Ema, Run, cosine
+from .training import Ema, Run, cosine, follow
 from .unet import build
 
 
@@ -66,9 +66,7 @@ def train(
         zt = kept.sqrt() * z0 + (1 - kept).sqrt() * noise
         zt, noise, t, txt = (x.to(device) for x in (zt, noise, t, txt))
 
-        with torch.no_grad():
-            for p, q in zip(work.parameters(), model.parameters(), strict=True):
-                p.copy_(q)
+        follow(work, model)
         with PlainAttention():
             eps = work(zt.to(torch.bfloat16), t, txt.to(torch.bfloat16), return_dict=False)[0]
             loss = (eps.float() - noise).square().mean()

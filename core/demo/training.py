@@ -60,6 +60,13 @@ class Ema:
                 self.state[key].copy_(value)
 
 
+@torch.no_grad()
+def follow(copy: nn.Module, master: nn.Module) -> None:
+    """Give a copy in another dtype its master's weights."""
+    for p, q in zip(copy.parameters(), master.parameters(), strict=True):
+        p.copy_(q)
+
+
 class Run:
     """A resumable training: `folder` holds checkpoint.pt (model, EMA, optimiser, step) and log.jsonl."""
 
@@ -85,6 +92,15 @@ class Run:
         part = self.folder / "checkpoint.part"
         torch.save(saved, part)
         part.replace(self.folder / "checkpoint.pt")
+
+    def learn(self, copy: nn.Module) -> None:
+        """A step by the gradients of `copy`, the bfloat16 model that the pass ran on, which are taken from it."""
+        for p, q in zip(copy.parameters(), self.module.parameters(), strict=True):
+            q.grad, p.grad = None if p.grad is None else p.grad.float(), None
+        nn.utils.clip_grad_norm_(self.module.parameters(), 1.0)
+        self.optimiser.step()
+        self.ema.update(self.module)
+        self.step += 1
 
     def log(self, report: Callable[[str], None], **values: float) -> None:
         self._tick()

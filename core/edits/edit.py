@@ -24,7 +24,7 @@ from ..sampling.sampler import is_flow
 from .state import State
 
 STRAYS = 0.25
-"""From here on a round trip is said not to close: docs/performance.md, "Few steps"."""
+"""From here on a round trip is said not to close. A guess: where it does it is below a tenth (docs/performance.md, "How few steps")."""
 
 AnyInversion = Inversion | DDIMInversion
 AnyBackbone = FlowBackbone | NoiseBackbone

@@ -178,6 +178,15 @@ class ComfyTransformer(ComfyFlow):
             v = comfy.samplers.calc_cond_batch(self._patcher.model, [conds], x, sigma, options)[0]
             return without_time_axis(v) if self._time_axis else v
 
+    def _check(self, z: Tensor) -> None:
+        super()._check(z)
+        if self.family.whole and (z.shape[-1] % self.patch or z.shape[-2] % self.patch):
+            side = self.patch * self._patcher.get_model_object("latent_format").spacial_downscale_ratio
+            raise ValueError(
+                f"{self._name} takes pictures whose sides are multiples of {side} px, and this latent is of {z.shape[-1]} x {z.shape[-2]} "
+                "cells: crop or resize the picture"
+            )
+
     def _queries_alone(self, blocks: frozenset[Block], tokens: int) -> AbstractContextManager:
         """While inside, these double blocks compute no keys and values for that many image tokens: the bank's take their place."""
         layers = [layer for _, index in blocks if (layer := self.family.fused(self._network, index)) is not None]

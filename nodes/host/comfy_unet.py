@@ -137,7 +137,8 @@ class ComfyUNet(PreparedModel):
         z = z if z.dtype == torch.float64 else z.float()
         if flows:
             self._asked = self._kept(z)
-        self._load(z, entries, self._caution * self._asked if flows else 0)
+        # What is kept comes on top of what a call takes anyway.
+        self._load(z, entries, self._caution * self._asked + int(self._patcher.model.memory_required(z.shape)) if flows else 0)
         conds, options = self._prepare(entries, z)
         to = options["transformer_options"]
         kept = self.schedule.of(t, z).expand(z.shape[0], -1, -1, -1)

@@ -60,10 +60,13 @@ def test_it_exists_at_the_picture_and_goes_over_into_the_noise(patcher: Any) -> 
 
 
 def test_odd_sizes_come_back_as_they_were(patcher: Any) -> None:
-    if "Kandinsky" in name_of(patcher):
-        pytest.skip("ComfyUI's own class takes even sides alone")
-    z = latent_of(patcher, (7, 11))
-    assert ComfyFlow(patcher).velocity(z, T, ComfyConditioning(conditioning())).shape == z.shape
+    z, backbone, prompt = latent_of(patcher, (7, 11)), backbone_for(patcher), ComfyConditioning(conditioning())
+    if name_of(patcher) == "Kandinsky 5":
+        # ComfyUI's own class fails there.
+        with pytest.raises(ValueError, match="multiples of 16 px, and this latent is of 11 x 7 cells: crop or resize"):
+            backbone.velocity(z, T, prompt)
+        return
+    assert backbone.velocity(z, T, prompt).shape == z.shape
 
 
 def test_its_own_schedule_is_comfyuis(patcher: Any) -> None:

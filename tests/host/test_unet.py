@@ -162,6 +162,18 @@ def test_a_gradient_keeps_no_weight_that_may_be_cast_or_moved(host, prompt, z, m
     assert kept and not weights & set(kept)
 
 
+def test_what_a_gradient_keeps_is_asked_for_on_top_of_what_a_call_takes_anyway(host, prompt, z, monkeypatch):
+    asked, load = [], comfy.model_management.load_models_gpu
+
+    def loading(models, minimum_memory_required=None, **kwargs):
+        asked.append(minimum_memory_required)
+        return load(models, minimum_memory_required=minimum_memory_required, **kwargs)
+
+    monkeypatch.setattr("comfy.model_management.load_models_gpu", loading)
+    gradient(host, z, prompt, every_tap(host))
+    assert max(asked) >= host._kept(z) + int(host._patcher.model.memory_required(z.shape)) > host._kept(z) > 0
+
+
 def test_remembered_keys_and_values_give_the_same_bits_back(host, prompt, z):
     bank = KVBank([("self", i) for i in range(host.attention_blocks)])
     plain = host.noise(z, T, prompt)

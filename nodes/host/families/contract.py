@@ -36,7 +36,8 @@ class Shape:
 
 class Family(ABC):
     """One family. name: as people call it.  turns: whether position encoding may be done in an attn1_patch (rotation.py).  crosses: whether
-    a block's first attention is the picture's to itself, and the text has another.
+    a block's first attention is the picture's to itself, and the text has another.  whole: whether ComfyUI's own class takes whole tokens
+    alone, instead of filling up latents with odd sides.
 
     `network` is the diffusion model, `options` the transformer_options that a block is called with.
     """
@@ -46,6 +47,7 @@ class Family(ABC):
     replaces = True
     patched = True
     crosses = False
+    whole = False
 
     @abstractmethod
     def holds(self, network: nn.Module | None) -> bool:
@@ -70,7 +72,7 @@ class Family(ABC):
 
     def first_of_picture(self, network: Any, options: dict[str, Any], length: int, tokens: int) -> int:
         """Where the picture's `tokens` begin in a stream of `length` tokens that holds the text too."""
-        return options["img_slice"][0]
+        return 0 if self.crosses else options["img_slice"][0]
 
     def picture(self, output: Any) -> Tensor:
         """The picture's stream in what a block gives; asked of families that are read by hooks."""

@@ -13,10 +13,11 @@ from .contract import Family, Shape
 
 
 class _Kandinsky5(Family):
-    name, replaces, patched, crosses = "Kandinsky 5", False, False, True
+    name, replaces, patched, crosses, whole = "Kandinsky 5", False, False, True, True
 
     def holds(self, network: nn.Module | None) -> bool:
-        return isinstance(network, comfy.ldm.kandinsky5.model.Kandinsky5)
+        # The ones for videos see a picture to begin with beside their latent.
+        return type(network) is comfy.ldm.kandinsky5.model.Kandinsky5 and network.visual_embed_dim == 4 * network.in_visual_dim
 
     def shape(self, network: Any) -> Shape:
         return Shape(network.patch_size[-1], network.model_dim)
@@ -27,9 +28,6 @@ class _Kandinsky5(Family):
     def layer(self, network: Any, tap: Tap) -> nn.Module:
         block = network.visual_transformer_blocks[tap.index]
         return block.self_attention.to_query if tap.point == "attn_in" else block.feed_forward
-
-    def first_of_picture(self, network: Any, options: dict[str, Any], length: int, tokens: int) -> int:
-        return 0
 
 
 KANDINSKY_5 = _Kandinsky5()

@@ -29,8 +29,5 @@ class _Wan(Family):
         block = network.blocks[tap.index]
         return block.self_attn.q if tap.point == "attn_in" else block.ffn
 
-    def first_of_picture(self, network: Any, options: dict[str, Any], length: int, tokens: int) -> int:
-        return 0
-
 
 WAN = _Wan()
