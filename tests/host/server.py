@@ -76,6 +76,18 @@ def failure(history: dict[str, Any]) -> dict[str, Any] | None:
     return next((message for name, message in history["status"]["messages"] if name == "execution_error"), None)
 
 
+def node(object_info: dict[str, Any], kind: str, **inputs: Any) -> dict[str, Any]:
+    """A node of a prompt with the schema's defaults for what is not given."""
+    defaults = {}
+    for name, (type_, *rest) in object_info[kind]["input"].get("required", {}).items():
+        options = rest[0] if rest else {}
+        # Core's older nodes list what may be chosen in place of a type.
+        choices = type_ if isinstance(type_, list) else options["options"] if type_ == "COMBO" else []
+        if "default" in options or choices:
+            defaults[name] = options.get("default", choices[0] if choices else None)
+    return {"class_type": kind, "inputs": {**defaults, **inputs}}
+
+
 @contextmanager
 def serving(comfyui: str, base: Path, *arguments: str, port: int | None = None) -> Iterator[Server]:
     """A server with its folders under `base` and this checkout as its only pack; arguments: more of main.py's.  port: None: a free one."""

@@ -7,6 +7,7 @@ import io
 import json
 import os
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -80,16 +81,7 @@ def drag_text(**operation: Any) -> str:
 def prompt_of(object_info: dict[str, Any], name: str, again: int) -> dict[str, Any]:
     """The model, its picture and a KSampler; the first time (again = 0) with every node of its level beside them."""
 
-    def node(kind: str, **inputs: Any) -> dict[str, Any]:
-        defaults = {}
-        for key, (type_, *rest) in object_info[kind]["input"].get("required", {}).items():
-            options = rest[0] if rest else {}
-            if "default" in options:
-                defaults[key] = options["default"]
-            elif isinstance(type_, list) or type_ == "COMBO":
-                defaults[key] = (type_ if isinstance(type_, list) else options["options"])[0]
-        return {"class_type": kind, "inputs": {**defaults, **inputs}}
-
+    node = partial(comfy.node, object_info)
     model, words = ["model", 0], ["words", 0]
     prompt = {
         "model": node("SmallModel", name=name),

@@ -50,6 +50,7 @@ def beside(name: str) -> ModuleType:
 
 
 comfy, demo_truth, workflow_prompt = beside("server"), beside("demo_truth"), beside("workflow_prompt")
+node = comfy.node
 
 
 @pytest.fixture(scope="module")
@@ -71,18 +72,6 @@ def object_info(server: Any) -> dict[str, Any]:
 
 SCENE = {"class_type": "DragfieldLoadDemoScene", "inputs": {"seed": 5, "task": "relocation", "size": 256}}
 MODEL = {"class_type": "DragfieldLoadDemoModel", "inputs": {}}
-
-
-def node(object_info: dict[str, Any], kind: str, **inputs: Any) -> dict[str, Any]:
-    """A node of a prompt with the schema's defaults for what is not given."""
-    defaults = {}
-    for name, (type_, *rest) in object_info[kind]["input"].get("required", {}).items():
-        options = rest[0] if rest else {}
-        if "default" in options:
-            defaults[name] = options["default"]
-        elif type_ == "COMBO":
-            defaults[name] = options["options"][0]
-    return {"class_type": kind, "inputs": {**defaults, **inputs}}
 
 
 @pytest.fixture(scope="module")
